@@ -1,0 +1,1 @@
+"""Orders: accepts them, starts their payment, and says how it ended."""

@@ -1,0 +1,45 @@
+"""The wiring of orders."""
+
+from orders.messages import decode_payment_event
+from orders.payment_results import ApplyResults
+from orders.place_order import PlaceOrders
+from orders.routes import router
+from shopkit.batcher import Batcher
+from shopkit.broker import PAYMENT_RESULTS
+from shopkit.consumer import Consumer
+from shopkit.db import Database
+from shopkit.publisher import Publisher
+from shopkit.relay import Relay
+from shopkit.service import Service
+from shopkit.settings import Settings, load
+
+
+class OrdersSettings(Settings, frozen=True, kw_only=True):
+    database_url: str
+    broker_url: str
+
+
+def build(settings: OrdersSettings) -> Service:
+    database = Database(settings.database_url, "orders")
+    publisher = Publisher(settings.broker_url, settings.replica)
+    relay = Relay(database, publisher)
+    results = Consumer(
+        settings.broker_url,
+        settings.replica,
+        PAYMENT_RESULTS,
+        decode_payment_event,
+        ApplyResults(database, relay.wake),
+        publisher,
+    )
+    return Service(
+        "orders",
+        settings,
+        handlers=[router],
+        workers=[database, publisher, relay, results],
+        checks={"database": database.check, "broker": publisher.check, "payment results": results.check},
+        dependencies={"database": database, "place": Batcher("orders", PlaceOrders(database, relay.wake))},
+    )
+
+
+def main() -> None:
+    build(load(OrdersSettings)).serve()

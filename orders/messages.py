@@ -1,0 +1,57 @@
+"""The events that orders writes and reads. Amounts are in kopecks."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+
+from shopkit.events import Event, Outgoing, outgoing
+
+SOURCE = "orders"
+
+
+class OrderCreated(msgspec.Struct, frozen=True):
+    order_id: UUID
+    user_id: str
+    amount: int
+
+
+class OrderStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    order_id: UUID
+    user_id: str
+    amount: int
+    description: str
+    status: str
+    version: int
+    reason: str | None = None
+
+
+class PaymentResult(msgspec.Struct, frozen=True):
+    order_id: UUID
+    user_id: str
+    amount: Annotated[int, msgspec.Meta(gt=0)]
+    reason: str | None = None
+
+
+class PaymentEvent(Event[PaymentResult], frozen=True, kw_only=True):
+    type: Literal["payment.succeeded", "payment.failed"]
+
+    @property
+    def status(self) -> Literal["FINISHED", "CANCELLED"]:
+        return "FINISHED" if self.type == "payment.succeeded" else "CANCELLED"
+
+
+_payment_event = msgspec.json.Decoder(PaymentEvent)
+
+
+def decode_payment_event(encoded: bytes) -> PaymentEvent:
+    return _payment_event.decode(encoded)
+
+
+def order_created(order_id: UUID, user_id: str, amount: int) -> Outgoing:
+    return outgoing(SOURCE, "order.created", order_id, OrderCreated(order_id, user_id, amount))
+
+
+def status_changed(order: OrderStatus) -> Outgoing:
+    kind = "order.finished" if order.status == "FINISHED" else "order.cancelled"
+    return outgoing(SOURCE, kind, order.order_id, order)

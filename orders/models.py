@@ -1,0 +1,32 @@
+"""The tables of the orders database."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, Integer, MetaData, Table, Text, Uuid, func
+
+from shopkit import outbox
+
+metadata = MetaData()
+
+# `amount` is in kopecks. `id` is a UUIDv7, so that descending ids are newest first.
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("amount", BigInteger, CheckConstraint("amount > 0", name="orders_amount_positive"), nullable=False),
+    Column("description", Text, nullable=False),
+    Column(
+        "status",
+        Text,
+        CheckConstraint("status IN ('NEW', 'FINISHED', 'CANCELLED')", name="orders_status_known"),
+        nullable=False,
+        server_default="NEW",
+    ),
+    Column("reason", Text),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+Index("orders_of_user", orders.c.user_id, orders.c.id.desc())
+Index("orders_new", orders.c.created_at, postgresql_where=orders.c.status == "NEW")
+
+outbox.table(metadata)

@@ -1,0 +1,102 @@
+"""The HTTP entry points of orders."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.params import Parameter
+
+from orders import queries
+from orders.place_order import NewOrder
+from shopkit.batcher import Batcher
+from shopkit.body import StrictJson
+from shopkit.db import Database
+from shopkit.problems import Problem, documented
+
+PATH = "/api/orders"
+
+Status = Literal["NEW", "FINISHED", "CANCELLED"]
+
+
+class CreateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`amount` is in kopecks."""
+
+    amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+    description: Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`amount` is in kopecks; `version` grows with each change; `reason` says why an order was cancelled."""
+
+    id: UUID
+    user_id: str
+    amount: int
+    description: str
+    status: Status
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    reason: str | None = None
+
+
+class OrderPage(msgspec.Struct, frozen=True):
+    """Newest first. `next_cursor` is null on the last page."""
+
+    items: list[Order]
+    next_cursor: UUID | None
+
+
+@post(
+    dto=StrictJson[CreateOrder],
+    return_dto=None,
+    summary="Place an order",
+    responses=documented(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+)
+async def create_order(data: CreateOrder, user_id: str, place: Batcher[NewOrder, datetime]) -> Response[Order]:
+    """Accepts an order with status NEW; its payment starts by itself."""
+    new = NewOrder(user_id, data.amount, data.description)
+    created_at = await place.submit(new)
+    order = Order(new.id, user_id, new.amount, new.description, "NEW", 1, created_at, created_at)
+    return Response(order, headers={"Location": f"{PATH}/{new.id}"})
+
+
+@get(summary="List your orders", responses=documented(HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE))
+async def list_orders(
+    user_id: str,
+    database: Database,
+    status: Status | None = None,
+    cursor: UUID | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
+) -> OrderPage:
+    """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
+    rows = await queries.newest(database, user_id, status, cursor, limit + 1)
+    items = [Order(*row) for row in rows[:limit]]
+    return OrderPage(items, items[-1].id if len(rows) > limit else None)
+
+
+@get(
+    "/{order_id:str}",
+    summary="Show one of your orders",
+    responses=documented(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def show_order(order_id: UUID, user_id: str, database: Database) -> Order:
+    row = await queries.one(database, user_id, order_id)
+    if row is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "order-not-found", "You have no order with this id.")
+    return Order(*row)
+
+
+router = Router(
+    PATH,
+    route_handlers=[create_order, list_orders, show_order],
+    tags=["Orders"],
+    security=[{"user": []}],
+)

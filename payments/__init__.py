@@ -1,0 +1,1 @@
+"""Payments: accounts, their ledger, and the debit of each order, at most once."""

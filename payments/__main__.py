@@ -1,0 +1,3 @@
+from payments.app import main
+
+main()

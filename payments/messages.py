@@ -1,0 +1,47 @@
+"""The events that payments writes and reads. Amounts are in kopecks."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+
+from shopkit.events import Event, Outgoing, outgoing
+from shopkit.inbox import Received
+
+SOURCE = "payments"
+
+
+class OrderCreated(msgspec.Struct, frozen=True):
+    order_id: UUID
+    user_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+    amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+
+
+class OrderCreatedEvent(Event[OrderCreated], frozen=True, kw_only=True):
+    type: Literal["order.created"]
+
+
+class PaymentResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    order_id: UUID
+    user_id: str
+    amount: int
+    reason: str | None = None
+
+
+_order_created = msgspec.json.Decoder(OrderCreatedEvent)
+
+
+def decode_order_created(encoded: bytes) -> OrderCreatedEvent:
+    return _order_created.decode(encoded)
+
+
+def receive(encoded: bytes) -> Received:
+    """Raises for an event that charging could not read, so that none of those gets into the inbox."""
+    event = decode_order_created(encoded)
+    return Received(event.id, event.type, encoded)
+
+
+def payment_decided(order_id: UUID, user_id: str, amount: int, reason: str | None) -> Outgoing:
+    """The payment succeeded when there is no `reason` against it."""
+    kind = "payment.succeeded" if reason is None else "payment.failed"
+    return outgoing(SOURCE, kind, order_id, PaymentResult(order_id, user_id, amount, reason))

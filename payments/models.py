@@ -1,0 +1,81 @@
+"""The tables of the payments database. Amounts and balances are in kopecks."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
+
+from shopkit import inbox, outbox
+
+metadata = MetaData()
+
+# `version` counts the account's ledger entries. Room is left in each page for updates in place.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column(
+        "balance",
+        BigInteger,
+        CheckConstraint("balance >= 0", name="accounts_balance_not_negative"),
+        nullable=False,
+        server_default="0",
+    ),
+    Column("version", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# One row an order, kept for ever: this primary key is what "charged at most once" rests on.
+payments = Table(
+    "payments",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column(
+        "outcome",
+        Text,
+        CheckConstraint("outcome IN ('succeeded', 'failed')", name="payments_outcome_known"),
+        nullable=False,
+    ),
+    Column("reason", Text),
+    Column("account_version", BigInteger),
+    Column("balance_before", BigInteger),
+    Column("decided_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# `amount` is signed: the balance is always the sum of an account's entries.
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column(
+        "kind", Text, CheckConstraint("kind IN ('top_up', 'debit')", name="ledger_entries_kind_known"), nullable=False
+    ),
+    Column(
+        "amount", BigInteger, CheckConstraint("amount <> 0", name="ledger_entries_amount_not_zero"), nullable=False
+    ),
+    Column("order_id", Uuid),
+    Column("account_version", BigInteger, nullable=False),
+    Column(
+        "balance_after",
+        BigInteger,
+        CheckConstraint("balance_after >= 0", name="ledger_entries_balance_not_negative"),
+        nullable=False,
+    ),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("user_id", "account_version", name="ledger_entries_no_version_twice"),
+    UniqueConstraint("order_id", name="ledger_entries_one_of_an_order"),
+)
+
+inbox.tables(metadata)
+outbox.table(metadata)

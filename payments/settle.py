@@ -1,0 +1,85 @@
+"""Which orders are paid: a pure decision on locked balances, one order after the other."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import msgspec
+
+NO_ACCOUNT = "no_account"
+INSUFFICIENT_FUNDS = "insufficient_funds"
+
+
+class Account(msgspec.Struct, frozen=True):
+    """`version` counts the entries in the account's ledger; `balance` is in kopecks."""
+
+    balance: int
+    version: int
+
+    def after(self, amount: int) -> "Account":
+        return Account(self.balance + amount, self.version + 1)
+
+
+class Charge(msgspec.Struct, frozen=True):
+    event_id: UUID
+    order_id: UUID
+    user_id: str
+    amount: int
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """The decision about one order. It was paid when there is no `reason` against it.
+
+    `account` is the account as it was found; None where there was none.
+    """
+
+    order_id: UUID
+    user_id: str
+    amount: int
+    reason: str | None
+    account: Account | None
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """`decided` are new decisions, `outcomes` what to tell for every charge, `conflicts` what to park.
+
+    A charge for an order decided before yields the recorded outcome once more, which heals a lost result;
+    one that speaks of another user or amount is a conflict.
+    """
+
+    decided: list[Payment]
+    outcomes: list[Payment]
+    conflicts: list[Charge]
+    accounts: dict[str, Account]
+
+
+def settle(
+    charges: Sequence[Charge], accounts: Mapping[str, Account], recorded: Mapping[UUID, Payment]
+) -> Settlement:
+    """An order that does not fit is declined, and the next one may still fit."""
+    known = dict(recorded)
+    balances = dict(accounts)
+    settlement = Settlement([], [], [], {})
+    for charge in charges:
+        payment = known.get(charge.order_id)
+        if payment is None:
+            payment = decide(charge, balances.get(charge.user_id))
+            known[charge.order_id] = payment
+            settlement.decided.append(payment)
+            if payment.reason is None:
+                balances[charge.user_id] = balances[charge.user_id].after(-charge.amount)
+                settlement.accounts[charge.user_id] = balances[charge.user_id]
+        elif (payment.user_id, payment.amount) != (charge.user_id, charge.amount):
+            settlement.conflicts.append(charge)
+            continue
+        settlement.outcomes.append(payment)
+    return settlement
+
+
+def decide(charge: Charge, account: Account | None) -> Payment:
+    if account is None:
+        reason = NO_ACCOUNT
+    elif account.balance < charge.amount:
+        reason = INSUFFICIENT_FUNDS
+    else:
+        reason = None
+    return Payment(charge.order_id, charge.user_id, charge.amount, reason, account)

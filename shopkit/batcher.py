@@ -1,0 +1,73 @@
+"""Coalescing: what arrives while one write is under way becomes the next write.
+
+There is no timer. An idle shop writes each item at once; under load the batch grows by itself.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from shopkit.retry import is_transient
+from shopkit.telemetry import BATCH_SIZE
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """`flush` takes items and returns one result an item, in order, or raises having changed nothing.
+
+    A result that is an exception is raised to its submitter alone. When `flush` raises, each item is tried
+    by itself, so that a bad one fails alone; when what it raises is transient (the database is away), all
+    of them fail at once instead.
+    """
+
+    def __init__(
+        self, name: str, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], limit: int = 200
+    ) -> None:
+        self._flush = flush
+        self._limit = limit
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self._sizes = BATCH_SIZE.labels(name)
+
+    async def submit(self, item: Item) -> Result:
+        """Returns after the transaction that holds `item` has committed."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush_waiting())
+        return await future
+
+    async def _flush_waiting(self) -> None:
+        try:
+            while self._waiting:
+                taken, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+                taken = [entry for entry in taken if not entry[1].cancelled()]
+                if taken:
+                    await self._write(taken)
+        finally:
+            self._flusher = None
+
+    async def _write(self, taken: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        self._sizes.observe(len(taken))
+        try:
+            results = await self._flush([item for item, _ in taken])
+        except Exception as error:  # noqa: BLE001 (raised to the submitters)
+            if len(taken) == 1 or is_transient(error):
+                results = [error] * len(taken)
+            else:
+                for entry in taken:
+                    await self._write([entry])
+                return
+        for (_, future), result in zip(taken, results, strict=True):
+            _settle(future, result)
+
+
+def _settle(future: "asyncio.Future[Result]", result: Result | Exception) -> None:
+    if future.done():  # the submitter was cancelled; what it asked for stands
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

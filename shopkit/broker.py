@@ -1,0 +1,111 @@
+"""RabbitMQ: the whole topology in one table, and sessions that come back by themselves.
+
+Publishing and consuming use separate connections: the broker slows a connection that publishes too
+fast, and that must not hold back acknowledgements.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import AMQPError
+
+from shopkit.retry import Backoff, pause
+
+EXCHANGE = "gozon.events"
+DEAD_LETTERS = "gozon.dead-letters"
+HEARTBEAT = 10
+DELIVERY_LIMIT = 20
+
+FAILURES = (AMQPError, OSError, asyncio.InvalidStateError)
+"""What a session with the broker may raise when the broker, or the way to it, is the reason."""
+
+log = structlog.get_logger()
+
+
+class Queue(NamedTuple):
+    name: str
+    routing_keys: tuple[str, ...]
+
+    @property
+    def dead(self) -> str:
+        """The queue of this queue's dead letters."""
+        return f"{self.name}.dead"
+
+
+ORDER_CREATED = Queue("payments.order-created", ("order.created",))
+PAYMENT_RESULTS = Queue("orders.payment-results", ("payment.succeeded", "payment.failed"))
+ORDER_STATUS = Queue("notifier.order-status", ("order.finished", "order.cancelled"))
+TOPOLOGY = (ORDER_CREATED, PAYMENT_RESULTS, ORDER_STATUS)
+
+
+async def declare(channel: AbstractChannel) -> None:
+    """Every service declares everything, so that nothing published before a consumer's first start vanishes."""
+    events = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
+    dead = await channel.declare_exchange(DEAD_LETTERS, "direct", durable=True)
+    for queue in TOPOLOGY:
+        graveyard = await channel.declare_queue(queue.dead, durable=True, arguments={"x-queue-type": "quorum"})
+        await graveyard.bind(dead, queue.name)
+        declared = await channel.declare_queue(
+            queue.name,
+            durable=True,
+            arguments={
+                "x-queue-type": "quorum",
+                "x-delivery-limit": DELIVERY_LIMIT,
+                "x-dead-letter-exchange": DEAD_LETTERS,
+                "x-dead-letter-routing-key": queue.name,
+                # A dead letter leaves its queue only when the other queue has it; this needs reject-publish.
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+            },
+        )
+        for routing_key in queue.routing_keys:
+            await declared.bind(events, routing_key)
+
+
+class Session:
+    """One connection with one channel, opened again with backoff whenever it is lost.
+
+    aio-pika's own robust connections are not used: they report themselves connected before channels are
+    restored, and hide each loss from the code that must not go on as if nothing had happened.
+    """
+
+    def __init__(self, url: str, name: str, work: Callable[[AbstractChannel], Awaitable[None]]) -> None:
+        self._url = url
+        self._name = name
+        self._work = work
+        self._stopping = asyncio.Event()
+        self.connected = asyncio.Event()
+
+    async def run(self) -> None:
+        """Runs `work` on an open channel, again and again; `work` returns when stopped or the channel is lost."""
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            try:
+                await self._once(backoff)
+            except FAILURES as error:
+                log.warning("broker session lost", session=self._name, error=repr(error))
+            finally:
+                self.connected.clear()
+            await pause(self._stopping, backoff.next())
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        return self._stopping
+
+    async def _once(self, backoff: Backoff) -> None:
+        connection = await aio_pika.connect(
+            self._url, timeout=5, heartbeat=HEARTBEAT, client_properties={"connection_name": self._name}
+        )
+        async with connection:
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            await declare(channel)
+            self.connected.set()
+            backoff.reset()
+            await self._work(channel)

@@ -1,0 +1,107 @@
+"""A service's own PostgreSQL database: its engine, its migrations, whether it can be reached."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+
+import structlog
+from alembic import command, context
+from alembic.config import Config
+from sqlalchemy import Connection, MetaData, make_url, pool, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from shopkit.problems import Unavailable
+from shopkit.retry import Backoff, is_transient, pause
+
+# Any number will do as long as no other lock in the database uses it.
+MIGRATION_LOCK = 4_206_001
+
+log = structlog.get_logger()
+
+
+class Database:
+    """`package` names the service whose `migrations` folder brings the schema up to date."""
+
+    def __init__(self, url: str, package: str) -> None:
+        self._package = package
+        self._stopping = asyncio.Event()
+        self._settled = asyncio.Event()
+        self.migrated = False
+        self.engine = create_async_engine(
+            make_url(url).set(drivername="postgresql+asyncpg"),
+            pool_size=10,
+            max_overflow=0,
+            pool_timeout=5,
+            # A round trip a transaction, so that a restarted server costs no request its answer.
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": 5,
+                "command_timeout": 15,
+                "server_settings": {
+                    "application_name": f"gozon {package}",
+                    "jit": "off",
+                    # A frozen replica must not hold rows for ever. Longer than a confirm may take.
+                    "idle_in_transaction_session_timeout": "30s",
+                    "lock_timeout": "10s",
+                },
+            },
+        )
+
+    async def run(self) -> None:
+        """Migrates as soon as the server is there, however long that takes."""
+        backoff = Backoff(most=5)
+        while not self._stopping.is_set():
+            try:
+                await migrate(self.engine.url.render_as_string(hide_password=False), self._package)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("database is away", error=repr(error))
+                await pause(self._stopping, backoff.next())
+            else:
+                self.migrated = True
+                self._settled.set()
+                return
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._settled.set()
+
+    async def wait_migrated(self) -> bool:
+        """False when the service is told to stop before that."""
+        await self._settled.wait()
+        return self.migrated
+
+    async def check(self) -> None:
+        async with asyncio.timeout(2), self.begin() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: commits at the end of the block, rolls back when the block raises."""
+        if not self.migrated:
+            raise Unavailable
+        async with self.engine.begin() as connection:
+            yield connection
+
+
+async def migrate(url: str, package: str) -> None:
+    """Brings the schema to its newest version; replicas that start together take turns."""
+    config = Config()
+    config.set_main_option("script_location", str(resources.files(package) / "migrations"))
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool)
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+
+        def upgrade(sync_connection: Connection) -> None:
+            config.attributes["connection"] = sync_connection
+            command.upgrade(config, "head")
+
+        await connection.run_sync(upgrade)
+
+
+def run_migrations(metadata: MetaData) -> None:
+    """The whole of a service's `migrations/env.py`."""
+    context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+    context.run_migrations()

@@ -1,0 +1,31 @@
+"""Who calls: the infrastructure in front sets `X-User-Id`, and nothing behind it asks again."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from litestar import Request
+
+from shopkit.problems import FieldError, Problem
+
+HEADER = "X-User-Id"
+_USER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def caller(request: Request[Any, Any, Any]) -> str:
+    """The dependency `user_id` of every handler that names it."""
+    return user_id(request.headers.get(HEADER))
+
+
+def user_id(value: str | None) -> str:
+    """Raises a 401 Problem without a value, a 400 Problem for one that is not 1 to 64 of `A-Za-z0-9._-`."""
+    if value is None:
+        raise Problem(HTTPStatus.UNAUTHORIZED, "missing-user", f"The header {HEADER} is missing.")
+    if not _USER_ID.fullmatch(value):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "malformed-user",
+            f"The header {HEADER} is malformed.",
+            errors=(FieldError(HEADER, "1 to 64 characters of A-Z a-z 0-9 . _ -"),),
+        )
+    return value

@@ -1,0 +1,50 @@
+"""The outbox: an event is written in the transaction of the change it tells of, and leaves with the relay."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, Table, Text, Uuid, func, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shopkit.events import Outgoing
+
+INSERT = text("""
+    INSERT INTO outbox (event_id, routing_key, event)
+    SELECT * FROM unnest(CAST(:event_ids AS uuid[]), CAST(:routing_keys AS text[]), CAST(:events AS bytea[]))
+""")
+
+# The subquery decides which rows before the delete takes them; SKIP LOCKED lets any number of relays run.
+TAKE = text("""
+    DELETE FROM outbox
+    WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED))
+    RETURNING event_id, routing_key, event
+""")
+
+
+def table(metadata: MetaData) -> Table:
+    return Table(
+        "outbox",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("event_id", Uuid, nullable=False),
+        Column("routing_key", Text, nullable=False),
+        Column("event", LargeBinary, nullable=False),
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+async def add(connection: AsyncConnection, events: Sequence[Outgoing]) -> None:
+    if events:
+        await connection.execute(
+            INSERT,
+            {
+                "event_ids": [event.event_id for event in events],
+                "routing_keys": [event.routing_key for event in events],
+                "events": [event.event for event in events],
+            },
+        )
+
+
+async def take(connection: AsyncConnection, most: int) -> list[Outgoing]:
+    """Removes the oldest rows that no other relay holds. They are back if the transaction does not commit."""
+    rows = await connection.execute(TAKE, {"most": most})
+    return [Outgoing(event_id, routing_key, event) for event_id, routing_key, event in rows]

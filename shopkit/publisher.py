@@ -1,0 +1,80 @@
+"""Publishing with confirms: a call that returns means that the broker has the message on disk."""
+
+import asyncio
+from typing import Any
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractExchange
+
+from shopkit.broker import DEAD_LETTERS, EXCHANGE, FAILURES, Queue, Session
+from shopkit.events import BATCH_CONTENT_TYPE, encode_batch
+
+CONFIRM_TIMEOUT = 10
+
+log = structlog.get_logger()
+
+
+class NotPublished(ConnectionError):
+    """The broker did not confirm: it is away, refused, returned the message, or was silent for too long.
+
+    The message may have arrived all the same; whoever publishes it again makes a duplicate, as agreed.
+    """
+
+
+class Publisher:
+    """Keeps one connection. A channel that failed to confirm is thrown away: what it still holds is unknown."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._session = Session(url, f"{name} publisher", self._hold)
+        self._exchanges: dict[str, AbstractExchange] = {}
+        self._lost = asyncio.Event()
+
+    async def run(self) -> None:
+        await self._session.run()
+
+    def stop(self) -> None:
+        self._session.stop()
+        self._lost.set()
+
+    async def check(self) -> None:
+        if not self._exchanges:
+            raise NotPublished("not connected to the broker")
+
+    async def publish(self, routing_key: str, events: list[bytes]) -> None:
+        """Publishes one message of several events. Raises NotPublished."""
+        await self._publish(EXCHANGE, routing_key, encode_batch(events), {})
+
+    async def dead_letter(self, queue: Queue, body: bytes, reason: str) -> None:
+        """Sets a message of `queue` aside, with the reason in the header `x-reason`. Raises NotPublished."""
+        await self._publish(DEAD_LETTERS, queue.name, body, {"x-reason": reason[:1000]})
+
+    async def _publish(self, exchange: str, routing_key: str, body: bytes, headers: dict[str, Any]) -> None:
+        if exchange not in self._exchanges:
+            raise NotPublished("not connected to the broker")
+        # Without a message_id aio-pika makes a unique one, which it needs to match returns to publishes.
+        message = aio_pika.Message(
+            body,
+            content_type=BATCH_CONTENT_TYPE,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            headers=headers,
+        )
+        try:
+            await self._exchanges[exchange].publish(message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT)
+        except (*FAILURES, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # somebody cancelled us; otherwise it was aiormq, which cancels what a lost channel owed
+            self._lost.set()
+            raise NotPublished(repr(error)) from error
+
+    async def _hold(self, channel: AbstractChannel) -> None:
+        self._lost.clear()
+        for name in (EXCHANGE, DEAD_LETTERS):
+            self._exchanges[name] = await channel.get_exchange(name, ensure=False)
+        channel.close_callbacks.add(lambda *_: self._lost.set())
+        try:
+            if not self._session.stopping.is_set():
+                await self._lost.wait()
+        finally:
+            self._exchanges.clear()

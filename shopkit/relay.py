@@ -1,0 +1,95 @@
+"""Hops 3, 6 and 8: outbox -> RabbitMQ, at least once.
+
+Rows are deleted, published, and the delete commits after the broker has confirmed every message. Any
+failure rolls the delete back. A crash between confirm and commit publishes again: consumers expect that.
+"""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+import structlog
+
+from shopkit import outbox
+from shopkit.db import Database
+from shopkit.events import Outgoing, batches
+from shopkit.publisher import Publisher
+from shopkit.retry import Backoff, is_transient, pause
+from shopkit.telemetry import RELAY_FAILURES, RELAYED
+
+MOST = 500
+PARALLEL = 2
+POLL_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Relay:
+    """Woken in process after a commit; otherwise polls for what other replicas left behind.
+
+    PARALLEL passes may be under way at once, so that one waits for the broker while the other reads.
+    """
+
+    def __init__(self, database: Database, publisher: Publisher) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._stopping = asyncio.Event()
+        # One token wakes one pass; a further wake-up while a token lies here would find the same rows.
+        self._wake: asyncio.Queue[None] = asyncio.Queue(1)
+
+    def wake(self) -> None:
+        if not self._wake.full():
+            self._wake.put_nowait(None)
+
+    def stop(self) -> None:
+        """The passes under way finish; what is left in the outbox is for the next process."""
+        self._stopping.set()
+        self.wake()
+
+    async def run(self) -> None:
+        if not await self._database.wait_migrated():
+            return
+        async with asyncio.TaskGroup() as passes:
+            for _ in range(PARALLEL):
+                passes.create_task(self._relay())
+
+    async def _relay(self) -> None:
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            try:
+                count = await self.relay_once()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                RELAY_FAILURES.inc()
+                log.warning("relay pass rolled back", error=repr(error))
+                await pause(self._stopping, backoff.next())
+                continue
+            backoff.reset()
+            if count == MOST:
+                self.wake()  # there is probably more, and the other pass may be asleep
+            else:
+                await self._wait()
+        self.wake()  # the other pass is to stop as well
+
+    async def relay_once(self) -> int:
+        """One pass; returns how many events it relayed. Raises NotPublished with nothing removed."""
+        async with self._database.begin() as connection:
+            taken = await outbox.take(connection, MOST)
+            await self._publish(taken)
+        for routing_key, count in Counter(event.routing_key for event in taken).items():
+            RELAYED.labels(routing_key).inc(count)
+        return len(taken)
+
+    async def _publish(self, taken: list[Outgoing]) -> None:
+        publishing = [self._publisher.publish(routing_key, events) for routing_key, events in batches(taken)]
+        # All are waited for, so that none is still on its way when the transaction ends.
+        outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._wake.get()

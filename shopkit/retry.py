@@ -1,0 +1,55 @@
+"""When to try again, and how long to wait before it."""
+
+import asyncio
+import random
+from contextlib import suppress
+
+import asyncpg
+import redis.exceptions
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+# SQLSTATE classes that say nothing against the statement: connection lost, serialisation failure or
+# deadlock, out of resources, operator intervention (shutdown, terminated backend, starting up).
+_TRANSIENT_CLASSES = frozenset({"08", "40", "53", "57"})
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed later, so that nothing speaks against its content."""
+    if isinstance(error, OSError | PoolTimeout | redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
+        return True
+    if isinstance(error, redis.exceptions.ReadOnlyError | redis.exceptions.TryAgainError):
+        return True
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or _is_transient_state(error.orig)
+    return isinstance(error, asyncpg.InterfaceError) or _is_transient_state(error)
+
+
+def _is_transient_state(error: BaseException | None) -> bool:
+    state = getattr(error, "sqlstate", None)
+    return isinstance(state, str) and state[:2] in _TRANSIENT_CLASSES
+
+
+class Backoff:
+    """Full jitter: each wait is uniform between nothing and a ceiling that doubles, so replicas spread out."""
+
+    def __init__(self, first: float = 0.2, most: float = 30.0) -> None:
+        self._first = first
+        self._most = most
+        self._failures = 0
+
+    def reset(self) -> None:
+        self._failures = 0
+
+    def next(self) -> float:
+        """Seconds to wait after one more failure."""
+        ceiling = min(self._most, self._first * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        return random.uniform(0, ceiling)  # noqa: S311 (spreads load, guards nothing)
+
+
+async def pause(stopping: asyncio.Event, seconds: float) -> None:
+    """Sleeps, but not longer than until `stopping` is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stopping.wait()

@@ -1,0 +1,199 @@
+"""The skeleton of a service: one process is one replica, with HTTP, relay and consumers in one event loop.
+
+Background work is supervised: when a worker ends before it is told to, the process ends, so that the
+supervisor in front starts a whole one. A replica is never healthy while its worker is dead.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Protocol
+from uuid import uuid4
+
+import structlog
+import uvicorn
+from litestar import Litestar, Response, get
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shopkit import identity, problems
+from shopkit.settings import Settings
+from shopkit.telemetry import configure_logging
+
+BODY_LIMIT = 64 * 1024
+CHECK_SECONDS = 3
+STOP_SECONDS = 15
+# Longer than the gateway and nginx keep an idle connection, so that it is never us who closes one
+# at the moment a request is written to it.
+KEEP_ALIVE_SECONDS = 75
+
+log = structlog.get_logger()
+
+Check = Callable[[], Awaitable[None]]
+
+
+class Worker(Protocol):
+    """Work in the background. `stop` asks `run` to finish what it has in hand and return."""
+
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Service:
+    """`workers` are started in order and stopped in reverse order, each after the ones that feed it.
+
+    `checks` are the parts that readiness reports; each raises when its part cannot be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        handlers: Sequence[ControllerRouterHandler],
+        workers: Sequence[Worker] = (),
+        checks: Mapping[str, Check] | None = None,
+        dependencies: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.failed = False
+        self._workers = workers
+        self._checks = checks or {}
+        self._stopping = False
+        self._exit: Callable[[], None] = lambda: None
+        self.app = self._build(handlers, dependencies or {})
+
+    def serve(self) -> None:
+        """Runs until SIGTERM or SIGINT, or until a worker dies; in that case exits with status 1."""
+        configure_logging(self.name, self.settings.replica, self.settings.log_level)
+        config = uvicorn.Config(
+            self.app,
+            host=self.settings.host,
+            port=self.settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_max_size=4096,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        server = uvicorn.Server(config)
+
+        def leave() -> None:
+            server.should_exit = True
+
+        self._exit = leave
+        log.info("starting", host=self.settings.host, port=self.settings.port)
+        server.run()
+        if self.failed:
+            sys.exit(1)
+
+    def _build(self, handlers: Sequence[ControllerRouterHandler], dependencies: Mapping[str, Any]) -> Litestar:
+        provided = {name: Provide(_always(value), sync_to_thread=False) for name, value in dependencies.items()}
+        return Litestar(
+            route_handlers=[*handlers, self._live(), self._ready(), _metrics],
+            dependencies={"user_id": Provide(identity.caller, sync_to_thread=False), **provided},
+            exception_handlers={Exception: problems.answer},
+            lifespan=[self._lifespan],
+            middleware=[_request_id],
+            request_max_body_size=BODY_LIMIT,
+            openapi_config=OpenAPIConfig(
+                title=f"Gozon {self.name}",
+                version="1",
+                path="/schema",
+                components=Components(
+                    security_schemes={
+                        "user": SecurityScheme(
+                            type="apiKey",
+                            name=identity.HEADER,
+                            security_scheme_in="header",
+                            description="The caller, set by the infrastructure in front.",
+                        )
+                    }
+                ),
+            ),
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Litestar) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._supervise(worker)) for worker in self._workers]
+        yield
+        self._stopping = True
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                for worker, task in reversed(list(zip(self._workers, tasks, strict=True))):
+                    worker.stop()
+                    await task
+        except TimeoutError:
+            log.error("workers did not stop in time")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _supervise(self, worker: Worker) -> None:
+        try:
+            await worker.run()
+        except Exception:
+            log.critical("worker died", worker=type(worker).__name__, exc_info=True)
+            self.failed = True
+            self._exit()
+
+    def _live(self) -> ControllerRouterHandler:
+        @get("/health/live", include_in_schema=False)
+        async def live() -> dict[str, str]:
+            return {"status": "live"}
+
+        return live
+
+    def _ready(self) -> ControllerRouterHandler:
+        @get("/health/ready", include_in_schema=False)
+        async def ready() -> Response[dict[str, Any]]:
+            parts = dict(zip(self._checks, await asyncio.gather(*map(_outcome, self._checks.values())), strict=True))
+            well = not self._stopping and not self.failed and all(part == "ok" for part in parts.values())
+            status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+            return Response({"ready": well, "parts": parts, "replica": self.settings.replica}, status_code=status)
+
+        return ready
+
+
+@get("/metrics", include_in_schema=False)
+async def _metrics() -> Response[bytes]:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _outcome(check: Check) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except Exception as error:  # noqa: BLE001 (whatever it is, the part cannot be used)
+        return repr(error)
+    return "ok"
+
+
+def _always(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+def _request_id(app: ASGIApp) -> ASGIApp:
+    """Gives every log line of a request the id that nginx gave the request."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+            structlog.contextvars.bind_contextvars(
+                request_id=given.decode("latin-1")[:100] if given else uuid4().hex,
+            )
+        await app(scope, receive, send)
+
+    return middleware
