@@ -1,0 +1,1 @@
+"""Notifier: brings each status change to every socket of its user, whichever replica holds it."""

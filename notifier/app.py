@@ -1,0 +1,54 @@
+"""The wiring of the notifier."""
+
+from notifier import streams, tickets
+from notifier.hub import Hub
+from notifier.messages import decode_order_status
+from notifier.order_status import FanOut
+from notifier.sockets import order_socket
+from shopkit.broker import ORDER_STATUS
+from shopkit.consumer import Consumer
+from shopkit.publisher import Publisher
+from shopkit.service import Service
+from shopkit.settings import Settings, load
+
+
+class NotifierSettings(Settings, frozen=True, kw_only=True):
+    """`allowed_origins`: the pages, separated by commas, that may open a socket."""
+
+    broker_url: str
+    redis_url: str
+    allowed_origins: str
+
+
+def build(settings: NotifierSettings) -> Service:
+    redis = streams.connect(settings.redis_url)
+    hub = Hub(redis, settings.replica)
+    publisher = Publisher(settings.broker_url, settings.replica)
+    statuses = Consumer(
+        settings.broker_url, settings.replica, ORDER_STATUS, decode_order_status, FanOut(redis), publisher
+    )
+
+    async def check_redis() -> None:
+        await redis.ping()
+
+    return Service(
+        "notifier",
+        settings,
+        handlers=[tickets.router, order_socket],
+        workers=[hub.subscriber, publisher, statuses],
+        checks={
+            "redis": check_redis,
+            "subscription": hub.subscriber.check,
+            "broker": publisher.check,
+            "status events": statuses.check,
+        },
+        dependencies={
+            "hub": hub,
+            "redis": redis,
+            "allowed_origins": frozenset(settings.allowed_origins.split(",")),
+        },
+    )
+
+
+def main() -> None:
+    build(load(NotifierSettings)).serve()

@@ -1,0 +1,164 @@
+"""The one pub/sub connection of a replica: it knows what should be subscribed, and when it was deaf.
+
+redis-py's own PubSub reconnects by itself and hides that messages were lost meanwhile. Here each drop is
+seen: everything is subscribed again, and `restored` then reads what was missed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import structlog
+from prometheus_client import Counter
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from shopkit.retry import Backoff, pause
+
+SUBSCRIBE_AT_ONCE = 512
+PROBE_SECONDS = 5
+SUBSCRIBE_TIMEOUT = 5
+
+PROBE_FAILURES = Counter("gozon_probe_failures", "Probes that Redis did not bring back in time")
+
+log = structlog.get_logger()
+
+
+class Subscriber:
+    """`received` gets channel and payload of each message. `restored` runs when a lost connection is back.
+
+    Only `_write_changes` sends SUBSCRIBE and UNSUBSCRIBE, so that none can race another.
+    """
+
+    def __init__(
+        self, redis: Redis, received: Callable[[bytes, bytes], None], restored: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._redis = redis
+        self._received = received
+        self._restored = restored
+        self._probe = f"probe:{uuid4().hex}".encode()
+        self._wanted: set[bytes] = {self._probe}
+        self._asked: set[bytes] = set()
+        self._unconfirmed: dict[bytes, int] = {}
+        self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._hearing = False
+
+    async def subscribe(self, channel: bytes) -> None:
+        """Returns when Redis has confirmed. Raises TimeoutError when it does not."""
+        self._wanted.add(channel)
+        if channel in self._asked and channel not in self._unconfirmed:
+            return
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(channel, []).append(confirmed)
+        self._changed.set()
+        async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
+            await confirmed
+
+    def unsubscribe(self, channel: bytes) -> None:
+        self._wanted.discard(channel)
+        self._changed.set()
+
+    async def check(self) -> None:
+        if not self._hearing:
+            raise ConnectionError("not hearing what Redis publishes")
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self) -> None:
+        backoff = Backoff(most=5)
+        while not self._stopping.is_set():
+            try:
+                await self._session(backoff)
+            except* (RedisError, OSError) as errors:
+                log.warning("subscription lost", error=repr(errors.exceptions))
+            finally:
+                self._hearing = False
+            await pause(self._stopping, backoff.next())
+
+    async def _session(self, backoff: Backoff) -> None:
+        pool = self._redis.connection_pool
+        # No read timeout: silence is normal here, and the probe finds the silence that is not.
+        connection: AbstractConnection = pool.connection_class(**pool.connection_kwargs | {"socket_timeout": None})
+        self._asked.clear()
+        self._unconfirmed.clear()
+        self._changed.set()
+        try:
+            await connection.connect()
+            async with asyncio.TaskGroup() as session:
+                tasks = [
+                    session.create_task(self._read(connection)),
+                    session.create_task(self._write_changes(connection)),
+                    session.create_task(self._keep_probing(backoff)),
+                ]
+                await self._stopping.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        while True:
+            kind, channel, payload = await connection.read_response(timeout=None, disconnect_on_error=False)
+            if kind == b"message":
+                if channel == self._probe:
+                    self._heard.set()
+                else:
+                    self._received(channel, payload)
+            else:
+                self._confirm(kind, channel)
+
+    def _confirm(self, kind: bytes, channel: bytes) -> None:
+        self._unconfirmed[channel] -= 1
+        if self._unconfirmed[channel]:
+            return  # a later command for this channel is still on its way
+        del self._unconfirmed[channel]
+        if kind == b"subscribe":
+            for waiter in self._waiters.pop(channel, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def _write_changes(self, connection: AbstractConnection) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._send(connection, "SUBSCRIBE", self._wanted - self._asked)
+            await self._send(connection, "UNSUBSCRIBE", self._asked - self._wanted)
+
+    async def _send(self, connection: AbstractConnection, command: str, channels: set[bytes]) -> None:
+        listed = list(channels)
+        for start in range(0, len(listed), SUBSCRIBE_AT_ONCE):
+            some = listed[start : start + SUBSCRIBE_AT_ONCE]
+            for channel in some:
+                self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
+                (self._asked.add if command == "SUBSCRIBE" else self._asked.discard)(channel)
+            await connection.send_command(command, *some)
+
+    async def _keep_probing(self, backoff: Backoff) -> None:
+        """Publishes to our own channel: an answer proves the whole way, which an open connection does not."""
+        await self.subscribe(self._probe)
+        while True:
+            self._heard.clear()
+            await self._redis.publish(self._probe, b"")
+            try:
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await self._heard.wait()
+            except TimeoutError:
+                PROBE_FAILURES.inc()
+                raise
+            if not self._hearing:
+                await self._restore()
+                backoff.reset()
+            await asyncio.sleep(PROBE_SECONDS)
+
+    async def _restore(self) -> None:
+        for channel in list(self._wanted):
+            if channel in self._wanted:
+                await self.subscribe(channel)
+        await self._restored()
+        self._hearing = True
+        log.info("subscribed", channels=len(self._asked))
