@@ -7,7 +7,6 @@ from the user's stream. So there is no queue per socket, and no message that onl
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import Any, cast
 
@@ -16,9 +15,9 @@ from litestar.types import Send, WebSocketSendEvent
 from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-
 from uvicorn.protocols.utils import ClientDisconnected
 
+from notifier.closes import Close
 from notifier.messages import frame_offset, welcome
 from notifier.streams import NEWEST, Entry, Position, Streams, channel, missed
 from notifier.subscriber import Subscriber
@@ -53,7 +52,7 @@ class Socket:
         self.held: list[bytes] | None = []
         self.joined = False
         self.behind = False
-        self.too_slow = False
+        self.given_up: Close | None = None
         self._owner = asyncio.current_task()
 
     async def send(self, message: WebSocketSendEvent) -> None:
@@ -64,9 +63,9 @@ class Socket:
         """Whether the ping was sent; a socket that is behind is pinged when it catches up."""
         return not self.behind and self.offer(PING)
 
-    def give_up(self) -> None:
+    def give_up(self, why: Close) -> None:
         """Makes the handler, which waits for the client to speak, close the socket."""
-        self.too_slow = True
+        self.given_up = why
         if self._owner is not None:
             self._owner.cancel()
 
@@ -81,7 +80,7 @@ class Socket:
             sending.send(None)
         except StopIteration:
             return True
-        except GONE:
+        except (*GONE, RuntimeError):  # the last where uvicorn has closed the socket by itself
             return True  # its handler is about to notice
         sending.close()
         return False
@@ -109,7 +108,7 @@ class Hub:
         self._count()
         await self.subscriber.subscribe(name)
         now, kept = await self._streams.read(user_id, since.offset if since else NEWEST)
-        await self._welcome(socket, now, *missed(since, now, kept))
+        await socket.send(self._welcome(socket, now, *missed(since, now, kept)))
         socket.joined = True
         self._release(user_id, socket, [])
 
@@ -127,11 +126,12 @@ class Hub:
         USERS.set(len(self._users))
         SOCKETS.set(sum(map(len, self._users.values())))
 
-    async def _welcome(self, socket: Socket, now: Position, recovered: bool, entries: Sequence[Entry]) -> None:
+    def _welcome(
+        self, socket: Socket, now: Position, recovered: bool, entries: Sequence[Entry]
+    ) -> WebSocketSendEvent:
         socket.epoch, socket.position = now.epoch, now.offset
         WELCOMES.labels(str(recovered).lower()).inc()
-        frames = [entry.frame for entry in entries]
-        await socket.send(text(welcome(now.epoch, now.offset, recovered, frames, self._replica)))
+        return text(welcome(now.epoch, now.offset, recovered, [entry.frame for entry in entries], self._replica))
 
     def _received(self, name: bytes, frame: bytes) -> None:
         user_id = self._user_of.get(name)
@@ -152,10 +152,7 @@ class Hub:
             DELIVERED.inc()
         else:
             BEHIND.inc()
-            socket.behind = True
-            task = asyncio.create_task(self._wait_for(user_id, socket))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._fall_behind(user_id, socket, PING)
 
     def _release(self, user_id: str, socket: Socket, frames: Sequence[bytes]) -> None:
         """Gives what was read and then what was held meanwhile; each once, by the position."""
@@ -165,19 +162,25 @@ class Hub:
             if not socket.behind:
                 self._give(user_id, socket, frame_offset(frame), text(frame))
 
-    async def _wait_for(self, user_id: str, socket: Socket) -> None:
-        """Waits for a slow socket to take a frame again, then reads on for it where it stopped."""
+    def _fall_behind(self, user_id: str, socket: Socket, message: WebSocketSendEvent) -> None:
+        """Gives nothing live to the socket until it has taken `message` and what came after its position."""
+        socket.behind = True
+        task = asyncio.create_task(self._wait_for(user_id, socket, message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _wait_for(self, user_id: str, socket: Socket, message: WebSocketSendEvent) -> None:
         try:
             async with asyncio.timeout(SLOW_SECONDS):
-                await socket.send(PING)
-        except TimeoutError:
-            socket.give_up()
-        except GONE:
-            pass
-        else:
+                await socket.send(message)
             socket.behind = False
-            with suppress(RedisError):  # when Redis is back, `_restored` does it
-                await self._catch_up([user_id])
+            await self._catch_up([user_id])
+        except (*GONE, RuntimeError):
+            return  # its handler is about to notice
+        except RedisError:
+            socket.give_up(Close.TRY_AGAIN)
+        except TimeoutError:
+            socket.give_up(Close.TOO_SLOW)
 
     async def _restored(self) -> None:
         """Redis was away: gives every socket what was published meanwhile."""
@@ -200,9 +203,5 @@ class Hub:
                 since = Position(socket.epoch, socket.position)
                 recovered, entries = missed(since, now, [e for e in kept if e.offset > socket.position])
                 if not recovered:
-                    await self._welcome(socket, now, False, [])
+                    self._fall_behind(user_id, socket, self._welcome(socket, now, False, []))
                 self._release(user_id, socket, [entry.frame for entry in entries])
-
-
-def _sending(frame: bytes) -> WebSocketSendEvent:
-    return {"type": "websocket.send", "text": frame.decode(), "bytes": None}

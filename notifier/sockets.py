@@ -3,7 +3,6 @@
 import asyncio
 import re
 from contextlib import suppress
-from enum import IntEnum
 from typing import Any, cast
 
 import structlog
@@ -12,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from notifier import tickets
+from notifier.closes import Close
 from notifier.hub import GONE, Hub, Socket
 from notifier.streams import Position
 
@@ -24,18 +24,10 @@ CLOSE_SECONDS = 1
 log = structlog.get_logger()
 
 
-class Close(IntEnum):
-    """Why a socket was closed. `docs/asyncapi.yaml` says what the client does about each."""
-
-    RESTARTING = 1012
-    TRY_AGAIN = 1013
-    BAD_TICKET = 4401
-    NO_PONG = 4402
-    TOO_SLOW = 4408
-
-
 @websocket("/ws")
-async def order_socket(socket: WebSocket[Any, Any, Any], hub: Hub, redis: Redis, allowed_origins: frozenset[str]) -> None:
+async def order_socket(
+    socket: WebSocket[Any, Any, Any], hub: Hub, redis: Redis, allowed_origins: frozenset[str]
+) -> None:
     """Refused with 403 before it is accepted when the page comes from elsewhere."""
     if socket.headers.get("origin") not in allowed_origins:
         await socket.close()
@@ -51,7 +43,7 @@ async def order_socket(socket: WebSocket[Any, Any, Any], hub: Hub, redis: Redis,
     if code is not None:
         with suppress(TimeoutError, *GONE):
             async with asyncio.timeout(CLOSE_SECONDS):  # a socket that takes nothing takes no close frame either
-                await socket.close(code, code.name.lower().replace("_", " "))
+                await socket.close(code, code.reason)
 
 
 async def _serve(socket: WebSocket[Any, Any, Any], hub: Hub, redis: Redis) -> Close | None:
@@ -76,10 +68,10 @@ async def _listen(socket: WebSocket[Any, Any, Any], mine: Socket) -> Close | Non
             async with asyncio.timeout(PONG_SECONDS if pinged else PING_SECONDS):
                 message = await socket.receive()
         except asyncio.CancelledError:
-            if not mine.too_slow:
+            if mine.given_up is None:
                 raise
             cast("asyncio.Task[None]", asyncio.current_task()).uncancel()
-            return Close.TOO_SLOW
+            return mine.given_up
         except TimeoutError:
             if pinged:
                 return Close.NO_PONG

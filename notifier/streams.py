@@ -51,7 +51,12 @@ def event_key(user_id: str, event_id: UUID) -> str:
 def connect(url: str) -> Redis:
     """Retries off: whoever calls must see each failure, and decides what to do about it."""
     return Redis.from_url(
-        url, protocol=2, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0), max_connections=50
+        url,
+        protocol=2,
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=50,
     )
 
 
@@ -77,7 +82,9 @@ class Streams:
         return [_read(*replies[at + 2 : at + 4]) for at in range(0, len(replies), 4)]
 
 
-def _read(meta: list[bytes | None], entries: list[tuple[bytes, dict[bytes, bytes]]]) -> tuple[Position, list[Entry]]:
+def _read(
+    meta: list[bytes | None], entries: list[tuple[bytes, dict[bytes, bytes]]]
+) -> tuple[Position, list[Entry]]:
     epoch, offset = meta
     position = Position((epoch or b"").decode(), int(offset or 0))
     kept = [

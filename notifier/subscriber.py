@@ -6,6 +6,7 @@ seen: everything is subscribed again, and `restored` then reads what was missed.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any, cast
 from uuid import uuid4
 
 import structlog
@@ -41,7 +42,7 @@ class Subscriber:
         self._wanted: set[bytes] = {self._probe}
         self._asked: set[bytes] = set()
         self._unconfirmed: dict[bytes, int] = {}
-        self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[bytes, set[asyncio.Future[None]]] = {}
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._heard = asyncio.Event()
@@ -53,10 +54,13 @@ class Subscriber:
         if channel in self._asked and channel not in self._unconfirmed:
             return
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(channel, []).append(confirmed)
+        self._waiters.setdefault(channel, set()).add(confirmed)
         self._changed.set()
-        async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
-            await confirmed
+        try:
+            async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
+                await confirmed
+        finally:
+            self._forget(channel, confirmed)
 
     def unsubscribe(self, channel: bytes) -> None:
         self._wanted.discard(channel)
@@ -83,7 +87,8 @@ class Subscriber:
     async def _session(self, backoff: Backoff) -> None:
         pool = self._redis.connection_pool
         # No read timeout: silence is normal here, and the probe finds the silence that is not.
-        connection: AbstractConnection = pool.connection_class(**pool.connection_kwargs | {"socket_timeout": None})
+        settings: dict[str, Any] = pool.connection_kwargs | {"socket_timeout": None}
+        connection: AbstractConnection = pool.connection_class(**settings)
         self._asked.clear()
         self._unconfirmed.clear()
         self._changed.set()
@@ -103,7 +108,8 @@ class Subscriber:
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
-            kind, channel, payload = await connection.read_response(timeout=None, disconnect_on_error=False)
+            reply = await connection.read_response(timeout=None, disconnect_on_error=False)  # pyright: ignore[reportUnknownVariableType]
+            kind, channel, payload = cast("tuple[bytes, bytes, bytes]", reply)
             if kind == b"message":
                 if channel == self._probe:
                     self._heard.set()
@@ -118,9 +124,15 @@ class Subscriber:
             return  # a later command for this channel is still on its way
         del self._unconfirmed[channel]
         if kind == b"subscribe":
-            for waiter in self._waiters.pop(channel, ()):
+            for waiter in self._waiters.get(channel, ()):
                 if not waiter.done():
                     waiter.set_result(None)
+
+    def _forget(self, channel: bytes, waiter: asyncio.Future[None]) -> None:
+        waiting = self._waiters[channel]
+        waiting.discard(waiter)
+        if not waiting:
+            del self._waiters[channel]
 
     async def _write_changes(self, connection: AbstractConnection) -> None:
         while True:

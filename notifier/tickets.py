@@ -2,6 +2,7 @@
 
 import secrets
 from http import HTTPStatus
+from typing import cast
 
 import msgspec
 from litestar import Router, post
@@ -28,7 +29,7 @@ async def issue(user_id: str, redis: Redis) -> Ticket:
 
 async def redeem(redis: Redis, ticket: str) -> str | None:
     """The user it was issued to, the first time and in time."""
-    user_id = await redis.getdel(_key(ticket))
+    user_id = cast("bytes | None", await redis.getdel(_key(ticket)))
     return None if user_id is None else user_id.decode()
 
 

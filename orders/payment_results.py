@@ -80,7 +80,7 @@ async def _not_applied(
     if len(changed) == len(events):
         return []
     rows = await connection.execute(STATUSES, {"ids": [event.data.order_id for event in events]})
-    final = {order_id: status for order_id, status in rows}
+    final = {row.id: row.status for row in rows}
     return [event for event in events if final.get(event.data.order_id) != event.status]
 
 

@@ -1,13 +1,15 @@
 """Reading orders. A caller sees only their own."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Row, select
 
 from orders.models import orders
 from shopkit.db import Database
+
+OrderRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
 COLUMNS = (
     orders.c.id,
@@ -22,7 +24,7 @@ COLUMNS = (
 )
 
 
-async def one(database: Database, user_id: str, order_id: UUID) -> Row[Any] | None:
+async def one(database: Database, user_id: str, order_id: UUID) -> OrderRow | None:
     query = select(*COLUMNS).where(orders.c.id == order_id, orders.c.user_id == user_id)
     async with database.begin() as connection:
         return (await connection.execute(query)).one_or_none()
@@ -30,7 +32,7 @@ async def one(database: Database, user_id: str, order_id: UUID) -> Row[Any] | No
 
 async def newest(
     database: Database, user_id: str, status: str | None, before: UUID | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[OrderRow]:
     """At most `limit` orders, newest first, older than the order with id `before`."""
     query = select(*COLUMNS).where(orders.c.user_id == user_id)
     if status is not None:

@@ -65,7 +65,7 @@ class TopUps:
 
     async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[ToppedUp | Exception]:
         async with self._database.begin() as connection:
-            now = await connection.scalar(select(func.now()))
+            now = (await connection.execute(select(func.now()))).scalar_one()
             known = await ledger.lock_accounts(connection, (top_up.user_id for top_up in top_ups))
             entries: list[Entry | None] = []
             for top_up in top_ups:
@@ -76,7 +76,8 @@ class TopUps:
                 known[top_up.user_id] = account = account.after(top_up.amount)
                 entries.append(Entry(uuid7(), top_up.user_id, "top_up", top_up.amount, None, account))
             await ledger.write(connection, [entry for entry in entries if entry is not None], known)
-        return [
-            no_account() if entry is None else ToppedUp(entry.id, entry.amount, entry.account.balance, now)
-            for entry in entries
-        ]
+        return [_topped_up(entry, now) for entry in entries]
+
+
+def _topped_up(entry: Entry | None, now: datetime) -> ToppedUp | Exception:
+    return no_account() if entry is None else ToppedUp(entry.id, entry.amount, entry.account.balance, now)

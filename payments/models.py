@@ -59,10 +59,16 @@ ledger_entries = Table(
     Column("id", Uuid, primary_key=True),
     Column("user_id", Text, nullable=False),
     Column(
-        "kind", Text, CheckConstraint("kind IN ('top_up', 'debit')", name="ledger_entries_kind_known"), nullable=False
+        "kind",
+        Text,
+        CheckConstraint("kind IN ('top_up', 'debit')", name="ledger_entries_kind_known"),
+        nullable=False,
     ),
     Column(
-        "amount", BigInteger, CheckConstraint("amount <> 0", name="ledger_entries_amount_not_zero"), nullable=False
+        "amount",
+        BigInteger,
+        CheckConstraint("amount <> 0", name="ledger_entries_amount_not_zero"),
+        nullable=False,
     ),
     Column("order_id", Uuid),
     Column("account_version", BigInteger, nullable=False),

@@ -31,9 +31,7 @@ class TopUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 
 
-@post(
-    summary="Open your account", responses=documented(HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE)
-)
+@post(summary="Open your account", responses=documented(HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE))
 async def open_account(user_id: str, database: Database) -> Response[Account]:
     """At most one per user; it starts empty."""
     created_at = await accounts.open_account(database, user_id)
@@ -63,4 +61,6 @@ async def top_up(data: TopUp, user_id: str, top_ups: Batcher[NewTopUp, ToppedUp]
     return await top_ups.submit(NewTopUp(user_id, data.amount))
 
 
-router = Router(PATH, route_handlers=[open_account, show_account, top_up], tags=["Payments"], security=[{"user": []}])
+router = Router(
+    PATH, route_handlers=[open_account, show_account, top_up], tags=["Payments"], security=[{"user": []}]
+)

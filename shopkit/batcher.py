@@ -23,7 +23,10 @@ class Batcher(Generic[Item, Result]):
     """
 
     def __init__(
-        self, name: str, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], limit: int = 200
+        self,
+        name: str,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        limit: int = 200,
     ) -> None:
         self._flush = flush
         self._limit = limit

@@ -1,7 +1,7 @@
 """A service's own PostgreSQL database: its engine, its migrations, whether it can be reached."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import resources
 
@@ -78,7 +78,7 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    async def begin(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction: commits at the end of the block, rolls back when the block raises."""
         if not self.migrated:
             raise Unavailable

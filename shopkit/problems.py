@@ -70,7 +70,10 @@ def documented(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
     """For a handler's `responses`: the errors it may answer, as OpenAPI shows them."""
     return {
         status: ResponseSpec(
-            ProblemDocument, description=status.description or status.phrase, media_type=MEDIA_TYPE, generate_examples=False
+            ProblemDocument,
+            description=status.description or status.phrase,
+            media_type=MEDIA_TYPE,
+            generate_examples=False,
         )
         for status in statuses
     }
@@ -79,10 +82,12 @@ def documented(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The exception handler of every service."""
     problem, headers = _problem(error)
+    # Litestar cuts the prefix of a mounted application off `path`, but not off `raw_path`.
+    path = request.scope["raw_path"].decode("latin-1")
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("request failed", path=request.url.path, exc_info=error)
+        log.error("request failed", path=path, exc_info=error)
     return Response(
-        msgspec.json.encode(problem.document(request.url.path)),
+        msgspec.json.encode(problem.document(path)),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers=problem.headers | headers,

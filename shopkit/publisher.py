@@ -65,16 +65,19 @@ class Publisher:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # somebody cancelled us; otherwise it was aiormq, which cancels what a lost channel owed
-            self._lost.set()
+            self._lose()
             raise NotPublished(repr(error)) from error
 
     async def _hold(self, channel: AbstractChannel) -> None:
         self._lost.clear()
         for name in (EXCHANGE, DEAD_LETTERS):
             self._exchanges[name] = await channel.get_exchange(name, ensure=False)
-        channel.close_callbacks.add(lambda *_: self._lost.set())
+        channel.close_callbacks.add(self._lose)
         try:
             if not self._session.stopping.is_set():
                 await self._lost.wait()
         finally:
             self._exchanges.clear()
+
+    def _lose(self, *_: object) -> None:
+        self._lost.set()

@@ -6,7 +6,7 @@ supervisor in front starts a whole one. A replica is never healthy while its wor
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -126,7 +126,7 @@ class Service:
         )
 
     @asynccontextmanager
-    async def _lifespan(self, _app: Litestar) -> AsyncIterator[None]:
+    async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None]:
         tasks = [asyncio.create_task(self._supervise(worker)) for worker in self._workers]
         yield
         self._stopping = True
@@ -159,7 +159,9 @@ class Service:
     def _ready(self) -> ControllerRouterHandler:
         @get("/health/ready", include_in_schema=False)
         async def ready() -> Response[dict[str, Any]]:
-            parts = dict(zip(self._checks, await asyncio.gather(*map(_outcome, self._checks.values())), strict=True))
+            parts = dict(
+                zip(self._checks, await asyncio.gather(*map(_outcome, self._checks.values())), strict=True)
+            )
             well = not self._stopping and not self.failed and all(part == "ok" for part in parts.values())
             status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
             return Response({"ready": well, "parts": parts, "replica": self.settings.replica}, status_code=status)

@@ -1,0 +1,1 @@
+"""Gateway: routes requests to the services and their replicas. No business logic."""

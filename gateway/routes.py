@@ -1,0 +1,23 @@
+"""Which prefix goes to which service."""
+
+from collections.abc import Mapping
+
+from litestar import asgi
+from litestar.types import ControllerRouterHandler
+
+from gateway.proxy import Client, Proxy
+from gateway.upstreams import Upstream
+
+ROUTES = {
+    "/api/orders": "orders",
+    "/api/payments": "payments",
+    "/api/notifications": "notifier",
+    "/api/docs": "web",
+}
+
+
+def proxies(client: Client, upstreams: Mapping[str, Upstream]) -> list[ControllerRouterHandler]:
+    return [
+        asgi(prefix, is_mount=True, copy_scope=False)(Proxy(client, upstreams[name]).__call__)
+        for prefix, name in ROUTES.items()
+    ]

@@ -1,0 +1,73 @@
+"""Where the replicas of each service are, and which of them gets the next request."""
+
+import asyncio
+import random
+import socket
+import time
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import structlog
+
+from shopkit.retry import pause
+
+RESOLVE_SECONDS = 5
+AVOID_SECONDS = 1
+
+log = structlog.get_logger()
+
+
+class Target:
+    """One replica. `busy` counts the requests it has been given and has not answered."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.busy = 0
+        self.avoid_until = 0.0
+
+    def refused(self) -> None:
+        """No connection could be made: others are asked first for a moment."""
+        self.avoid_until = time.monotonic() + AVOID_SECONDS
+
+
+class Upstream:
+    """One service under one or several addresses; a name stands for every address it resolves to."""
+
+    def __init__(self, name: str, urls: str) -> None:
+        self.name = name
+        self._addresses = [(parts.hostname or "", parts.port or 80) for parts in map(urlsplit, urls.split(","))]
+        self._targets: dict[tuple[str, int], Target] = {}
+        self._stopping = asyncio.Event()
+
+    def in_order(self) -> Iterable[Target]:
+        """All replicas, the one to ask first in front: not avoided, least busy, chance decides among equals."""
+        now = time.monotonic()
+        targets = list(self._targets.values())
+        random.shuffle(targets)
+        return sorted(targets, key=lambda target: (target.avoid_until > now, target.busy))
+
+    async def check(self) -> None:
+        if not self._targets:
+            raise ConnectionError(f"no address of {self.name} is known")
+
+    async def run(self) -> None:
+        """Follows the names, so that replicas come and go without a restart."""
+        while not self._stopping.is_set():
+            await self._resolve()
+            await pause(self._stopping, RESOLVE_SECONDS if self._targets else 0.5)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def _resolve(self) -> None:
+        loop = asyncio.get_running_loop()
+        found: set[tuple[str, int]] = set()
+        for host, port in self._addresses:
+            try:
+                infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                # A name server that is away for a moment must not cost us the replicas we know.
+                log.warning("name not resolved", host=host, error=repr(error))
+                return
+            found |= {(str(info[4][0]), port) for info in infos}
+        self._targets = {key: self._targets.get(key) or Target(*key) for key in found}
