@@ -9,7 +9,7 @@ from sqlalchemy import Row, select
 from orders.models import orders
 from shopkit.db import Database
 
-OrderRow: TypeAlias = "Row[*tuple[Any, ...]]"
+OrderRow: TypeAlias = Row[*tuple[Any, ...]]
 
 COLUMNS = (
     orders.c.id,
