@@ -1,0 +1,199 @@
+"""Fixtures on real servers. `make test` starts them and a whole shop, and says in GOZON_SHOP where they are.
+
+With GOZON_URL instead, the tests of `tests/e2e` and `tests/browser` run against a shop that is already there.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+from uuid import uuid4
+
+import aiohttp
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from shopkit.db import Database, migrate
+from tests.support import Caller, Replica
+
+Spawn = Callable[..., Awaitable[Replica]]
+
+
+class Shop:
+    """The whole shop. `servers` says where its parts are, when they are ours to stop and start."""
+
+    def __init__(self, url: str, servers: dict[str, Any] | None) -> None:
+        self.url = url
+        self._servers = servers
+
+    @property
+    def servers(self) -> dict[str, Any]:
+        if self._servers is None:
+            pytest.skip("needs the servers that `make test` starts")
+        return self._servers
+
+    async def supervisorctl(self, *words: str) -> str:
+        """`supervisorctl stop redis` and the like."""
+        process = await asyncio.create_subprocess_exec(
+            "supervisorctl", "-c", self.servers["supervisor"], *words, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        return output.decode()
+
+
+@pytest.fixture(scope="session")
+def shop() -> Shop:
+    if url := os.environ.get("GOZON_URL"):
+        return Shop(url, None)
+    description = Path(os.environ.get("GOZON_SHOP", ".run/test/shop.json"))
+    if not description.exists():
+        pytest.exit("no servers to test on: run `make test`", returncode=2)
+    servers = json.loads(description.read_text())
+    return Shop(servers["entrance"], servers)
+
+
+@pytest.fixture(scope="session")
+def servers(shop: Shop) -> dict[str, Any]:
+    return shop.servers
+
+
+@pytest.fixture(scope="session")
+async def session() -> AsyncGenerator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
+        yield session
+
+
+@pytest.fixture
+def caller(session: aiohttp.ClientSession, shop: Shop) -> Caller:
+    """A new user at the front door."""
+    return Caller(session, shop.url)
+
+
+@pytest.fixture(scope="session")
+async def template_databases(servers: dict[str, Any]) -> AsyncGenerator[dict[str, str]]:
+    """A migrated database of each service, to copy from."""
+    names = {service: f"template_{service}_{uuid4().hex[:8]}" for service in ("orders", "payments")}
+    for service, name in names.items():
+        await _admin(servers, f"CREATE DATABASE {name}")
+        await migrate(_at(servers, name), service)
+    yield names
+    for name in names.values():
+        await _admin(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def orders_url(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[str]:
+    """A migrated, empty orders database of this test alone."""
+    async with _CopyOf(servers, template_databases["orders"]) as url:
+        yield url
+
+
+@pytest.fixture
+async def payments_url(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[str]:
+    """A migrated, empty payments database of this test alone."""
+    async with _CopyOf(servers, template_databases["payments"]) as url:
+        yield url
+
+
+@pytest.fixture
+async def orders_database(orders_url: str) -> AsyncGenerator[Database]:
+    async with _opened(Database(orders_url, "orders")) as database:
+        yield database
+
+
+@pytest.fixture
+async def payments_database(payments_url: str) -> AsyncGenerator[Database]:
+    async with _opened(Database(payments_url, "payments")) as database:
+        yield database
+
+
+class _opened:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __aenter__(self) -> Database:
+        await self._database.run()
+        return self._database
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._database.engine.dispose()
+
+
+class _CopyOf:
+    def __init__(self, servers: dict[str, Any], template: str) -> None:
+        self._servers = servers
+        self._template = template
+        self._name = f"test_{uuid4().hex[:12]}"
+
+    async def __aenter__(self) -> str:
+        await _admin(self._servers, f"CREATE DATABASE {self._name} TEMPLATE {self._template}")
+        return _at(self._servers, self._name)
+
+    async def __aexit__(self, *_: object) -> None:
+        await _admin(self._servers, f"DROP DATABASE {self._name} WITH (FORCE)")
+
+
+def _at(servers: dict[str, Any], name: str) -> str:
+    return urlsplit(str(servers["databases"]["admin"]))._replace(path=f"/{name}").geturl()
+
+
+async def _admin(servers: dict[str, Any], statement: str) -> None:
+    connection = await asyncpg.connect(servers["databases"]["admin"])
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def broker_url(servers: dict[str, Any], session: aiohttp.ClientSession) -> AsyncGenerator[str]:
+    """A RabbitMQ virtual host of this test alone."""
+    vhost = f"test-{uuid4().hex[:12]}"
+    management = urlsplit(str(servers["broker_management"]))
+    authority = management.netloc.rpartition("@")[2]
+    auth = aiohttp.BasicAuth(management.username or "", management.password or "")
+    api = f"http://{authority}/api"
+    headers = {"Authorization": auth.encode()}
+    async with session.put(f"{api}/vhosts/{vhost}", headers=headers) as response:
+        response.raise_for_status()
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    user = quote(management.username or "", safe="")
+    async with session.put(f"{api}/permissions/{vhost}/{user}", json=everything, headers=headers) as response:
+        response.raise_for_status()
+    yield urlsplit(str(servers["broker"]))._replace(path=f"/{vhost}").geturl()
+    async with session.delete(f"{api}/vhosts/{vhost}", headers=headers) as response:
+        response.raise_for_status()
+
+
+@pytest.fixture
+async def redis(servers: dict[str, Any]) -> AsyncGenerator[Redis]:
+    """The Redis that the shop uses; keys are kept apart by the users' ids."""
+    async with Redis.from_url(servers["redis"], protocol=2) as redis:
+        yield redis
+
+
+@pytest.fixture
+async def spawn(session: aiohttp.ClientSession, tmp_path: Path) -> AsyncGenerator[Spawn]:
+    """`await spawn("payments", DATABASE_URL=...)` starts a replica and waits until it is ready.
+
+    With `wait=False` it does not wait. Every replica is ended after the test.
+    """
+    started: list[Replica] = []
+
+    async def start(service: str, *, wait: bool = True, **settings: str) -> Replica:
+        replica = Replica(service, settings, tmp_path / f"{service}-{len(started)}.log")
+        started.append(replica)
+        await replica.start()
+        if wait:
+            await replica.ready(session)
+        return replica
+
+    yield start
+    for replica in started:
+        if replica.running:
+            await replica.stop()

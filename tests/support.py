@@ -1,0 +1,223 @@
+"""What several tests need: a running shop, replicas started for one test, a caller, a socket."""
+
+import asyncio
+import json
+import os
+import socket as sockets
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aiohttp
+import msgspec
+import websockets
+from websockets.asyncio.client import ClientConnection
+from websockets.typing import Origin, Subprotocol
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 30
+
+T = TypeVar("T")
+
+
+def new_user() -> str:
+    return f"user-{uuid4().hex[:12]}"
+
+
+async def eventually(look: Callable[[], Awaitable[T]], seconds: float = PATIENCE) -> T:
+    """The first true thing that `look` finds; fails when it finds none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = await look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {seconds} s for {look.__name__}"
+        await asyncio.sleep(0.05)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    def fields(self) -> set[str]:
+        """The fields that a problem document names."""
+        assert self.headers["Content-Type"] == "application/problem+json"
+        assert self.body["status"] == self.status
+        return {error["field"] for error in self.body.get("errors", [])}
+
+
+class Caller:
+    """Somebody who uses the shop at `url`, as the user `user_id`."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, user_id: str | None = None) -> None:
+        self.session = session
+        self.url = url
+        self.user_id = user_id or new_user()
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """`body` is sent as JSON; bytes are sent as they are."""
+        given = {"X-User-Id": self.user_id, "Content-Type": "application/json"}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        sent = given | {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(method, self.url + path, data=data, headers=sent) as response:
+            content = await response.read()
+            decoded = json.loads(content) if "json" in response.headers.get("Content-Type", "") else content
+            return Answer(response.status, response.headers, decoded)
+
+    async def open_account(self, balance: int = 0) -> None:
+        assert (await self.call("POST", "/api/payments/account")).status == 201
+        if balance:
+            await self.top_up(balance)
+
+    async def top_up(self, amount: int) -> None:
+        assert (await self.call("POST", "/api/payments/account/top-ups", {"amount": amount})).status == 201
+
+    async def balance(self) -> int:
+        return (await self.call("GET", "/api/payments/account")).body["balance"]
+
+    async def order(self, amount: int, description: str = "a lamp") -> str:
+        """Places an order and returns its id."""
+        answer = await self.call("POST", "/api/orders", {"amount": amount, "description": description})
+        assert answer.status == 201, answer
+        assert answer.body["status"] == "NEW"
+        return answer.body["id"]
+
+    async def decided(self, order_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+        """The order, once it is no longer NEW."""
+
+        async def final_order() -> dict[str, Any] | None:
+            answer = await self.call("GET", f"/api/orders/{order_id}")
+            return answer.body if answer.status == 200 and answer.body["status"] != "NEW" else None
+
+        order = await eventually(final_order, seconds)
+        assert order is not None
+        return order
+
+    async def ticket(self) -> str:
+        answer = await self.call("POST", "/api/notifications/tickets")
+        assert answer.status == 201
+        return answer.body["ticket"]
+
+    async def socket(self, url: str | None = None, query: str = "", origin: str | None = None) -> "Socket":
+        """An open socket with its welcome read, at `url` or at the shop itself."""
+        connection = await self.connect(url, query, origin)
+        return Socket(connection, json.loads(await connection.recv()))
+
+    async def connect(
+        self, url: str | None = None, query: str = "", origin: str | None = None, ticket: str | None = None
+    ) -> ClientConnection:
+        at = urlsplit(url or self.url)
+        return await websockets.connect(
+            f"ws://{at.netloc}/ws{query}",
+            subprotocols=[Subprotocol("gozon.v1"), Subprotocol(f"ticket.{ticket or await self.ticket()}")],
+            origin=Origin(origin or self.url),
+            compression=None,
+        )
+
+
+class Socket:
+    def __init__(self, connection: ClientConnection, welcome: dict[str, Any]) -> None:
+        assert welcome["type"] == "welcome"
+        self.connection = connection
+        self.welcome = welcome
+        self.replica: str = welcome["replica"]
+        self.given: list[dict[str, Any]] = []
+
+    async def next_order(self, seconds: float = PATIENCE) -> dict[str, Any]:
+        """The next `order` frame; pings are answered on the way."""
+        async with asyncio.timeout(seconds):
+            while True:
+                frame = json.loads(await self.connection.recv())
+                if frame["type"] == "ping":
+                    await self.connection.send('{"type":"pong"}')
+                    continue
+                self.given.append(frame)
+                if frame["type"] == "order":
+                    return frame
+
+    async def silent_for(self, seconds: float) -> None:
+        """Fails when an order frame comes within `seconds`."""
+        try:
+            frame = await self.next_order(seconds)
+        except TimeoutError:
+            return
+        raise AssertionError(f"not expected: {frame}")
+
+    async def close(self) -> None:
+        await self.connection.close()
+
+
+class Replica:
+    """A service process of our own, with its own settings."""
+
+    def __init__(self, service: str, settings: Mapping[str, str], log: Path) -> None:
+        self.service = service
+        self.port = free_port()
+        self.name = f"{service}-{self.port}"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._settings = settings
+        self._log = log
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}} | {
+            "PORT": str(self.port),
+            "REPLICA": self.name,
+            **self._settings,
+        }
+        with self._log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self.service, cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+
+    async def readiness(self, session: aiohttp.ClientSession) -> tuple[int, dict[str, Any]]:
+        """Status and body of its readiness; (0, {}) while it does not listen."""
+        try:
+            async with session.get(self.url + "/health/ready") as response:
+                return response.status, await response.json()
+        except aiohttp.ClientError:
+            return 0, {}
+
+    async def ready(self, session: aiohttp.ClientSession) -> None:
+        async def its_readiness() -> bool:
+            assert self.running, self.log()
+            return (await self.readiness(session))[0] == 200
+
+        await eventually(its_readiness, 60)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    async def kill(self) -> None:
+        """As a machine dies: nothing is finished."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """Asks it to end, and returns its exit status."""
+        assert self.process is not None
+        if self.running:
+            self.process.terminate()
+        return await asyncio.wait_for(self.process.wait(), 30)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    async def metric(self, session: aiohttp.ClientSession, line: str) -> float:
+        """The value of the metric line that starts with `line`; 0 when there is none yet."""
+        async with session.get(self.url + "/metrics") as response:
+            found = [row.rsplit(" ", 1)[1] for row in (await response.text()).splitlines() if row.startswith(line)]
+        return float(found[0]) if found else 0.0
+
+
+def free_port() -> int:
+    with sockets.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
