@@ -6,12 +6,14 @@ request that may have arrived is never repeated: 502 says that its fate is not k
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import TypeAlias, cast
 
 import aiohttp
+from litestar.exceptions import NotFoundException
 from litestar.types import HTTPRequestEvent, HTTPScope, Receive, Scope, Send
 from multidict import CIMultiDict
 from prometheus_client import Counter
@@ -75,15 +77,18 @@ class Client:
 
 
 class Proxy:
-    """An ASGI application that passes everything on to one upstream."""
+    """An ASGI application, mounted at `prefix`, that passes everything on to one upstream."""
 
-    def __init__(self, client: Client, upstream: Upstream) -> None:
+    def __init__(self, client: Client, prefix: str, upstream: Upstream) -> None:
         self._client = client
+        self._inside = re.compile(re.escape(prefix.encode()) + rb"(?:/|$)")
         self._upstream = upstream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return None
+        if not self._inside.match(scope["raw_path"]):  # Litestar mounts /api/ordersx under /api/orders as well
+            raise NotFoundException
         body = await _body(receive)
         for target in self._upstream.in_order():
             target.busy += 1

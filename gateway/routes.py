@@ -18,6 +18,6 @@ ROUTES = {
 
 def proxies(client: Client, upstreams: Mapping[str, Upstream]) -> list[ControllerRouterHandler]:
     return [
-        asgi(prefix, is_mount=True, copy_scope=False)(Proxy(client, upstreams[name]).__call__)
+        asgi(prefix, is_mount=True, copy_scope=False)(Proxy(client, prefix, upstreams[name]).__call__)
         for prefix, name in ROUTES.items()
     ]

@@ -6,6 +6,7 @@ With GOZON_URL instead, the tests of `tests/e2e` and `tests/browser` run against
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import aiohttp
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from shopkit.db import Database, migrate
+from tests.servers import Broker, CopyOf, Forwarder, admin, database_at
 from tests.support import Caller, Replica
 
 Spawn = Callable[..., Awaitable[Replica]]
@@ -39,7 +40,11 @@ class Shop:
     async def supervisorctl(self, *words: str) -> str:
         """`supervisorctl stop redis` and the like."""
         process = await asyncio.create_subprocess_exec(
-            "supervisorctl", "-c", self.servers["supervisor"], *words, stdout=asyncio.subprocess.PIPE
+            Path(sys.executable).with_name("supervisorctl"),
+            "-c",
+            self.servers["supervisor"],
+            *words,
+            stdout=asyncio.subprocess.PIPE,
         )
         output, _ = await process.communicate()
         return output.decode()
@@ -79,24 +84,24 @@ async def template_databases(servers: dict[str, Any]) -> AsyncGenerator[dict[str
     """A migrated database of each service, to copy from."""
     names = {service: f"template_{service}_{uuid4().hex[:8]}" for service in ("orders", "payments")}
     for service, name in names.items():
-        await _admin(servers, f"CREATE DATABASE {name}")
-        await migrate(_at(servers, name), service)
+        await admin(servers, f"CREATE DATABASE {name}")
+        await migrate(database_at(servers, name), service)
     yield names
     for name in names.values():
-        await _admin(servers, f"DROP DATABASE {name} WITH (FORCE)")
+        await admin(servers, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 async def orders_url(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[str]:
     """A migrated, empty orders database of this test alone."""
-    async with _CopyOf(servers, template_databases["orders"]) as url:
+    async with CopyOf(servers, template_databases["orders"]) as url:
         yield url
 
 
 @pytest.fixture
 async def payments_url(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[str]:
     """A migrated, empty payments database of this test alone."""
-    async with _CopyOf(servers, template_databases["payments"]) as url:
+    async with CopyOf(servers, template_databases["payments"]) as url:
         yield url
 
 
@@ -124,41 +129,14 @@ class _opened:
         await self._database.engine.dispose()
 
 
-class _CopyOf:
-    def __init__(self, servers: dict[str, Any], template: str) -> None:
-        self._servers = servers
-        self._template = template
-        self._name = f"test_{uuid4().hex[:12]}"
-
-    async def __aenter__(self) -> str:
-        await _admin(self._servers, f"CREATE DATABASE {self._name} TEMPLATE {self._template}")
-        return _at(self._servers, self._name)
-
-    async def __aexit__(self, *_: object) -> None:
-        await _admin(self._servers, f"DROP DATABASE {self._name} WITH (FORCE)")
-
-
-def _at(servers: dict[str, Any], name: str) -> str:
-    return urlsplit(str(servers["databases"]["admin"]))._replace(path=f"/{name}").geturl()
-
-
-async def _admin(servers: dict[str, Any], statement: str) -> None:
-    connection = await asyncpg.connect(servers["databases"]["admin"])
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
 @pytest.fixture
 async def broker_url(servers: dict[str, Any], session: aiohttp.ClientSession) -> AsyncGenerator[str]:
     """A RabbitMQ virtual host of this test alone."""
     vhost = f"test-{uuid4().hex[:12]}"
     management = urlsplit(str(servers["broker_management"]))
     authority = management.netloc.rpartition("@")[2]
-    auth = aiohttp.BasicAuth(management.username or "", management.password or "")
     api = f"http://{authority}/api"
-    headers = {"Authorization": auth.encode()}
+    headers = {"Authorization": aiohttp.encode_basic_auth(management.username or "", management.password or "")}
     async with session.put(f"{api}/vhosts/{vhost}", headers=headers) as response:
         response.raise_for_status()
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -168,6 +146,27 @@ async def broker_url(servers: dict[str, Any], session: aiohttp.ClientSession) ->
     yield urlsplit(str(servers["broker"]))._replace(path=f"/{vhost}").geturl()
     async with session.delete(f"{api}/vhosts/{vhost}", headers=headers) as response:
         response.raise_for_status()
+
+
+@pytest.fixture
+async def broker(broker_url: str) -> AsyncGenerator[Broker]:
+    """The virtual host of this test with the whole topology in it."""
+    async with Broker(broker_url) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def way_to() -> AsyncGenerator[Callable[[str], Forwarder]]:
+    """`way_to(url)` is a way to that server which is not open yet, and which can be cut."""
+    ways: list[Forwarder] = []
+
+    def lay(url: str) -> Forwarder:
+        ways.append(Forwarder(url))
+        return ways[-1]
+
+    yield lay
+    for way in ways:
+        await way.cut()
 
 
 @pytest.fixture

@@ -1,0 +1,234 @@
+"""A whole shop with its servers really stopped and its replicas really killed."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+
+from tests.conftest import Shop
+from tests.support import Answer, Caller, eventually
+
+HEALING = 60
+
+
+@pytest.fixture(autouse=True)
+async def whole_again(shop: Shop, session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    """Each test begins and leaves behind a shop that is well."""
+    await all_ready(shop, session)
+    yield
+    await shop.supervisorctl("start", "all")
+    await all_ready(shop, session)
+
+
+async def all_ready(shop: Shop, session: aiohttp.ClientSession) -> None:
+    replicas = [replica for of_service in shop.servers["replicas"].values() for replica in of_service]
+
+    async def every_replica_ready() -> bool:
+        for replica in replicas:
+            try:
+                async with session.get(replica["url"] + "/health/ready") as response:
+                    if response.status != 200:
+                        return False
+            except aiohttp.ClientError:
+                return False
+        return True
+
+    await eventually(every_replica_ready, 90)
+
+
+async def rows(shop: Shop, database: str, query: str, *values: Any) -> list[Any]:
+    connection: Any = await asyncpg.connect(shop.servers["databases"][database])  # pyright: ignore[reportUnknownVariableType]
+    try:
+        return await connection.fetch(query, *values)
+    finally:
+        await connection.close()
+
+
+async def books_balance(shop: Shop, caller: Caller, orders: list[str], spent: int) -> None:
+    """One payment and one debit an order, and a balance that is the sum of the entries."""
+    entries = await rows(
+        shop,
+        "payments",
+        "SELECT * FROM ledger_entries WHERE user_id = $1 ORDER BY account_version",
+        caller.user_id,
+    )
+    debits = [str(entry["order_id"]) for entry in entries if entry["kind"] == "debit"]
+    assert sorted(debits) == sorted(orders)
+    assert [entry["account_version"] for entry in entries] == list(range(1, len(entries) + 1))
+    balance = 0
+    for entry in entries:
+        balance += entry["amount"]
+        assert entry["balance_after"] == balance
+    assert await caller.balance() == balance == sum(e["amount"] for e in entries if e["amount"] > 0) - spent
+
+
+async def readiness(session: aiohttp.ClientSession, replica: dict[str, str]) -> tuple[int, dict[str, str]]:
+    async with session.get(replica["url"] + "/health/ready") as response:
+        return response.status, (await response.json())["parts"]
+
+
+async def test_orders_are_accepted_without_the_broker_and_go_out_when_it_returns(
+    shop: Shop, caller: Caller, session: aiohttp.ClientSession
+) -> None:
+    await caller.open_account(100_000)
+    socket = await caller.socket()
+    await shop.supervisorctl("stop", "rabbitmq")
+
+    orders = [await caller.order(100) for _ in range(20)]
+    waiting = await rows(shop, "orders", "SELECT count(*) AS waiting FROM outbox")
+    assert waiting[0]["waiting"] >= len(orders)
+    status, parts = await readiness(session, shop.servers["replicas"]["orders"][0])
+    assert status == 503
+    assert parts["database"] == "ok" != parts["broker"]
+
+    await shop.supervisorctl("start", "rabbitmq")
+    for order_id in orders:
+        assert (await caller.decided(order_id, HEALING))["status"] == "FINISHED"
+    told = {(await socket.next_order(HEALING))["order"]["id"] for _ in orders}
+    assert told == set(orders)
+    await books_balance(shop, caller, orders, 100 * len(orders))
+
+    async def outbox_is_empty() -> bool:
+        return (await rows(shop, "orders", "SELECT count(*) AS waiting FROM outbox"))[0]["waiting"] == 0
+
+    await eventually(outbox_is_empty)
+
+
+async def test_a_broker_that_stops_again_and_again_under_load_loses_nothing(shop: Shop, caller: Caller) -> None:
+    await caller.open_account(1_000_000)
+    placing = asyncio.create_task(place(caller, 400, pause=0.02))
+    for _ in range(2):
+        await asyncio.sleep(1)
+        await shop.supervisorctl("restart", "rabbitmq")
+    orders = await placing
+    for order_id in orders:
+        assert (await caller.decided(order_id, HEALING))["status"] == "FINISHED"
+    await books_balance(shop, caller, orders, 100 * len(orders))
+
+
+async def test_killing_payments_replicas_under_load_loses_and_doubles_nothing(shop: Shop, caller: Caller) -> None:
+    await caller.open_account(1_000_000)
+    placing = asyncio.create_task(place(caller, 600, pause=0.005))
+    for name in ["payments-1", "payments-2", "payments-1"]:
+        await asyncio.sleep(0.7)
+        await kill(shop, name)
+    orders = await placing
+    assert len(orders) == 600
+    for order_id in orders:
+        assert (await caller.decided(order_id, HEALING))["status"] == "FINISHED"
+    await books_balance(shop, caller, orders, 100 * len(orders))
+
+
+async def test_killing_orders_replicas_under_load_keeps_every_order_that_was_accepted(
+    shop: Shop, caller: Caller
+) -> None:
+    await caller.open_account(1_000_000)
+    placing = asyncio.create_task(place_and_expect_failures(caller, 400))
+    for name in ["orders-1", "orders-2"]:
+        await asyncio.sleep(0.5)
+        await kill(shop, name)
+        await asyncio.sleep(2)
+    answers = await placing
+    assert {answer.status for answer in answers} <= {201, 502, 503, 504}
+    accepted = [answer.body["id"] for answer in answers if answer.status == 201]
+    assert accepted
+    for order_id in accepted:
+        assert (await caller.decided(order_id, HEALING))["status"] == "FINISHED"
+
+
+async def test_without_redis_orders_are_paid_and_toasts_come_when_it_returns(
+    shop: Shop, caller: Caller, session: aiohttp.ClientSession
+) -> None:
+    await caller.open_account(100_000)
+    sockets = [await caller.socket() for _ in range(4)]
+    assert len({socket.replica for socket in sockets}) >= 2
+    await shop.supervisorctl("stop", "redis")
+
+    orders = [await caller.order(100) for _ in range(10)]
+    for order_id in orders:
+        assert (await caller.decided(order_id))["status"] == "FINISHED"
+    notifier = shop.servers["replicas"]["notifier"][0]
+
+    async def notifier_not_ready() -> bool:
+        return (await readiness(session, notifier))[0] == 503
+
+    await eventually(notifier_not_ready)
+    ticket = await caller.call("POST", "/api/notifications/tickets")
+    assert (ticket.status, ticket.headers["Retry-After"]) == (503, "1")
+
+    await shop.supervisorctl("start", "redis")
+    for socket in sockets:
+        told = [(await socket.next_order(HEALING))["order"]["id"] for _ in orders]
+        assert sorted(told) == sorted(orders)
+    for socket in sockets:
+        await socket.silent_for(0.3)
+
+
+async def test_without_the_database_requests_get_503_and_it_heals(
+    shop: Shop, caller: Caller, session: aiohttp.ClientSession
+) -> None:
+    await caller.open_account(100_000)
+    await shop.supervisorctl("stop", "postgres")
+
+    for method, path, body in [
+        ("POST", "/api/orders", {"amount": 1, "description": "x"}),
+        ("GET", "/api/orders", None),
+        ("GET", "/api/payments/account", None),
+        ("POST", "/api/payments/account/top-ups", {"amount": 1}),
+    ]:
+        answer = await caller.call(method, path, body)
+        assert (answer.status, answer.body["status"]) == (503, 503), answer
+        assert answer.headers["Retry-After"] == "1"
+    status, parts = await readiness(session, shop.servers["replicas"]["payments"][0])
+    assert status == 503
+    assert parts["database"] != "ok" == parts["broker"]
+
+    await shop.supervisorctl("start", "postgres")
+    await all_ready(shop, session)
+    assert (await caller.decided(await caller.order(100)))["status"] == "FINISHED"
+    assert await caller.balance() == 99_900
+
+
+async def test_a_client_of_a_killed_notifier_misses_nothing_when_it_comes_back(shop: Shop, caller: Caller) -> None:
+    await caller.open_account(100_000)
+    socket = await caller.socket()
+    orders = [await caller.order(100)]
+    last = await socket.next_order()
+    await kill(shop, socket.replica)
+    orders += [await caller.order(100) for _ in range(5)]
+    for order_id in orders:
+        await caller.decided(order_id)
+
+    back = await caller.socket(query=f"?e={socket.welcome['epoch']}&o={last['o']}")
+    assert back.welcome["recovered"] is True
+    told = [frame["order"]["id"] for frame in back.welcome["missed"]]
+    while len(told) < 5:
+        told.append((await back.next_order())["order"]["id"])
+    assert sorted(told) == sorted(orders[1:])
+
+
+async def kill(shop: Shop, name: str) -> None:
+    os.kill(int(await shop.supervisorctl("pid", name)), signal.SIGKILL)
+
+
+async def place(caller: Caller, count: int, pause: float) -> list[str]:
+    """Places orders of 100 at a steady pace, many at a time."""
+    placing: list[Awaitable[str]] = []
+    for _ in range(count):
+        placing.append(asyncio.create_task(caller.order(100)))
+        await asyncio.sleep(pause)
+    return list(await asyncio.gather(*placing))
+
+
+async def place_and_expect_failures(caller: Caller, count: int) -> list[Answer]:
+    placing: list[Awaitable[Answer]] = []
+    for _ in range(count):
+        body = {"amount": 100, "description": "while replicas die"}
+        placing.append(asyncio.create_task(caller.call("POST", "/api/orders", body)))
+        await asyncio.sleep(0.01)
+    return list(await asyncio.gather(*placing))

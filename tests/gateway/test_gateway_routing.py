@@ -1,0 +1,173 @@
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.conftest import Spawn
+from tests.support import Caller, Replica, free_port
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Service:
+    """An HTTP server in the place of a service, so that a test decides how it answers."""
+
+    def __init__(self, port: int, handler: Handler) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.seen: list[web.Request] = []
+        self._port = port
+        self._handler = handler
+        self._runner: web.AppRunner | None = None
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(request)
+        return await self._handler(request)
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+Serve = Callable[[Handler], Awaitable[Service]]
+
+
+@pytest.fixture
+async def serve() -> AsyncGenerator[Serve]:
+    services: list[Service] = []
+
+    async def start(handler: Handler) -> Service:
+        service = Service(free_port(), handler)
+        services.append(service)
+        await service.start()
+        return service
+
+    yield start
+    for service in services:
+        await service.stop()
+
+
+async def echo(request: web.Request) -> web.Response:
+    body = await request.read()
+    return web.json_response({"path": request.path_qs, "method": request.method, "size": len(body)}, status=207)
+
+
+async def gateway(spawn: Spawn, orders: str) -> Replica:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    return await spawn(
+        "gateway", ORDERS_URLS=orders, PAYMENTS_URLS=nowhere, NOTIFIER_URLS=nowhere, WEB_URLS=nowhere
+    )
+
+
+async def test_method_path_query_status_and_headers_go_through(
+    spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    service = await serve(echo)
+    caller = Caller(session, (await gateway(spawn, service.url)).url)
+
+    answer = await caller.call("PATCH", "/api/orders/a%2Fb?x=1&y=%20", {"a": 1}, X_Request_Id="r-1")
+
+    assert answer.status == 207
+    assert answer.body == {"path": "/api/orders/a%2Fb?x=1&y=%20", "method": "PATCH", "size": 8}
+    headers = service.seen[0].headers
+    assert headers["X-User-Id"] == caller.user_id
+    assert headers["X-Request-Id"] == "r-1"
+    assert len(headers["traceparent"]) == 55
+    assert answer.headers.getall("Date").__len__() == 1  # type: ignore[attr-defined]
+
+
+async def test_a_traceparent_is_passed_on_and_hop_by_hop_headers_are_not(
+    spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    async def answers(_: web.Request) -> web.Response:
+        return web.Response(headers={"Keep-Alive": "timeout=1", "X-Mine": "1"})
+
+    service = await serve(answers)
+    caller = Caller(session, (await gateway(spawn, service.url)).url)
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    answer = await caller.call(
+        "GET", "/api/orders", traceparent=trace, TE="trailers", Connection="X-Private", X_Private="1"
+    )
+
+    headers = service.seen[0].headers
+    assert headers["traceparent"] == trace
+    assert not {"TE", "X-Private", "Keep-Alive"} & set(headers)
+    assert "Keep-Alive" not in answer.headers
+    assert answer.headers["X-Mine"] == "1"
+
+
+async def test_an_answer_is_streamed_while_it_is_made(
+    spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    first_part_read = asyncio.Event()
+
+    async def slowly(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first")
+        await first_part_read.wait()
+        await response.write(b"second")
+        return response
+
+    service = await serve(slowly)
+    replica = await gateway(spawn, service.url)
+    async with session.get(replica.url + "/api/orders") as response:
+        assert await response.content.readany() == b"first"
+        first_part_read.set()
+        assert await response.content.read() == b"second"
+
+
+async def test_a_service_that_is_away_is_502_and_an_unknown_path_404(
+    spawn: Spawn, session: aiohttp.ClientSession
+) -> None:
+    caller = Caller(session, (await gateway(spawn, f"http://127.0.0.1:{free_port()}")).url)
+    away = await caller.call("GET", "/api/orders?x=1")
+    unknown = await caller.call("GET", "/api/ordersx")
+    assert (away.status, away.body["status"], away.body["instance"]) == (502, 502, "/api/orders")
+    assert (unknown.status, unknown.body["status"]) == (404, 404)
+    assert away.headers["Content-Type"] == unknown.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_post_that_may_have_arrived_is_not_repeated(
+    spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    async def hang_up(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    services = [await serve(hang_up), await serve(hang_up)]
+    caller = Caller(session, (await gateway(spawn, ",".join(service.url for service in services))).url)
+
+    answer = await caller.call("POST", "/api/orders", {})
+
+    assert answer.status == 502
+    assert sum(len(service.seen) for service in services) == 1
+
+
+async def test_a_replica_that_refuses_connections_costs_no_request(
+    spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    service = await serve(echo)
+    caller = Caller(session, (await gateway(spawn, f"http://127.0.0.1:{free_port()},{service.url}")).url)
+    answers = [await caller.call("POST", "/api/orders", {}) for _ in range(20)]
+    assert {answer.status for answer in answers} == {207}
+
+
+async def test_requests_are_spread_over_the_replicas(
+    spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    services = [await serve(echo), await serve(echo)]
+    caller = Caller(session, (await gateway(spawn, ",".join(service.url for service in services))).url)
+    for _ in range(40):
+        await caller.call("GET", "/api/orders")
+    assert min(len(service.seen) for service in services) >= 5

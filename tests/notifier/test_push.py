@@ -1,0 +1,213 @@
+import asyncio
+import json
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from shopkit.events import Event
+from tests.conftest import Spawn
+from tests.support import Caller, Replica, eventually, publish
+
+ORIGIN = "http://shop.test"
+
+
+@pytest.fixture
+async def replicas(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> list[Replica]:
+    settings = {
+        "BROKER_URL": broker_url,
+        "REDIS_URL": servers["redis"],
+        "ALLOWED_ORIGINS": f"{ORIGIN},http://b.test",
+    }
+    return list(await asyncio.gather(spawn("notifier", **settings), spawn("notifier", **settings)))
+
+
+def status_event(user_id: str, **fields: Any) -> Event[dict[str, Any]]:
+    order_id = str(uuid4())
+    data = {"order_id": order_id, "user_id": user_id, "amount": 5, "description": 'a "lamp" \u20ac'}
+    return Event(
+        specversion="1.0",
+        id=uuid4(),
+        source="orders",
+        type="order.finished",
+        subject=order_id,
+        time="2026-01-01T00:00:00Z",  # type: ignore[arg-type]
+        datacontenttype="application/json",
+        data=data | {"status": "FINISHED", "version": 2} | fields,
+    )
+
+
+def on(replica: Replica, session: aiohttp.ClientSession, user_id: str | None = None) -> Caller:
+    return Caller(session, replica.url, user_id)
+
+
+async def test_all_sockets_of_a_user_on_both_replicas_are_told_once(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+) -> None:
+    caller = on(replicas[0], session)
+    sockets = [await caller.socket(replica.url, origin=ORIGIN) for replica in [*replicas, *replicas]]
+    assert [socket.replica for socket in sockets] == [replica.name for replica in [*replicas, *replicas]]
+    event = status_event(caller.user_id)
+
+    await publish(broker_url, "order.finished", [event, event])
+    await publish(broker_url, "order.finished", [event])
+
+    for socket in sockets:
+        frame = await socket.next_order()
+        assert frame["id"] == str(event.id)
+        assert frame["order"]["description"] == 'a "lamp" \u20ac'
+        assert frame["o"] > socket.welcome["offset"]
+    for socket in sockets:
+        await socket.silent_for(0.3)
+
+
+async def test_only_its_own_user_is_told(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+) -> None:
+    one, other = on(replicas[0], session), on(replicas[1], session)
+    mine, theirs = await one.socket(origin=ORIGIN), await other.socket(origin=ORIGIN)
+    await publish(broker_url, "order.finished", [status_event(one.user_id)])
+    await mine.next_order()
+    await theirs.silent_for(0.3)
+
+
+async def test_closing_one_socket_leaves_the_others_of_the_user(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+) -> None:
+    caller = on(replicas[0], session)
+    first, second = await caller.socket(origin=ORIGIN), await caller.socket(origin=ORIGIN)
+    await first.close()
+    await publish(broker_url, "order.finished", [status_event(caller.user_id)])
+    await second.next_order()
+
+
+async def test_a_page_from_elsewhere_gets_403(replicas: list[Replica], session: aiohttp.ClientSession) -> None:
+    caller = on(replicas[0], session)
+    with pytest.raises(InvalidStatus) as refusal:
+        await caller.connect(origin="http://evil.test")
+    assert refusal.value.response.status_code == 403
+    await (await caller.socket(origin="http://b.test")).close()
+
+
+@pytest.mark.parametrize("offered", ["nonsense", "used"])
+async def test_a_bad_or_used_ticket_closes_with_4401(
+    replicas: list[Replica], session: aiohttp.ClientSession, offered: str
+) -> None:
+    caller = on(replicas[0], session)
+    if offered == "used":
+        offered = await caller.ticket()
+        await (await caller.connect(origin=ORIGIN, ticket=offered)).close()
+    connection = await caller.connect(replicas[1].url, origin=ORIGIN, ticket=offered)
+    with pytest.raises(ConnectionClosed):
+        await connection.recv()
+    assert connection.close_code == 4401
+
+
+async def test_only_the_protocol_is_echoed_and_never_the_ticket(
+    replicas: list[Replica], session: aiohttp.ClientSession
+) -> None:
+    connection = await on(replicas[0], session).connect(origin=ORIGIN)
+    assert connection.subprotocol == "gozon.v1"
+    await connection.close()
+
+
+async def test_a_frame_over_the_limit_closes_the_socket(
+    replicas: list[Replica], session: aiohttp.ClientSession
+) -> None:
+    socket = await on(replicas[0], session).socket(origin=ORIGIN)
+    await socket.connection.send("x" * 5000)
+    with pytest.raises(ConnectionClosed):
+        await socket.connection.recv()
+    assert socket.connection.close_code == 1009
+
+
+async def test_a_client_that_returns_on_another_replica_gets_what_it_missed_and_no_more(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    events = [status_event(caller.user_id) for _ in range(5)]
+    await publish(broker_url, "order.finished", events[:2])
+    given = [await socket.next_order() for _ in range(2)]
+    await socket.close()
+    await publish(broker_url, "order.finished", events[2:])
+    query = f"?e={socket.welcome['epoch']}&o={given[-1]['o']}"
+
+    async def all_missed() -> dict[str, Any] | None:
+        back = await caller.socket(replicas[1].url, query, ORIGIN)
+        await back.close()
+        return back.welcome if len(back.welcome["missed"]) == 3 else None
+
+    welcome = await eventually(all_missed)
+    assert welcome is not None
+    assert welcome["recovered"] is True
+    assert [frame["id"] for frame in welcome["missed"]] == [str(event.id) for event in events[2:]]
+    assert all(frame["type"] == "order" for frame in welcome["missed"])
+
+
+async def test_a_client_of_another_epoch_is_told_to_reload(
+    replicas: list[Replica], session: aiohttp.ClientSession
+) -> None:
+    socket = await on(replicas[0], session).socket(query="?e=another&o=1", origin=ORIGIN)
+    assert socket.welcome["recovered"] is False
+    await socket.close()
+
+
+async def test_a_socket_that_takes_nothing_does_not_delay_another_and_reads_on_later(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+) -> None:
+    caller = on(replicas[0], session)
+    stuck, lively = await caller.socket(origin=ORIGIN), await caller.socket(origin=ORIGIN)
+    stuck.connection.transport.pause_reading()
+    count = 90  # fewer than are kept, and together more than a write buffer takes
+
+    for _ in range(count // 10):
+        await publish(
+            broker_url,
+            "order.finished",
+            [status_event(caller.user_id, description="x" * 60_000) for _ in range(10)],
+        )
+    at_once = [(await lively.next_order())["o"] for _ in range(count)]
+    assert at_once == sorted(at_once)
+    behind = await replicas[0].metric(session, "gozon_sockets_behind_total")
+    assert behind >= 1, "nothing was ever too slow, so this shows nothing"
+
+    stuck.connection.transport.resume_reading()
+    assert [(await stuck.next_order())["o"] for _ in range(count)] == at_once
+
+
+async def test_an_undecodable_message_is_set_aside_and_the_next_is_delivered(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    await publish(broker_url, "order.finished", b"{not json")
+    await publish(broker_url, "order.finished", [status_event(caller.user_id)])
+    await socket.next_order()
+
+
+async def test_a_dead_pubsub_connection_is_noticed_and_nothing_is_missed(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str, redis: Redis
+) -> None:
+    caller = on(replicas[0], session)
+    sockets = [await caller.socket(replica.url, origin=ORIGIN) for replica in replicas]
+    await redis.client_kill_filter(_type="pubsub")
+    event = status_event(caller.user_id)
+    await publish(broker_url, "order.finished", [event])
+    for socket in sockets:
+        assert (await socket.next_order())["id"] == str(event.id)
+        await socket.silent_for(0.3)
+    for replica in replicas:
+        await replica.ready(session)
+
+
+async def test_the_welcome_holds_json_that_a_browser_can_read(
+    replicas: list[Replica], session: aiohttp.ClientSession
+) -> None:
+    socket = await on(replicas[0], session).socket(origin=ORIGIN)
+    assert set(socket.welcome) == {"type", "epoch", "offset", "recovered", "missed", "replica"}
+    assert json.loads(json.dumps(socket.welcome)) == socket.welcome
+    await socket.close()

@@ -1,0 +1,183 @@
+"""Databases, the broker and the ways to them, as tests use them; workers that run inside a test."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aio_pika
+import asyncpg
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from prometheus_client import REGISTRY
+from sqlalchemy import Row, text
+
+from shopkit.broker import EXCHANGE, declare
+from shopkit.db import Database
+from shopkit.events import Outgoing, encode_batch
+from shopkit.service import Worker
+from tests.support import PATIENCE, eventually, free_port
+
+
+async def succeeds(check: Callable[[], Awaitable[None]], seconds: float = PATIENCE) -> None:
+    """Waits until `check` no longer raises."""
+
+    async def its_success() -> bool:
+        try:
+            await check()
+        except Exception:  # noqa: BLE001 (whatever it is, it does not succeed yet)
+            return False
+        return True
+
+    await eventually(its_success, seconds)
+
+
+@asynccontextmanager
+async def running(*workers: Worker) -> AsyncGenerator[None]:
+    """Runs them as a service does; they end in reverse order."""
+    tasks = [asyncio.create_task(worker.run()) for worker in workers]
+    try:
+        yield
+    finally:
+        for worker, task in reversed(list(zip(workers, tasks, strict=True))):
+            worker.stop()
+            await asyncio.wait_for(task, PATIENCE)
+
+
+async def rows(database: Database, query: str, **values: Any) -> list[Row[Any]]:
+    async with database.begin() as connection:
+        result = await connection.execute(text(query), values)
+        return list(result.all()) if result.returns_rows else []
+
+
+def counted(metric: str, **labels: str) -> float:
+    """What a counter of this process stands at."""
+    return REGISTRY.get_sample_value(f"{metric}_total", labels) or 0.0
+
+
+class Broker:
+    """RabbitMQ as those see it who publish to the shop or look into its queues."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+
+    async def __aenter__(self) -> "Broker":
+        self._connection = await aio_pika.connect(self._url)
+        self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        await declare(self._channel)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._connection is not None
+        await self._connection.close()
+
+    @property
+    def channel(self) -> AbstractChannel:
+        assert self._channel is not None
+        return self._channel
+
+    async def publish(self, *events: Outgoing) -> None:
+        """One message of `events`, as their sender's relay would publish it."""
+        await self.publish_body(events[0].routing_key, encode_batch([event.event for event in events]))
+
+    async def publish_body(self, routing_key: str, body: bytes) -> None:
+        exchange = await self.channel.get_exchange(EXCHANGE, ensure=False)
+        message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await exchange.publish(message, routing_key, mandatory=True)
+
+    async def take(self, name: str) -> AbstractIncomingMessage:
+        """Waits for the next message in the queue and removes it."""
+        queue = await self.channel.get_queue(name, ensure=False)
+
+        async def its_next_message() -> AbstractIncomingMessage | None:
+            return await queue.get(no_ack=True, fail=False)
+
+        message = await eventually(its_next_message)
+        assert message is not None
+        return message
+
+    async def take_events(self, name: str) -> list[dict[str, Any]]:
+        """The events of the next message in the queue, which is removed."""
+        return json.loads((await self.take(name)).body)
+
+    async def ready_in(self, name: str) -> int:
+        """How many messages lie in the queue, held by no consumer."""
+        queue = await self.channel.declare_queue(name, passive=True)
+        return queue.declaration_result.message_count or 0
+
+
+class Forwarder:
+    """A way to a server: closed at first, then open, and cut or held up at any time."""
+
+    def __init__(self, url: str) -> None:
+        there = urlsplit(url)
+        self.port = free_port()
+        user, at, _ = there.netloc.rpartition("@")
+        self.url = there._replace(netloc=f"{user}{at}127.0.0.1:{self.port}").geturl()
+        self._there = (there.hostname, there.port)
+        self._listener: asyncio.Server | None = None
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+
+    async def open(self) -> None:
+        self._flowing.set()
+        self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+
+    def hold(self) -> None:
+        """Connections stay, and nothing goes through."""
+        self._flowing.clear()
+
+    async def cut(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for end in self._ends:
+            end.transport.abort()
+        self._flowing.set()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(*self._there)
+        ends = {writer, there_writer}
+        self._ends |= ends
+        await asyncio.gather(self._copy(reader, there_writer), self._copy(there_reader, writer))
+        self._ends -= ends
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+async def admin(servers: dict[str, Any], statement: str) -> None:
+    connection = await asyncpg.connect(servers["databases"]["admin"])
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def database_at(servers: dict[str, Any], name: str) -> str:
+    return urlsplit(str(servers["databases"]["admin"]))._replace(path=f"/{name}").geturl()
+
+
+class CopyOf:
+    """A new database, copied from `template` and dropped at the end; entered, it gives its URL."""
+
+    def __init__(self, servers: dict[str, Any], template: str) -> None:
+        self._servers = servers
+        self._template = template
+        self._name = f"test_{uuid4().hex[:12]}"
+
+    async def __aenter__(self) -> str:
+        await admin(self._servers, f"CREATE DATABASE {self._name} TEMPLATE {self._template}")
+        return database_at(self._servers, self._name)
+
+    async def __aexit__(self, *_: object) -> None:
+        await admin(self._servers, f"DROP DATABASE {self._name} WITH (FORCE)")
