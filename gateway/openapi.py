@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -11,7 +10,7 @@ from litestar import Response, get
 
 from gateway.proxy import Client
 from gateway.upstreams import Upstream
-from shopkit.problems import Problem
+from shopkit.problems import unavailable
 
 SERVICE_DOCUMENT = "/schema/openapi.json"
 
@@ -34,11 +33,7 @@ class Documents:
                     return msgspec.json.decode(await response.read())
             except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
                 continue
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "unavailable",
-            f"The document of {upstream.name} cannot be read right now.",
-        )
+        raise unavailable(f"The document of {upstream.name} cannot be read right now.")
 
 
 def merge(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -5,13 +5,14 @@ fast, and that must not hold back acknowledgements.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from shopkit.retry import Backoff, pause
 
@@ -19,8 +20,9 @@ EXCHANGE = "gozon.events"
 DEAD_LETTERS = "gozon.dead-letters"
 HEARTBEAT = 10
 DELIVERY_LIMIT = 20
+STEADY_SECONDS = 10
 
-FAILURES = (AMQPError, OSError, asyncio.InvalidStateError)
+FAILURES = (AMQPError, ChannelInvalidStateError, OSError, asyncio.InvalidStateError)
 """What a session with the broker may raise when the broker, or the way to it, is the reason."""
 
 log = structlog.get_logger()
@@ -84,12 +86,15 @@ class Session:
         """Runs `work` on an open channel, again and again; `work` returns when stopped or the channel is lost."""
         backoff = Backoff()
         while not self._stopping.is_set():
+            started = time.monotonic()
             try:
-                await self._once(backoff)
+                await self._once()
             except FAILURES as error:
                 log.warning("broker session lost", session=self._name, error=repr(error))
             finally:
                 self.connected.clear()
+            if time.monotonic() - started > STEADY_SECONDS:
+                backoff.reset()
             await pause(self._stopping, backoff.next())
 
     def stop(self) -> None:
@@ -99,7 +104,7 @@ class Session:
     def stopping(self) -> asyncio.Event:
         return self._stopping
 
-    async def _once(self, backoff: Backoff) -> None:
+    async def _once(self) -> None:
         connection = await aio_pika.connect(
             self._url, timeout=5, heartbeat=HEARTBEAT, client_properties={"connection_name": self._name}
         )
@@ -107,5 +112,4 @@ class Session:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             await declare(channel)
             self.connected.set()
-            backoff.reset()
             await self._work(channel)

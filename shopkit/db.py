@@ -11,13 +11,16 @@ from alembic.config import Config
 from sqlalchemy import Connection, MetaData, make_url, pool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from shopkit.problems import Unavailable
 from shopkit.retry import Backoff, is_transient, pause
 
 # Any number will do as long as no other lock in the database uses it.
 MIGRATION_LOCK = 4_206_001
 
 log = structlog.get_logger()
+
+
+class NotMigrated(ConnectionError):
+    """The database was not reached yet since this process started, or its schema is not up to date."""
 
 
 class Database:
@@ -81,7 +84,7 @@ class Database:
     async def begin(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction: commits at the end of the block, rolls back when the block raises."""
         if not self.migrated:
-            raise Unavailable
+            raise NotMigrated(f"the database of {self._package} is not ready")
         async with self.engine.begin() as connection:
             yield connection
 

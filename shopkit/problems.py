@@ -59,13 +59,6 @@ class Problem(Exception):
         )
 
 
-class Unavailable(Problem):
-    """503: something this service needs is away; the same request may succeed shortly."""
-
-    def __init__(self, detail: str = "The service cannot reach its data right now.") -> None:
-        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail)
-
-
 def documented(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
     """For a handler's `responses`: the errors it may answer, as OpenAPI shows them."""
     return {
@@ -104,8 +97,13 @@ def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
         return Problem(status, status.name.lower().replace("_", "-"), status.description), error.headers or {}
     if is_transient(error):
         log.warning("unavailable", error=repr(error))
-        return Unavailable(), {}
+        return unavailable("The service cannot reach its data right now."), {}
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The service failed."), {}
+
+
+def unavailable(detail: str) -> Problem:
+    """503: something is away; the same request may succeed shortly."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail)
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:

@@ -37,6 +37,10 @@ class Publisher:
         self._session.stop()
         self._lost.set()
 
+    @property
+    def connected(self) -> asyncio.Event:
+        return self._session.connected
+
     async def check(self) -> None:
         if not self._exchanges:
             raise NotPublished("not connected to the broker")

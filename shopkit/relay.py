@@ -14,7 +14,7 @@ from shopkit import outbox
 from shopkit.db import Database
 from shopkit.events import Outgoing, batches
 from shopkit.publisher import Publisher
-from shopkit.retry import Backoff, is_transient, pause
+from shopkit.retry import Backoff, is_transient
 from shopkit.telemetry import RELAY_FAILURES, RELAYED
 
 MOST = 500
@@ -63,7 +63,7 @@ class Relay:
                     raise
                 RELAY_FAILURES.inc()
                 log.warning("relay pass rolled back", error=repr(error))
-                await pause(self._stopping, backoff.next())
+                await self._pause(backoff.next())
                 continue
             backoff.reset()
             if count == MOST:
@@ -88,6 +88,16 @@ class Relay:
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+
+    async def _pause(self, seconds: float) -> None:
+        """Not longer than until the broker is back, where that was the reason."""
+        events = (
+            [self._stopping] if self._publisher.connected.is_set() else [self._stopping, self._publisher.connected]
+        )
+        waiting = {asyncio.create_task(event.wait()) for event in events}
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):

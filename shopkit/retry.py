@@ -12,6 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 # SQLSTATE classes that say nothing against the statement: connection lost, serialisation failure or
 # deadlock, out of resources, operator intervention (shutdown, terminated backend, starting up).
 _TRANSIENT_CLASSES = frozenset({"08", "40", "53", "57"})
+# `lock_timeout`: a replica that is frozen in its transaction holds the row.
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 def is_transient(error: BaseException) -> bool:
@@ -27,13 +29,13 @@ def is_transient(error: BaseException) -> bool:
 
 def _is_transient_state(error: BaseException | None) -> bool:
     state = getattr(error, "sqlstate", None)
-    return isinstance(state, str) and state[:2] in _TRANSIENT_CLASSES
+    return isinstance(state, str) and (state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE)
 
 
 class Backoff:
     """Full jitter: each wait is uniform between nothing and a ceiling that doubles, so replicas spread out."""
 
-    def __init__(self, first: float = 0.2, most: float = 30.0) -> None:
+    def __init__(self, first: float = 0.2, most: float = 10.0) -> None:
         self._first = first
         self._most = most
         self._failures = 0

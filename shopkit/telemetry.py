@@ -54,5 +54,7 @@ def configure_logging(service: str, replica: str, level: str) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("uvicorn.error", "uvicorn.access", "aio_pika", "aiormq", "alembic"):
+    for chatty in ("uvicorn.error", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for repeating in ("aio_pika", "aiormq"):  # what ends a session is logged by the session
+        logging.getLogger(repeating).setLevel(logging.CRITICAL)

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from shopkit.db import Database, migrate
 from tests.servers import Broker, CopyOf, Forwarder, admin, database_at
-from tests.support import Caller, Replica
+from tests.support import OPENED, Caller, Replica
 
 Spawn = Callable[..., Awaitable[Replica]]
 
@@ -71,6 +71,13 @@ async def session() -> AsyncGenerator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
+
+
+@pytest.fixture(autouse=True)
+async def close_sockets() -> AsyncGenerator[None]:
+    yield
+    await asyncio.gather(*(connection.close() for connection in OPENED), return_exceptions=True)
+    OPENED.clear()
 
 
 @pytest.fixture

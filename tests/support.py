@@ -26,6 +26,9 @@ PATIENCE = 30
 
 T = TypeVar("T")
 
+OPENED: list[ClientConnection] = []
+"""Every WebSocket that a test has opened; a fixture closes them."""
+
 
 def new_user() -> str:
     return f"user-{uuid4().hex[:12]}"
@@ -115,12 +118,14 @@ class Caller:
         self, url: str | None = None, query: str = "", origin: str | None = None, ticket: str | None = None
     ) -> ClientConnection:
         at = urlsplit(url or self.url)
-        return await websockets.connect(
+        connection = await websockets.connect(
             f"ws://{at.netloc}/ws{query}",
             subprotocols=[Subprotocol("gozon.v1"), Subprotocol(f"ticket.{ticket or await self.ticket()}")],
             origin=Origin(origin or self.url),
             compression=None,
         )
+        OPENED.append(connection)
+        return connection
 
 
 class Socket:

@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+SHOP := $(PYTHON) deploy/local/shop.py
+UV := $(or $(shell command -v uv),.run/tools/bin/uv)
+
+.PHONY: help up down clean status logs check format test
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: .venv/.synced  ## start the shop; REPLICAS=n sets the count of every service
+	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS))
+
+down: .venv/.synced  ## stop it
+	@$(SHOP) down
+
+clean: .venv/.synced  ## stop it and remove its data
+	@$(SHOP) clean
+
+status: .venv/.synced  ## every part and whether it is ready
+	@$(SHOP) status
+
+logs: .venv/.synced  ## follow all logs
+	@$(SHOP) logs
+
+check: .venv/.synced  ## format, lint, types, import contracts
+	@.venv/bin/ruff format --check && .venv/bin/ruff check && .venv/bin/pyright && .venv/bin/lint-imports
+
+format: .venv/.synced  ## format the Python code
+	@.venv/bin/ruff format && .venv/bin/ruff check --fix
+
+test: .venv/.synced  ## every test, on a shop of its own; ARGS= goes to pytest
+	@$(SHOP) test --dir .run/test --base-port 28000 --entrance 8090 -- $(ARGS)
+
+.venv/.synced: pyproject.toml uv.lock $(filter .run/%,$(UV))
+	@$(UV) sync --locked && touch $@
+
+.run/tools/bin/uv:
+	@sh deploy/local/get-uv.sh .run/tools

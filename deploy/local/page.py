@@ -1,0 +1,45 @@
+"""Builds web/dist when it is missing or older than its sources."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from place import REPOSITORY
+
+WEB = REPOSITORY / "web"
+SKIPPED = ("node_modules", "dist", "test-results")
+
+
+def build() -> None:
+    if _newest(WEB / "dist") > _newest_source():
+        return
+    print("building web/", flush=True)
+    installed = WEB / "node_modules" / ".package-lock.json"
+    if _newest(installed) < (WEB / "package-lock.json").stat().st_mtime:
+        _npm("ci", "--no-audit", "--no-fund")
+    _npm("run", "build")
+
+
+def _npm(*arguments: str) -> None:
+    command = ["npm", *arguments]
+    done = subprocess.run(command, cwd=WEB, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"npm {' '.join(arguments)} failed in web/:\n{done.stdout}{done.stderr}")
+
+
+def _newest(path: Path) -> float:
+    """0 if there is nothing; for a folder, its newest file."""
+    if path.is_dir():
+        return max((file.stat().st_mtime for file in path.rglob("*") if file.is_file()), default=0)
+    return path.stat().st_mtime if path.exists() else 0
+
+
+def _newest_source() -> float:
+    return max(path.stat().st_mtime for path in _sources())
+
+
+def _sources() -> Iterator[Path]:
+    for folder, folders, files in os.walk(WEB):
+        folders[:] = [name for name in folders if name not in SKIPPED]
+        yield from (Path(folder) / name for name in files)

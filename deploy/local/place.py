@@ -1,0 +1,189 @@
+"""Where a local shop lives: its folder, its ports, its passwords and how many replicas it has."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+SERVER_PORTS = {"postgres": 432, "rabbitmq": 672, "management": 673, "epmd": 369, "dist": 674, "redis": 379}
+FIRST_PORTS = {"orders": 101, "payments": 201, "notifier": 301, "gateway": 401}
+WEB_PORT = 501
+DEFAULT_REPLICAS = {"orders": 2, "payments": 2, "notifier": 3, "gateway": 2}
+DATABASES = ("orders", "payments")
+
+
+@dataclass(frozen=True)
+class Replica:
+    name: str
+    service: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class Shop:
+    dir: Path
+    base_port: int
+    entrance_port: int
+    replicas: dict[str, int]
+    servers_only: bool
+    passwords: dict[str, str]
+
+    def port(self, server: str) -> int:
+        return self.base_port + SERVER_PORTS[server]
+
+    @property
+    def web_port(self) -> int:
+        return self.base_port + WEB_PORT
+
+    @property
+    def entrance(self) -> str:
+        return f"http://127.0.0.1:{self.entrance_port}"
+
+    def replicas_of(self, service: str) -> list[Replica]:
+        first = self.base_port + FIRST_PORTS[service]
+        return [Replica(f"{service}-{i + 1}", service, first + i) for i in range(self.replicas[service])]
+
+    def all_replicas(self) -> list[Replica]:
+        if self.servers_only:
+            return []
+        return [replica for service in FIRST_PORTS for replica in self.replicas_of(service)]
+
+    def urls_of(self, service: str) -> str:
+        return ",".join(replica.url for replica in self.replicas_of(service))
+
+    def ports(self) -> dict[str, int]:
+        """Every port the shop listens on, by the part that does."""
+        ports = {name: self.port(name) for name in SERVER_PORTS}
+        ports |= {replica.name: replica.port for replica in self.all_replicas()}
+        return ports if self.servers_only else ports | {"web": self.web_port, "nginx": self.entrance_port}
+
+    def database(self, name: str) -> str:
+        return f"postgresql://{name}:{self.passwords[name]}@127.0.0.1:{self.port('postgres')}/{name}"
+
+    @property
+    def admin_database(self) -> str:
+        password, port = self.passwords["postgres"], self.port("postgres")
+        return f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+
+    @property
+    def broker(self) -> str:
+        return f"amqp://gozon:{self.passwords['rabbitmq']}@127.0.0.1:{self.port('rabbitmq')}/"
+
+    @property
+    def broker_management(self) -> str:
+        return f"http://gozon:{self.passwords['rabbitmq']}@127.0.0.1:{self.port('management')}"
+
+    @property
+    def redis(self) -> str:
+        return f"redis://127.0.0.1:{self.port('redis')}/0"
+
+    def log(self, program: str) -> Path:
+        return self.dir / "logs" / f"{program}.log"
+
+    @property
+    def supervisor_conf(self) -> Path:
+        return self.dir / "supervisord.conf"
+
+    def describe(self) -> None:
+        """shop.json tells tests and tools where everything is; settings.json is read by the next `up`."""
+        replicas = {
+            service: [{"name": r.name, "url": r.url} for r in self.replicas_of(service)] for service in FIRST_PORTS
+        }
+        description = {
+            "entrance": self.entrance,
+            "databases": {name: self.database(name) for name in DATABASES} | {"admin": self.admin_database},
+            "broker": self.broker,
+            "broker_management": self.broker_management,
+            "redis": self.redis,
+            "supervisor": str(self.supervisor_conf),
+            "replicas": {} if self.servers_only else replicas,
+        }
+        settings = {
+            "base_port": self.base_port,
+            "entrance_port": self.entrance_port,
+            "replicas": self.replicas,
+            "servers_only": self.servers_only,
+        }
+        write_private(self.dir / "shop.json", json.dumps(description, indent=2) + "\n")
+        write_private(self.dir / "settings.json", json.dumps(settings) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)
+
+
+def real_dir(asked: Path) -> Path:
+    """The folder that holds the data.
+
+    PostgreSQL refuses to run as root, and its own user cannot enter a repository below a closed
+    folder such as /root. The data then lies in /var/tmp and `asked` is a link to it.
+    """
+    asked = asked.absolute()
+    if asked.exists() or os.getuid() != 0 or _open_to_all(asked.parent):
+        return asked.resolve()
+    return Path("/var/tmp") / f"gozon-{_key(asked)}"
+
+
+def _open_to_all(path: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents) if parent.exists())
+
+
+def make_dir(asked: Path) -> Path:
+    real = real_dir(asked)
+    real.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if real.stat().st_uid != os.getuid():
+        raise SystemExit(f"{real} belongs to another user")
+    asked = asked.absolute()
+    if real != asked.resolve():
+        asked.parent.mkdir(parents=True, exist_ok=True)
+        asked.unlink(missing_ok=True)
+        asked.symlink_to(real)
+    (real / "logs").mkdir(exist_ok=True)
+    return real
+
+
+def remove_dir(asked: Path) -> None:
+    shutil.rmtree(real_dir(asked), ignore_errors=True)
+    if asked.is_symlink():
+        asked.unlink()
+
+
+def socket_path(directory: Path) -> Path:
+    """Supervisor's socket. The kernel allows 107 characters, and supervisord adds its pid."""
+    path = directory / "supervisor.sock"
+    if len(str(path)) <= 90:
+        return path
+    short = Path("/tmp") / f"gozon-{_key(directory)}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    if short.stat().st_uid != os.getuid() or short.is_symlink():
+        raise SystemExit(f"{short} belongs to another user")
+    return short / "supervisor.sock"
+
+
+def _key(path: Path) -> str:
+    return hashlib.sha256(str(path).encode()).hexdigest()[:12]
+
+
+def passwords_in(directory: Path) -> dict[str, str]:
+    path = directory / "passwords.json"
+    if not path.exists():
+        names = (*DATABASES, "postgres", "rabbitmq")
+        write_private(path, json.dumps({name: secrets.token_urlsafe(18) for name in names}))
+    return json.loads(path.read_text())
+
+
+def last_settings(directory: Path) -> dict[str, Any]:
+    path = directory / "settings.json"
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -1,0 +1,87 @@
+"""Waits until every part answers, one line per part."""
+
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from functools import partial
+
+from place import Shop
+
+LIMIT = 120.0
+Probe = Callable[[], str]
+# Nothing here may go through a proxy that the environment names.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+def probes(shop: Shop) -> dict[str, Probe]:
+    """By the name of the program: a call that gives "" when the part is ready and else says what is amiss."""
+    checks: dict[str, Probe] = {
+        # An SSLRequest, which PostgreSQL answers with one letter once it takes connections.
+        "postgres": partial(_talk, shop.port("postgres"), b"\0\0\0\x08\x04\xd2\x16\x2f", (b"S", b"N")),
+        # RabbitMQ answers the protocol header with connection.start, a method frame.
+        "rabbitmq": partial(_talk, shop.port("rabbitmq"), b"AMQP\0\0\x09\x01", (b"\x01",)),
+        "redis": partial(_talk, shop.port("redis"), b"PING\r\n", (b"+PONG",)),
+    }
+    if not shop.servers_only:
+        checks |= {r.name: partial(http, f"{r.url}/health/ready") for r in shop.all_replicas()}
+        checks["web"] = partial(http, f"http://127.0.0.1:{shop.web_port}/")
+        checks["nginx"] = partial(http, f"{shop.entrance}/")
+    return checks
+
+
+def http(url: str) -> str:
+    try:
+        with _open(url, timeout=3) as answer:
+            return "" if answer.status == 200 else f"status {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"status {error.code}: {error.read(300).decode(errors='replace')}"
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def _talk(port: int, question: bytes, answers: tuple[bytes, ...]) -> str:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:
+            connection.sendall(question)
+            answer = connection.recv(16)
+    except OSError as error:
+        return str(error)
+    return "" if answer.startswith(answers) else f"answered {answer!r}"
+
+
+def wait(shop: Shop, names: list[str]) -> None:
+    """Raises SystemExit with the tail of the log of what is not ready in time."""
+    checks = {name: probe for name, probe in probes(shop).items() if name in names}
+    started = time.monotonic()
+    amiss: dict[str, str] = {}
+    while checks:
+        for name, probe in list(checks.items()):
+            amiss[name] = probe()
+            if not amiss[name]:
+                print(f"  {name:<12} ready  {time.monotonic() - started:5.1f} s", flush=True)
+                del checks[name]
+        if checks and time.monotonic() - started > LIMIT:
+            raise SystemExit("\n".join(_failure(shop, name, amiss[name]) for name in checks))
+        time.sleep(0.2 if checks else 0)
+
+
+def _failure(shop: Shop, name: str, amiss: str) -> str:
+    log = shop.log(name)
+    lines = log.read_text(errors="replace").splitlines()[-25:] if log.exists() else []
+    return "\n".join([f"{name} is not ready: {amiss}", f"the end of {log}:", *lines, ""])
+
+
+def busy_ports(ports: dict[str, int]) -> dict[str, int]:
+    return {name: port for name, port in ports.items() if _busy(port)}
+
+
+def _busy(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,208 @@
+"""Runs the whole shop on this machine without containers."""
+
+import argparse
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import packages
+import page
+import programs
+import ready
+from control import BIN, Supervisor, stop_leftovers
+from place import (
+    DEFAULT_REPLICAS,
+    REPOSITORY,
+    Shop,
+    last_settings,
+    make_dir,
+    passwords_in,
+    real_dir,
+    remove_dir,
+)
+
+DEFAULTS: dict[str, Any] = {"base_port": 18000, "entrance_port": 8080, "replicas": DEFAULT_REPLICAS}
+
+
+def up(options: argparse.Namespace) -> None:
+    packages.ensure("postgres", "rabbitmq-server", "redis-server")
+    if not options.servers_only:
+        packages.ensure("nginx", "npm")
+        page.build()
+    directory = make_dir(options.dir)
+    supervisor = Supervisor(directory)
+    running = supervisor.runs()
+    shop = _shop(options, directory, running)
+    if running:
+        _refresh(shop, supervisor)
+    else:
+        _start(shop, supervisor)
+    shop.describe()
+    _addresses(shop)
+
+
+def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
+    last = last_settings(directory) if running else {}
+    settings = DEFAULTS | last
+    for name in ("base_port", "entrance_port"):
+        settings[name] = getattr(options, name) or settings[name]
+        if last and last[name] != settings[name]:
+            raise SystemExit(f"the shop runs with {name} {last[name]}; take it down first")
+    if options.replicas:
+        settings["replicas"] = dict.fromkeys(DEFAULT_REPLICAS, options.replicas)
+    if options.command != "status":
+        settings["servers_only"] = options.servers_only
+    return Shop(directory, passwords=passwords_in(directory), **settings)
+
+
+def _start(shop: Shop, supervisor: Supervisor) -> None:
+    stop_leftovers(shop.dir)
+    _refuse_busy(shop.ports())
+    # The servers alone at first: services that find no broker back off for up to half a minute.
+    programs.write_conf(dataclasses.replace(shop, servers_only=True))
+    supervisor.start(shop)
+    ready.wait(shop, list(supervisor.states()))
+    programs.write_conf(shop)
+    added, _, _ = supervisor.reread()
+    for name in added:
+        supervisor.add(name)
+    ready.wait(shop, added)
+
+
+def _refresh(shop: Shop, supervisor: Supervisor) -> None:
+    """New parts first, changed ones one at a time, the superfluous last, so that no call finds a gap."""
+    programs.write_conf(shop)
+    added, changed, removed = supervisor.reread()
+    if not (added or changed or removed):
+        print("the shop is running")
+        ready.wait(shop, list(supervisor.states()))
+        return
+    ports = shop.ports()
+    _refuse_busy({name: ports[name] for name in added if name in ports})
+    for name in added:
+        supervisor.add(name)
+    ready.wait(shop, added)
+    if added:
+        _reload_nginx(supervisor)
+    for name in changed:
+        supervisor.remove([name])
+        supervisor.add(name)
+        ready.wait(shop, [name])
+    if removed:
+        _reload_nginx(supervisor)
+        print(f"stopping {' '.join(removed)}", flush=True)
+        supervisor.remove(removed)
+
+
+def _reload_nginx(supervisor: Supervisor) -> None:
+    if supervisor.states().get("nginx") == "RUNNING":
+        supervisor.signal("nginx", signal.SIGHUP)
+        time.sleep(0.5)  # until its new workers have taken over
+
+
+def _refuse_busy(ports: dict[str, int]) -> None:
+    busy = ready.busy_ports(ports)
+    if busy:
+        taken = ", ".join(f"{port} ({name})" for name, port in busy.items())
+        raise SystemExit(f"in use by another program: port {taken}")
+
+
+def _addresses(shop: Shop) -> None:
+    if not shop.servers_only:
+        print(f"shop        {shop.entrance}")
+        print(f"API         {shop.entrance}/api/docs")
+    management = f"http://127.0.0.1:{shop.port('management')}"
+    print(f"RabbitMQ    {management}  (user gozon, password {shop.passwords['rabbitmq']})")
+
+
+def down(options: argparse.Namespace) -> None:
+    directory = real_dir(options.dir)
+    supervisor = Supervisor(directory)
+    if supervisor.runs():
+        print("stopping", flush=True)
+        # Services first, while the servers they drain into are up.
+        supervisor.stop(name for name in supervisor.states() if "-" in name)
+        supervisor.stop(supervisor.states())
+        supervisor.shutdown()
+    stop_leftovers(directory)
+
+
+def clean(options: argparse.Namespace) -> None:
+    down(options)
+    remove_dir(options.dir)
+
+
+def status(options: argparse.Namespace) -> None:
+    directory = real_dir(options.dir)
+    supervisor = Supervisor(directory)
+    if not supervisor.runs():
+        raise SystemExit("the shop is not running")
+    checks = ready.probes(_shop(options, directory, running=True))
+    for name, state in supervisor.states().items():
+        amiss = checks[name]() if name in checks else ""
+        print(f"{name:<12} {state:<9} {amiss or 'ready'}")
+
+
+def logs(options: argparse.Namespace) -> None:
+    files = sorted(str(path) for path in (real_dir(options.dir) / "logs").glob("*.log"))
+    if not files:
+        raise SystemExit("there are no logs")
+    os.execvp("tail", ["tail", "-n", "20", "-F", *files])
+
+
+def test(options: argparse.Namespace) -> None:
+    """A fresh shop, pytest, and nothing left running whatever happens."""
+    packages.ensure("chromium")
+    signal.signal(signal.SIGTERM, _terminated)
+    clean(options)
+    try:
+        up(options)
+        outcome = _pytest(options)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        down(options)
+    raise SystemExit(outcome)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    sys.exit(128 + number)
+
+
+def _pytest(options: argparse.Namespace) -> int:
+    environment = os.environ | {"GOZON_SHOP": str(real_dir(options.dir) / "shop.json")}
+    command = [str(BIN / "pytest"), *options.arguments]
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment) as process:
+        # Ctrl-C reaches pytest by itself; it ends in its own time and this waits for it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return process.wait()
+        finally:
+            process.terminate()
+
+
+def main() -> None:
+    # argparse does not take what follows `--` when options stand between it and the command.
+    own, arguments = sys.argv[1:], list[str]()
+    if "--" in own:
+        cut = own.index("--")
+        own, arguments = own[:cut], own[cut + 1 :]
+    parser = argparse.ArgumentParser(description=__doc__, epilog="what follows -- goes to pytest")
+    parser.add_argument("command", choices=["up", "down", "clean", "status", "logs", "test"])
+    parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")
+    parser.add_argument("--base-port", type=int)
+    parser.add_argument("--entrance", dest="entrance_port", type=int)
+    parser.add_argument("--replicas", type=int, help="of every service")
+    parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
+    options = parser.parse_args(own, argparse.Namespace(arguments=arguments))
+    commands = {"up": up, "down": down, "clean": clean, "status": status, "logs": logs, "test": test}
+    commands[options.command](options)
+
+
+if __name__ == "__main__":
+    main()

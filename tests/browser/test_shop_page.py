@@ -1,0 +1,106 @@
+"""The shop's page on a whole shop, as a person uses it."""
+
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import Visitor
+from tests.support import new_user
+
+
+async def open_account(visitor: Visitor) -> None:
+    """A new user's, with 1000.00 on it."""
+    await visitor.enter(new_user())
+    await visitor.open_account()
+    await visitor.top_up("1000.00")
+    await visitor.sees_balance("1 000,00 ₽")
+
+
+async def test_an_order_within_the_balance_turns_from_new_to_finished(visitor: Visitor) -> None:
+    pushes = await visitor.pushes_to_hold()
+    await open_account(visitor)
+    pushes.hold()  # otherwise NEW may be over before it can be seen
+    await visitor.order("400.00", "felt boots")
+    await visitor.sees_order("felt boots", "NEW")
+    await visitor.screenshot("new")
+    pushes.release()
+    await visitor.sees_order("felt boots", "FINISHED")
+    await visitor.sees_toast("Order paid", "felt boots", "400,00 ₽")
+    await visitor.sees_balance("600,00 ₽")
+    await visitor.screenshot("finished")
+
+
+async def test_an_order_beyond_the_balance_is_cancelled_and_says_why(visitor: Visitor) -> None:
+    await open_account(visitor)
+    await visitor.order("400.00", "felt boots")
+    await visitor.sees_balance("600,00 ₽")
+    await visitor.order("5000.00", "a samovar")
+    row = await visitor.sees_order("a samovar", "CANCELLED")
+    await visitor.sees_toast("Order cancelled", "a samovar", "not enough money")
+    assert "not enough money" in await row.inner_text()
+    await visitor.sees_balance("600,00 ₽")
+    await visitor.screenshot("cancelled")
+
+
+async def test_an_order_without_an_account_is_cancelled_for_want_of_one(visitor: Visitor) -> None:
+    await visitor.enter(new_user())
+    await visitor.order("10.00", "wool socks")
+    row = await visitor.sees_order("wool socks", "CANCELLED")
+    await visitor.sees_toast("Order cancelled", "wool socks", "no account")
+    assert "no account" in await row.inner_text()
+    await visitor.screenshot("no-account")
+
+
+async def test_a_change_is_toasted_once_in_every_browser_of_the_user(new_visitor: NewVisitor) -> None:
+    user_id = new_user()
+    here, there = await at_two_replicas(new_visitor, user_id)
+    await here.open_account()
+    await here.top_up("1000.00")
+    for description in ("linden honey", "rosehip tea"):
+        await here.order("10.00", description)
+        for visitor in (here, there):
+            await visitor.sees_toast("Order paid", description)
+    # A second toast about the first order would have come before the one about the second.
+    for visitor in (here, there):
+        assert await visitor.toasts_about("linden honey") == 1
+    await there.screenshot("another-browser")
+
+
+async def at_two_replicas(new_visitor: NewVisitor, user_id: str) -> tuple[Visitor, Visitor]:
+    """Two browsers of the user whose sockets are at different replicas."""
+    first = await new_visitor()
+    await first.enter(user_id)
+    for _ in range(12):
+        other = await new_visitor()
+        await other.enter(user_id)
+        if await other.replica() != await first.replica():
+            return first, other
+    raise AssertionError(f"every socket came to {await first.replica()}")
+
+
+async def test_a_change_is_not_toasted_again_after_a_reload(visitor: Visitor) -> None:
+    await open_account(visitor)
+    await visitor.order("400.00", "felt boots")
+    await visitor.sees_toast("Order paid", "felt boots")
+    await visitor.page.reload()
+    await visitor.live()
+    await visitor.order("1.00", "a candle")
+    await visitor.sees_toast("Order paid", "a candle")
+    await visitor.sees_order("felt boots", "FINISHED")
+    assert await visitor.toasts_about("felt boots") == 0
+
+
+async def test_buying_leaves_no_error_and_breaks_no_policy(visitor: Visitor) -> None:
+    await open_account(visitor)
+    await visitor.order("400.00", "felt boots")
+    await visitor.sees_toast("Order paid")
+    await visitor.order("5000.00", "a samovar")
+    await visitor.sees_toast("Order cancelled")
+    assert visitor.complaints == []
+    assert await visitor.violations() == []
+    assert visitor.strangers == []
+
+
+async def test_the_shop_is_less_than_150_kib_to_fetch(visitor: Visitor) -> None:
+    await visitor.enter(new_user())
+    size = await visitor.page.evaluate(
+        "performance.getEntries().reduce((sum, entry) => sum + (entry.encodedBodySize ?? 0), 0)"
+    )
+    assert 0 < size < 150 * 1024

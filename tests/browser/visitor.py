@@ -1,0 +1,122 @@
+"""Somebody with a browser: what they do on the shop's page and what they see there."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import ConsoleMessage, Locator, Page, Request, WebSocketRoute, expect
+
+SCREENSHOTS = Path(__file__).parents[2] / ".run" / "screenshots"
+
+expect.set_options(timeout=30_000)
+
+
+class HeldPushes:
+    """The messages pushed to a page, on hold between `hold` and `release`, as on a slow line."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[WebSocketRoute, str | bytes]] | None = None
+
+    def hold(self) -> None:
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held or [], None
+        for socket, message in held:
+            socket.send(message)
+
+    def connect(self, socket: WebSocketRoute) -> None:
+        socket.connect_to_server().on_message(lambda message: self._pushed(socket, message))
+
+    def _pushed(self, socket: WebSocketRoute, message: str | bytes) -> None:
+        if self._held is None:
+            socket.send(message)
+        else:
+            self._held.append((socket, message))
+
+
+class Visitor:
+    """`complaints` are the page's errors and warnings, `strangers` the requests to any other host."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.complaints: list[str] = []
+        self.strangers: list[str] = []
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._asked)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type not in ("error", "warning"):
+            return
+        # Chromium reports each 404 by itself, and 404 is how the API says that there is no account.
+        if "404" in message.text and message.location["url"] == f"{self.url}/api/payments/account":
+            return
+        self.complaints.append(message.text)
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((f"{self.url}/", "data:")):
+            self.strangers.append(request.url)
+
+    def part(self, test_id: str) -> Locator:
+        return self.page.get_by_test_id(test_id)
+
+    async def enter(self, user_id: str) -> None:
+        """Until the page is live."""
+        await self.page.goto(self.url)
+        await self.part("user-id-input").fill(user_id)
+        await self.part("choose-user").click()
+        await self.live()
+
+    async def live(self) -> None:
+        await expect(self.part("connection")).to_have_attribute("data-state", "live")
+
+    async def pushes_to_hold(self) -> HeldPushes:
+        """For a page that is yet to be entered."""
+        pushes = HeldPushes()
+        await self.page.route_web_socket("**/ws*", pushes.connect)
+        return pushes
+
+    async def replica(self) -> str:
+        return await self.part("replica").inner_text()
+
+    async def open_account(self) -> None:
+        await self.part("open-account").click()
+        await self.sees_balance("0,00 ₽")
+
+    async def top_up(self, amount: str) -> None:
+        await self.part("top-up-amount").fill(amount)
+        await self.part("top-up").click()
+
+    async def order(self, amount: str, description: str) -> None:
+        await self.part("order-amount").fill(amount)
+        await self.part("order-description").fill(description)
+        await self.part("place-order").click()
+
+    async def sees_balance(self, amount: str) -> None:
+        await expect(self.part("balance")).to_have_text(amount)
+
+    async def sees_order(self, description: str, status: str) -> Locator:
+        row = self.part("order-row").filter(has_text=description)
+        await expect(row).to_have_attribute("data-status", status)
+        return row
+
+    async def sees_toast(self, *words: str) -> None:
+        """One toast that has all these words."""
+        toast = self.page.locator("[data-sonner-toast]")
+        for word in words:
+            toast = toast.filter(has_text=word)
+        await expect(toast).to_be_visible()
+
+    async def toasts_about(self, description: str) -> int:
+        """How many there have been since the page was loaded."""
+        return sum(description in toast for toast in await self._witness("toasts"))
+
+    async def violations(self) -> list[str]:
+        return await self._witness("violations")
+
+    async def _witness(self, of: str) -> Any:
+        return await self.page.evaluate(f"witness.{of}")
+
+    async def screenshot(self, name: str) -> None:
+        await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")

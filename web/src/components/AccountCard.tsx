@@ -1,0 +1,59 @@
+import { type Api, asProblem } from '../api'
+import { text } from '../text'
+import type { useAccount } from '../useAccount'
+import { useAction } from '../useAction'
+import { Price } from './Price'
+import { ProblemNote } from './ProblemNote'
+import { TopUp } from './TopUp'
+
+interface AccountCardProps {
+  api: Api
+  account: ReturnType<typeof useAccount>
+}
+
+export function AccountCard({ api, account }: AccountCardProps) {
+  const { state, problem, refresh } = account
+  const open = useAction(async () => {
+    try {
+      await api.openAccount()
+    } catch (error) {
+      // 409: it was opened in another tab meanwhile, which is what was wanted.
+      if (asProblem(error).status !== 409) throw error
+    }
+    await refresh()
+  })
+
+  return (
+    <section className="card" aria-labelledby="account-title">
+      <h2 id="account-title">{text.account.title}</h2>
+      <ProblemNote problem={problem} onRetry={() => void refresh()} />
+      {state.status === 'loading' && !problem && <p className="muted">{text.account.loading}</p>}
+      {state.status === 'none' && (
+        <>
+          <p>{text.account.none}</p>
+          <ProblemNote problem={open.problem} />
+          <button
+            type="button"
+            className="primary"
+            onClick={() => void open.act()}
+            disabled={open.busy}
+            data-testid="open-account"
+          >
+            {open.busy ? text.account.opening : text.account.open}
+          </button>
+        </>
+      )}
+      {state.status === 'open' && (
+        <>
+          <p className="balance">
+            <span className="muted">{text.account.balance}</span>
+            <span data-testid="balance">
+              <Price kopecks={state.balance} />
+            </span>
+          </p>
+          <TopUp api={api} onDone={refresh} />
+        </>
+      )}
+    </section>
+  )
+}

@@ -1,0 +1,50 @@
+import { type FormEvent, useState } from 'react'
+import { text } from '../text'
+import { inventUserId, isUserId } from '../userId'
+import { Field } from './Field'
+import { Wordmark } from './Wordmark'
+
+export function ChooseUser({ onChoose }: { onChoose: (userId: string) => void }) {
+  const [userId, setUserId] = useState('')
+  const [error, setError] = useState('')
+
+  function submit(event: FormEvent) {
+    event.preventDefault()
+    const chosen = userId.trim()
+    if (isUserId(chosen)) onChoose(chosen)
+    else setError(text.welcome.invalid)
+  }
+
+  function change(value: string) {
+    setUserId(value)
+    setError('')
+  }
+
+  return (
+    <main className="door">
+      <Wordmark />
+      <h1>{text.welcome.title}</h1>
+      <p className="lead">{text.welcome.lead}</p>
+      <form onSubmit={submit} noValidate>
+        <Field
+          label={text.welcome.label}
+          hint={text.welcome.hint}
+          value={userId}
+          onChange={change}
+          error={error}
+          testId="user-id-input"
+          autoComplete="username"
+          plain
+        />
+        <div className="actions">
+          <button type="submit" className="primary" data-testid="choose-user">
+            {text.welcome.enter}
+          </button>
+          <button type="button" onClick={() => change(inventUserId())}>
+            {text.welcome.invent}
+          </button>
+        </div>
+      </form>
+    </main>
+  )
+}

@@ -1,0 +1,82 @@
+import { type FormEvent, type MouseEvent, useState } from 'react'
+import type { Api, NewOrder } from '../api'
+import type { Good } from '../goods'
+import { Intent } from '../intent'
+import { amountForInput, parseAmount } from '../money'
+import type { Order } from '../orders'
+import { text } from '../text'
+import { useAction } from '../useAction'
+import { Field } from './Field'
+import { fieldError, ProblemNote } from './ProblemNote'
+import { Shelf } from './Shelf'
+
+export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order) => void }) {
+  const [amount, setAmount] = useState('')
+  const [description, setDescription] = useState('')
+  const [error, setError] = useState('')
+  const [intent] = useState(() => new Intent())
+
+  const place = useAction(async (order: NewOrder) => {
+    const placed = await api.placeOrder(order, intent.keyFor(order))
+    intent.settled()
+    changeAmount('')
+    setDescription('')
+    onPlaced(placed)
+  })
+
+  function changeAmount(value: string) {
+    setAmount(value)
+    setError('')
+  }
+
+  function take(good: Good) {
+    changeAmount(amountForInput(good.kopecks))
+    setDescription(good.name)
+  }
+
+  function submit(event: FormEvent) {
+    event.preventDefault()
+    const parsed = parseAmount(amount)
+    if (parsed.ok) void place.act({ amount: parsed.kopecks, description: description.trim() })
+    else setError(text.amount[parsed.error])
+  }
+
+  return (
+    <section className="card" aria-labelledby="shelf-title">
+      <Shelf onTake={take} />
+      <form className="order" onSubmit={submit} noValidate aria-label={text.order.title}>
+        <Field
+          label={text.order.description}
+          value={description}
+          onChange={setDescription}
+          error={fieldError(place.problem, 'description')}
+          testId="order-description"
+        />
+        <Field
+          label={text.order.amount}
+          value={amount}
+          onChange={changeAmount}
+          error={error || fieldError(place.problem, 'amount')}
+          testId="order-amount"
+          inputMode="decimal"
+        />
+        <ProblemNote problem={place.problem} beside={['amount', 'description']} />
+        <button
+          type="submit"
+          className="primary"
+          disabled={place.busy}
+          onClick={ignoreSecondOfDoubleClick}
+          data-testid="place-order"
+        >
+          {place.busy ? text.order.placing : text.order.place}
+        </button>
+      </form>
+    </section>
+  )
+}
+
+// The answer may have come and cleared the form between the two clicks; the second would then
+// complain about an empty amount.
+function ignoreSecondOfDoubleClick(event: MouseEvent) {
+  if (event.detail > 1) event.preventDefault()
+}

@@ -1,0 +1,5 @@
+import { text } from '../text'
+
+export function Wordmark() {
+  return <span className="wordmark">{text.name}</span>
+}

@@ -1,0 +1,52 @@
+export type OrderStatus = 'NEW' | 'FINISHED' | 'CANCELLED'
+
+export interface Order {
+  id: string
+  amount: number
+  description: string
+  status: OrderStatus
+  reason?: string | null
+  version: number
+}
+
+/** Newest first. Ids are UUIDv7, so their order is the order of time. */
+export function mergeOrders(held: readonly Order[], incoming: readonly Order[]): readonly Order[] {
+  const byId = new Map(held.map((order) => [order.id, order]))
+  let changed = false
+  for (const order of incoming) {
+    const known = byId.get(order.id)
+    if (known && order.version <= known.version) continue
+    byId.set(order.id, order)
+    changed = true
+  }
+  if (!changed) return held
+  return [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1))
+}
+
+/** A UUIDv7 starts with its time. Pushed messages carry no other. */
+export function placedAt({ id }: Order): Date {
+  return new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16))
+}
+
+/** The incoming orders whose status tells something that the held ones did not. */
+export function statusChanges(held: readonly Order[], incoming: readonly Order[]): Order[] {
+  const byId = new Map(held.map((order) => [order.id, order]))
+  return incoming.filter((order) => {
+    const known = byId.get(order.id)
+    return known && order.version > known.version && order.status !== known.status
+  })
+}
+
+/**
+ * Says of each change once whether it is news. It is kept apart from the rows, because a list
+ * read over REST may already hold what a pushed message is the first to announce.
+ */
+export class Announcements {
+  readonly #versions = new Map<string, number>()
+
+  isNews({ id, status, version }: Order): boolean {
+    if (status === 'NEW' || version <= (this.#versions.get(id) ?? 0)) return false
+    this.#versions.set(id, version)
+    return true
+  }
+}

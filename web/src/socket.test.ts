@@ -1,0 +1,354 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { Order } from './orders'
+import { type ConnectionState, closeCode, PushSocket, type Wire } from './socket'
+
+class FakeWire {
+  onmessage: ((event: { data: unknown }) => void) | null = null
+  onclose: ((event: { code: number; reason: string }) => void) | null = null
+  readonly sent: unknown[] = []
+  closed = false
+
+  constructor(
+    readonly query: string,
+    readonly protocols: string[],
+  ) {}
+
+  send(data: string) {
+    this.sent.push(JSON.parse(data))
+  }
+
+  close() {
+    this.closed = true
+  }
+
+  receive(frame: unknown) {
+    this.onmessage?.({ data: JSON.stringify(frame) })
+  }
+
+  end(code: number, reason = '') {
+    this.onclose?.({ code, reason })
+  }
+}
+
+const pushed = (o: number, version = 2) => ({
+  type: 'order',
+  o,
+  id: `event-${o}`,
+  order: { id: `order-${o}`, status: 'FINISHED', amount: 1, description: '', version },
+})
+
+const welcome = (more: object = {}) => ({
+  type: 'welcome',
+  epoch: 'e1',
+  offset: 10,
+  recovered: true,
+  missed: [],
+  replica: 'notifier-1',
+  ...more,
+})
+
+function setUp({ random = 0.5 } = {}) {
+  const wires: FakeWire[] = []
+  const states: ConnectionState[] = []
+  const orders: Order[] = []
+  const welcomes: boolean[] = []
+  let tickets = 0
+  const ticket = vi.fn(async () => `t${++tickets}`)
+  const socket = new PushSocket({
+    ticket,
+    open: (query, protocols) => {
+      const wire = new FakeWire(query, protocols)
+      wires.push(wire)
+      return wire as unknown as Wire
+    },
+    clock: {
+      now: () => Date.now(),
+      setTimeout: (run, ms) => setTimeout(run, ms) as unknown as number,
+      clearTimeout: (handle) => clearTimeout(handle),
+    },
+    random: () => random,
+    onState: (state) => states.push(state),
+    onOrder: (order) => orders.push(order),
+    onWelcome: (recovered) => welcomes.push(recovered),
+  })
+  const wire = () => {
+    const last = wires.at(-1)
+    if (!last) throw new Error('nothing was opened')
+    return last
+  }
+  return { socket, ticket, wires, wire, states, orders, welcomes, state: () => states.at(-1) }
+}
+
+async function live(options?: { random?: number }, first: object = {}) {
+  const world = setUp(options)
+  world.socket.connect()
+  await vi.advanceTimersByTimeAsync(0)
+  world.wire().receive(welcome(first))
+  return world
+}
+
+const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
+const acks = (wire: FakeWire) => wire.sent.filter((frame) => JSON.stringify(frame).includes('ack'))
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: 1_000_000 })
+})
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+describe('connecting', () => {
+  test('a fresh page offers its ticket and names no position', async () => {
+    const { wire } = await live()
+    expect(wire().query).toBe('')
+    expect(wire().protocols).toEqual(['gozon.v1', 'ticket.t1'])
+  })
+
+  test('the welcome makes it live and names the replica', async () => {
+    const { states } = await live()
+    expect(states).toEqual([{ phase: 'connecting' }, { phase: 'live', replica: 'notifier-1' }])
+  })
+
+  test('missed messages are handed on before the verdict on the gap', async () => {
+    const { orders, welcomes } = await live(
+      {},
+      { recovered: false, missed: [pushed(9), pushed(10)] },
+    )
+    expect(orders.map(({ id }) => id)).toEqual(['order-9', 'order-10'])
+    expect(welcomes).toEqual([false])
+  })
+
+  test('a ticket that cannot be had is asked for again', async () => {
+    const { socket, ticket, wires, state } = setUp()
+    ticket.mockRejectedValueOnce(new Error('503'))
+    socket.connect()
+    await pass(0)
+    expect(state()?.phase).toBe('reconnecting')
+    await pass(2_000)
+    expect(wires).toHaveLength(1)
+  })
+
+  test('stopping while the ticket is on its way opens nothing', async () => {
+    const { socket, wires, state } = setUp()
+    socket.connect()
+    socket.stop()
+    await pass(60_000)
+    expect(wires).toHaveLength(0)
+    expect(state()).toEqual({ phase: 'offline', why: 'stopped' })
+  })
+
+  test('connecting twice opens one socket', async () => {
+    const { socket, wires } = setUp()
+    socket.connect()
+    socket.connect()
+    await pass(0)
+    expect(wires).toHaveLength(1)
+  })
+})
+
+describe('resuming', () => {
+  test('it names the epoch and the last offset seen, with a fresh ticket', async () => {
+    const { wire } = await live()
+    wire().receive(pushed(17))
+    wire().end(1006)
+    await pass(20_000)
+    expect(wire().query).toBe('?e=e1&o=17')
+    expect(wire().protocols).toEqual(['gozon.v1', 'ticket.t2'])
+  })
+
+  test('a repeated lower offset does not move the position back', async () => {
+    const { wire } = await live()
+    wire().receive(pushed(17))
+    wire().receive(pushed(16))
+    wire().end(1006)
+    await pass(20_000)
+    expect(wire().query).toBe('?e=e1&o=17')
+  })
+
+  test('a new epoch starts its own count', async () => {
+    const { wire } = await live()
+    wire().receive(pushed(17))
+    wire().receive(welcome({ epoch: 'e2', offset: 3, recovered: false }))
+    wire().end(1006)
+    await pass(20_000)
+    expect(wire().query).toBe('?e=e2&o=3')
+  })
+})
+
+describe('acknowledging', () => {
+  test('a burst is acknowledged once, by its last offset', async () => {
+    const { wire } = await live()
+    for (const o of [11, 12, 13]) wire().receive(pushed(o))
+    await pass(0)
+    expect(acks(wire())).toEqual([{ type: 'ack', o: 13 }])
+  })
+
+  test('at most one leaves each second', async () => {
+    const { wire } = await live()
+    for (let o = 11; o < 61; o++) {
+      wire().receive(pushed(o))
+      await pass(100)
+    }
+    await pass(1_000)
+    expect(acks(wire()).length).toBeLessThanOrEqual(7)
+    expect(acks(wire()).at(-1)).toEqual({ type: 'ack', o: 60 })
+  })
+
+  test('missed messages are acknowledged by the offset of the welcome', async () => {
+    const { wire } = await live({}, { missed: [pushed(10)] })
+    await pass(0)
+    expect(acks(wire())).toEqual([{ type: 'ack', o: 10 }])
+  })
+
+  test('a welcome that brings nothing asks for no acknowledgement', async () => {
+    const { wire } = await live()
+    await pass(5_000)
+    expect(acks(wire())).toEqual([])
+  })
+
+  test('stopping sends the acknowledgement that was waiting', async () => {
+    const { socket, wire } = await live()
+    wire().receive(pushed(11))
+    socket.stop()
+    expect(acks(wire())).toEqual([{ type: 'ack', o: 11 }])
+    expect(wire().closed).toBe(true)
+  })
+})
+
+describe('staying alive', () => {
+  test('a ping is answered by a pong', async () => {
+    const { wire } = await live()
+    wire().receive({ type: 'ping' })
+    expect(wire().sent).toEqual([{ type: 'pong' }])
+  })
+
+  test('frames of unknown or broken form change nothing', async () => {
+    const { wire, states } = await live()
+    wire().onmessage?.({ data: '{' })
+    wire().receive({ type: 'later' })
+    wire().receive(null)
+    expect(wire().sent).toEqual([])
+    expect(states).toHaveLength(2)
+  })
+
+  test('40 s of silence end the connection, and its late close is not heard', async () => {
+    const { wire, wires, state } = await live()
+    const silent = wire()
+    await pass(39_999)
+    expect(state()?.phase).toBe('live')
+    await pass(1)
+    expect(silent.closed).toBe(true)
+    expect(state()?.phase).toBe('reconnecting')
+    await pass(20_000)
+    silent.end(1006)
+    await pass(20_000)
+    expect(wires).toHaveLength(2)
+  })
+
+  test('pings keep it', async () => {
+    const { wire, wires, state } = await live()
+    for (let i = 0; i < 10; i++) {
+      await pass(25_000)
+      wire().receive({ type: 'ping' })
+    }
+    expect(wires).toHaveLength(1)
+    expect(state()?.phase).toBe('live')
+  })
+
+  test('silence before the welcome counts too', async () => {
+    const { socket, wire, state } = setUp()
+    socket.connect()
+    await pass(40_000)
+    expect(wire().closed).toBe(true)
+    expect(state()?.phase).toBe('reconnecting')
+  })
+})
+
+describe('coming back', () => {
+  const delay = (state?: ConnectionState) =>
+    state?.phase === 'reconnecting' ? state.at - Date.now() : Number.NaN
+
+  test.each([
+    [0, 500],
+    [1, 2_000],
+  ])('with chance at %d the first wait is %d ms', async (random, expected) => {
+    const { wire, state } = await live({ random })
+    wire().end(1006)
+    expect(delay(state())).toBe(expected)
+  })
+
+  test('failures widen the range up to 20 s', async () => {
+    const { socket, wire, state } = setUp({ random: 1 })
+    socket.connect()
+    await pass(0)
+    const delays = []
+    for (let i = 0; i < 6; i++) {
+      wire().end(1006)
+      delays.push(delay(state()))
+      await pass(delays.at(-1) ?? 0)
+    }
+    expect(delays).toEqual([2_000, 4_000, 8_000, 16_000, 20_000, 20_000])
+  })
+
+  test('a steady connection starts the backoff anew, a brief one does not', async () => {
+    const { wire, state } = await live({ random: 1 })
+    wire().end(1006)
+    await pass(2_000)
+    wire().receive(welcome())
+    wire().end(1006)
+    expect(delay(state())).toBe(4_000)
+    await pass(4_000)
+    wire().receive(welcome())
+    await pass(10_000)
+    wire().end(1006)
+    expect(delay(state())).toBe(2_000)
+  })
+
+  test.each([
+    ['{"retry_after_ms":7300}', 7_300],
+    ['{"retry_after_ms":0}', 500],
+    ['{"retry_after_ms":9999999}', 60_000],
+    ['{"retry_after_ms":"soon"}', 2_000],
+    ['null', 2_000],
+    ['restarting', 2_000],
+  ])('on 1012 the reason %s means %d ms', async (reason, expected) => {
+    const { wire, state } = await live({ random: 1 })
+    wire().end(closeCode.restarting, reason)
+    expect(delay(state())).toBe(expected)
+  })
+
+  test.each([closeCode.badTicket, closeCode.tooSlow, closeCode.restarting, 1000, 1001, 1011])(
+    'after close %d it comes back with a fresh ticket',
+    async (code) => {
+      const { wire, wires, ticket } = await live()
+      wire().end(code)
+      await pass(20_000)
+      expect(wires).toHaveLength(2)
+      expect(ticket).toHaveBeenCalledTimes(2)
+    },
+  )
+
+  test.each([
+    [closeCode.replaced, 'replaced'],
+    [closeCode.policy, 'refused'],
+  ])('after close %d it stays away until asked', async (code, why) => {
+    const { socket, wire, wires, state } = await live()
+    wire().end(code, '{"retry_after_ms":1000}')
+    await pass(600_000)
+    expect(wires).toHaveLength(1)
+    expect(state()).toEqual({ phase: 'offline', why })
+    socket.connect()
+    await pass(0)
+    expect(wires).toHaveLength(2)
+  })
+
+  test('asked to connect while waiting, it waits no longer', async () => {
+    const { socket, wire, wires } = await live()
+    wire().end(1006)
+    socket.connect()
+    await pass(0)
+    expect(wires).toHaveLength(2)
+    await pass(20_000)
+    expect(wires).toHaveLength(2)
+  })
+})

@@ -1,0 +1,216 @@
+import type { Order } from './orders'
+import { type Clock, Timer } from './timer'
+
+export const closeCode = {
+  policy: 1008,
+  restarting: 1012,
+  badTicket: 4401,
+  tooSlow: 4408,
+  replaced: 4409,
+} as const
+
+const MIN_DELAY_MS = 500
+const FIRST_CEILING_MS = 2_000
+const MAX_DELAY_MS = 20_000
+const MAX_HINT_MS = 60_000
+const ACK_EVERY_MS = 1_000
+// The server pings every 25 s.
+const SILENCE_MS = 40_000
+// A connection that broke sooner does not start the backoff anew, or a server that admits and
+// drops at once would be asked again every second.
+const STEADY_MS = 10_000
+
+export type ConnectionState =
+  | { phase: 'connecting' }
+  | { phase: 'live'; replica: string }
+  | { phase: 'reconnecting'; at: number }
+  | { phase: 'offline'; why: 'stopped' | 'replaced' | 'refused' }
+
+export interface OrderMessage {
+  type: 'order'
+  o: number
+  id: string
+  order: Order
+}
+
+interface Welcome {
+  type: 'welcome'
+  epoch: string
+  offset: number
+  recovered: boolean
+  missed: OrderMessage[]
+  replica: string
+}
+
+type Frame = Welcome | OrderMessage | { type: 'ping' }
+
+export type Wire = Pick<WebSocket, 'send' | 'close' | 'onmessage' | 'onclose'>
+
+export interface SocketOptions {
+  ticket: () => Promise<string>
+  open: (query: string, protocols: string[]) => Wire
+  clock: Clock
+  random: () => number
+  onState: (state: ConnectionState) => void
+  onOrder: (order: Order) => void
+  /** After the missed messages. Without `recovered` there is a gap that only REST can fill. */
+  onWelcome: (recovered: boolean) => void
+}
+
+export class PushSocket {
+  readonly #options: SocketOptions
+  readonly #watchdog: Timer
+  readonly #retryTimer: Timer
+  readonly #ackTimer: Timer
+  #phase: ConnectionState['phase'] = 'offline'
+  #wire: Wire | null = null
+  #position: { epoch: string; offset: number } | null = null
+  #turn = 0
+  #failures = 0
+  #liveSince: number | null = null
+  #ackedAt = Number.NEGATIVE_INFINITY
+
+  constructor(options: SocketOptions) {
+    this.#options = options
+    this.#watchdog = new Timer(options.clock)
+    this.#retryTimer = new Timer(options.clock)
+    this.#ackTimer = new Timer(options.clock)
+  }
+
+  /** Connects now, be it the first time, instead of waiting, or after a close for good. */
+  connect() {
+    if (this.#phase === 'offline' || this.#phase === 'reconnecting') void this.#connect()
+  }
+
+  stop() {
+    if (this.#ackTimer.pending) this.#ack()
+    this.#drop()
+    this.#enter({ phase: 'offline', why: 'stopped' })
+  }
+
+  async #connect() {
+    this.#drop()
+    const turn = this.#turn
+    this.#enter({ phase: 'connecting' })
+    try {
+      const ticket = await this.#options.ticket()
+      if (turn !== this.#turn) return
+      const wire = this.#options.open(this.#query(), ['gozon.v1', `ticket.${ticket}`])
+      wire.onmessage = ({ data }) => this.#receive(data)
+      wire.onclose = ({ code, reason }) => this.#closed(code, reason)
+      this.#wire = wire
+      this.#watch()
+    } catch {
+      if (turn === this.#turn) this.#retry()
+    }
+  }
+
+  #query(): string {
+    if (!this.#position) return ''
+    const { epoch, offset } = this.#position
+    return `?${new URLSearchParams({ e: epoch, o: `${offset}` })}`
+  }
+
+  #receive(data: unknown) {
+    this.#watch()
+    const frame = parseFrame(data)
+    if (frame?.type === 'welcome') this.#welcome(frame)
+    else if (frame?.type === 'order') this.#order(frame)
+    else if (frame?.type === 'ping') this.#send({ type: 'pong' })
+  }
+
+  #welcome({ epoch, offset, recovered, missed, replica }: Welcome) {
+    this.#liveSince = this.#options.clock.now()
+    this.#enter({ phase: 'live', replica })
+    for (const { order } of missed) this.#options.onOrder(order)
+    this.#position = { epoch, offset }
+    this.#options.onWelcome(recovered)
+    if (missed.length > 0 || !recovered) this.#ackSoon()
+  }
+
+  #order({ o, order }: OrderMessage) {
+    this.#options.onOrder(order)
+    if (!this.#position) return
+    this.#position.offset = Math.max(this.#position.offset, o)
+    this.#ackSoon()
+  }
+
+  /** Acks are cumulative, so one that waits carries whatever arrives until it leaves. */
+  #ackSoon() {
+    if (this.#ackTimer.pending) return
+    const wait = this.#ackedAt + ACK_EVERY_MS - this.#options.clock.now()
+    this.#ackTimer.start(Math.max(0, wait), () => this.#ack())
+  }
+
+  #ack() {
+    if (!this.#position) return
+    this.#ackedAt = this.#options.clock.now()
+    this.#send({ type: 'ack', o: this.#position.offset })
+  }
+
+  #send(frame: { type: 'pong' } | { type: 'ack'; o: number }) {
+    this.#wire?.send(JSON.stringify(frame))
+  }
+
+  #closed(code: number, reason: string) {
+    if (code === closeCode.replaced) this.#giveUp('replaced')
+    else if (code === closeCode.policy) this.#giveUp('refused')
+    else this.#retry(delayHint(reason))
+  }
+
+  #giveUp(why: 'replaced' | 'refused') {
+    this.#drop()
+    this.#enter({ phase: 'offline', why })
+  }
+
+  #retry(hint?: number) {
+    this.#drop()
+    const now = this.#options.clock.now()
+    if (this.#liveSince !== null && now - this.#liveSince >= STEADY_MS) this.#failures = 0
+    this.#liveSince = null
+    const ceiling = Math.min(MAX_DELAY_MS, FIRST_CEILING_MS * 2 ** this.#failures++)
+    const delay = hint ?? MIN_DELAY_MS + this.#options.random() * (ceiling - MIN_DELAY_MS)
+    this.#retryTimer.start(delay, () => void this.#connect())
+    this.#enter({ phase: 'reconnecting', at: now + delay })
+  }
+
+  #watch() {
+    this.#watchdog.start(SILENCE_MS, () => this.#retry())
+  }
+
+  /** Lets go at once: the close event of a dead connection can take minutes. */
+  #drop() {
+    this.#turn++
+    this.#watchdog.stop()
+    this.#retryTimer.stop()
+    this.#ackTimer.stop()
+    if (!this.#wire) return
+    this.#wire.onmessage = null
+    this.#wire.onclose = null
+    this.#wire.close()
+    this.#wire = null
+  }
+
+  #enter(state: ConnectionState) {
+    this.#phase = state.phase
+    this.#options.onState(state)
+  }
+}
+
+function parseFrame(data: unknown): Frame | null {
+  try {
+    return JSON.parse(String(data))
+  } catch {
+    return null
+  }
+}
+
+function delayHint(reason: string): number | undefined {
+  try {
+    const ms: unknown = JSON.parse(reason)?.retry_after_ms
+    if (typeof ms !== 'number' || !Number.isFinite(ms)) return undefined
+    return Math.min(MAX_HINT_MS, Math.max(MIN_DELAY_MS, ms))
+  } catch {
+    return undefined
+  }
+}
