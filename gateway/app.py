@@ -26,13 +26,14 @@ def build(settings: GatewaySettings) -> Service:
         "web": Upstream("web", settings.web_urls),
     }
     described = [upstreams[name] for name in ("orders", "payments", "notifier")]
+    documents = Documents(client, described)
     return Service(
         "gateway",
         settings,
         handlers=[*proxies(client, upstreams), openapi],
         workers=[client, *upstreams.values()],
         checks={name: upstream.check for name, upstream in upstreams.items()},
-        dependencies={"documents": Documents(client, described)},
+        dependencies={"documents": lambda: documents},
     )
 
 

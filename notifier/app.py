@@ -4,9 +4,11 @@ from notifier import streams, tickets
 from notifier.hub import Hub
 from notifier.messages import decode_order_status
 from notifier.order_status import FanOut
-from notifier.sockets import order_socket
+from notifier.sockets import Door, order_socket
+from notifier.tickets import Call
 from shopkit.broker import ORDER_STATUS
 from shopkit.consumer import Consumer
+from shopkit.identity import on_behalf
 from shopkit.publisher import Publisher
 from shopkit.service import Service
 from shopkit.settings import Settings, load
@@ -23,6 +25,7 @@ class NotifierSettings(Settings, frozen=True, kw_only=True):
 def build(settings: NotifierSettings) -> Service:
     redis = streams.connect(settings.redis_url)
     hub = Hub(redis, settings.replica)
+    door = Door(hub, redis, frozenset(settings.allowed_origins.split(",")))
     publisher = Publisher(settings.broker_url, settings.replica)
     statuses = Consumer(
         settings.broker_url, settings.replica, ORDER_STATUS, decode_order_status, FanOut(redis), publisher
@@ -42,11 +45,7 @@ def build(settings: NotifierSettings) -> Service:
             "broker": publisher.check,
             "status events": statuses.check,
         },
-        dependencies={
-            "hub": hub,
-            "redis": redis,
-            "allowed_origins": frozenset(settings.allowed_origins.split(",")),
-        },
+        dependencies={"door": lambda: door, "call": on_behalf(lambda user_id: Call(user_id, redis))},
     )
 
 

@@ -5,6 +5,7 @@ import re
 from contextlib import suppress
 from typing import Any, cast
 
+import msgspec
 import structlog
 from litestar import WebSocket, websocket
 from redis.asyncio import Redis
@@ -24,17 +25,23 @@ CLOSE_SECONDS = 1
 log = structlog.get_logger()
 
 
+class Door(msgspec.Struct, frozen=True):
+    """What opening a socket takes."""
+
+    hub: Hub
+    redis: Redis
+    allowed_origins: frozenset[str]
+
+
 @websocket("/ws")
-async def order_socket(
-    socket: WebSocket[Any, Any, Any], hub: Hub, redis: Redis, allowed_origins: frozenset[str]
-) -> None:
+async def order_socket(socket: WebSocket[Any, Any, Any], door: Door) -> None:
     """Refused with 403 before it is accepted when the page comes from elsewhere."""
-    if socket.headers.get("origin") not in allowed_origins:
+    if socket.headers.get("origin") not in door.allowed_origins:
         await socket.close()
         return
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
     try:
-        code = await _serve(socket, hub, redis)
+        code = await _serve(socket, door)
     except GONE:
         return
     except (RedisError, OSError) as error:
@@ -46,18 +53,18 @@ async def order_socket(
                 await socket.close(code, code.reason)
 
 
-async def _serve(socket: WebSocket[Any, Any, Any], hub: Hub, redis: Redis) -> Close | None:
+async def _serve(socket: WebSocket[Any, Any, Any], door: Door) -> Close | None:
     offered = (name for name in socket.scope["subprotocols"] if name.startswith(TICKET_PREFIX))
     ticket = next(offered, "").removeprefix(TICKET_PREFIX)
-    user_id = await tickets.redeem(redis, ticket)
+    user_id = await tickets.redeem(door.redis, ticket)
     if user_id is None:
         return Close.BAD_TICKET
     mine = Socket(socket.send)
     try:
-        await hub.join(user_id, mine, _since(socket.query_params.get("e"), socket.query_params.get("o")))
+        await door.hub.join(user_id, mine, _since(socket.query_params.get("e"), socket.query_params.get("o")))
         return await _listen(socket, mine)
     finally:
-        hub.leave(user_id, mine)
+        door.hub.leave(user_id, mine)
 
 
 async def _listen(socket: WebSocket[Any, Any, Any], mine: Socket) -> Close | None:

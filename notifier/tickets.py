@@ -20,10 +20,17 @@ class Ticket(msgspec.Struct, frozen=True):
     expires_in: int
 
 
+class Call(msgspec.Struct, frozen=True):
+    """Who calls, and what answering takes."""
+
+    user_id: str
+    redis: Redis
+
+
 @post("/tickets", summary="Get a ticket for the WebSocket", responses=documented(HTTPStatus.SERVICE_UNAVAILABLE))
-async def issue(user_id: str, redis: Redis) -> Ticket:
+async def issue(call: Call) -> Ticket:
     ticket = secrets.token_urlsafe(24)
-    await redis.set(_key(ticket), user_id, ex=LIFETIME_SECONDS)
+    await call.redis.set(_key(ticket), call.user_id, ex=LIFETIME_SECONDS)
     return Ticket(ticket, LIFETIME_SECONDS)
 
 

@@ -3,11 +3,12 @@
 from orders.messages import decode_payment_event
 from orders.payment_results import ApplyResults
 from orders.place_order import PlaceOrders
-from orders.routes import router
+from orders.routes import Call, router
 from shopkit.batcher import Batcher
 from shopkit.broker import PAYMENT_RESULTS
 from shopkit.consumer import Consumer
 from shopkit.db import Database
+from shopkit.identity import on_behalf
 from shopkit.publisher import Publisher
 from shopkit.relay import Relay
 from shopkit.service import Service
@@ -23,6 +24,7 @@ def build(settings: OrdersSettings) -> Service:
     database = Database(settings.database_url, "orders")
     publisher = Publisher(settings.broker_url, settings.replica)
     relay = Relay(database, publisher)
+    place = Batcher("orders", PlaceOrders(database, relay.wake))
     results = Consumer(
         settings.broker_url,
         settings.replica,
@@ -37,7 +39,7 @@ def build(settings: OrdersSettings) -> Service:
         handlers=[router],
         workers=[database, publisher, relay, results],
         checks={"database": database.check, "broker": publisher.check, "payment results": results.check},
-        dependencies={"database": database, "place": Batcher("orders", PlaceOrders(database, relay.wake))},
+        dependencies={"call": on_behalf(lambda user_id: Call(user_id, database, place))},
     )
 
 

@@ -49,6 +49,14 @@ class OrderPage(msgspec.Struct, frozen=True):
     next_cursor: UUID | None
 
 
+class Call(msgspec.Struct, frozen=True):
+    """Who calls, and what answering takes."""
+
+    user_id: str
+    database: Database
+    place: Batcher[NewOrder, datetime]
+
+
 @post(
     dto=StrictJson[CreateOrder],
     return_dto=None,
@@ -60,24 +68,23 @@ class OrderPage(msgspec.Struct, frozen=True):
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 )
-async def create_order(data: CreateOrder, user_id: str, place: Batcher[NewOrder, datetime]) -> Response[Order]:
+async def create_order(data: CreateOrder, call: Call) -> Response[Order]:
     """Accepts an order with status NEW; its payment starts by itself."""
-    new = NewOrder(user_id, data.amount, data.description)
-    created_at = await place.submit(new)
-    order = Order(new.id, user_id, new.amount, new.description, "NEW", 1, created_at, created_at)
+    new = NewOrder(call.user_id, data.amount, data.description)
+    created_at = await call.place.submit(new)
+    order = Order(new.id, new.user_id, new.amount, new.description, "NEW", 1, created_at, created_at)
     return Response(order, headers={"Location": f"{PATH}/{new.id}"})
 
 
 @get(summary="List your orders", responses=documented(HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE))
 async def list_orders(
-    user_id: str,
-    database: Database,
+    call: Call,
     status: Status | None = None,
     cursor: UUID | None = None,
     limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
 ) -> OrderPage:
     """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
-    rows = await queries.newest(database, user_id, status, cursor, limit + 1)
+    rows = await queries.newest(call.database, call.user_id, status, cursor, limit + 1)
     items = [Order(*row) for row in rows[:limit]]
     return OrderPage(items, items[-1].id if len(rows) > limit else None)
 
@@ -87,8 +94,8 @@ async def list_orders(
     summary="Show one of your orders",
     responses=documented(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-async def show_order(order_id: UUID, user_id: str, database: Database) -> Order:
-    row = await queries.one(database, user_id, order_id)
+async def show_order(order_id: UUID, call: Call) -> Order:
+    row = await queries.one(call.database, call.user_id, order_id)
     if row is None:
         raise Problem(HTTPStatus.NOT_FOUND, "order-not-found", "You have no order with this id.")
     return Order(*row)

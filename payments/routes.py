@@ -31,17 +31,25 @@ class TopUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 
 
+class Call(msgspec.Struct, frozen=True):
+    """Who calls, and what answering takes."""
+
+    user_id: str
+    database: Database
+    top_ups: Batcher[NewTopUp, ToppedUp]
+
+
 @post(summary="Open your account", responses=documented(HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE))
-async def open_account(user_id: str, database: Database) -> Response[Account]:
+async def open_account(call: Call) -> Response[Account]:
     """At most one per user; it starts empty."""
-    created_at = await accounts.open_account(database, user_id)
-    return Response(Account(user_id, 0, created_at), headers={"Location": PATH})
+    created_at = await accounts.open_account(call.database, call.user_id)
+    return Response(Account(call.user_id, 0, created_at), headers={"Location": PATH})
 
 
 @get(summary="Show your balance", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE))
-async def show_account(user_id: str, database: Database) -> Account:
-    balance, created_at = await accounts.show_account(database, user_id)
-    return Account(user_id, balance, created_at)
+async def show_account(call: Call) -> Account:
+    balance, created_at = await accounts.show_account(call.database, call.user_id)
+    return Account(call.user_id, balance, created_at)
 
 
 @post(
@@ -57,8 +65,8 @@ async def show_account(user_id: str, database: Database) -> Account:
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 )
-async def top_up(data: TopUp, user_id: str, top_ups: Batcher[NewTopUp, ToppedUp]) -> ToppedUp:
-    return await top_ups.submit(NewTopUp(user_id, data.amount))
+async def top_up(data: TopUp, call: Call) -> ToppedUp:
+    return await call.top_ups.submit(NewTopUp(call.user_id, data.amount))
 
 
 router = Router(

@@ -6,7 +6,8 @@ fast, and that must not hold back acknowledgements.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import aio_pika
@@ -22,10 +23,29 @@ HEARTBEAT = 10
 DELIVERY_LIMIT = 20
 STEADY_SECONDS = 10
 
-FAILURES = (AMQPError, ChannelInvalidStateError, OSError, asyncio.InvalidStateError)
-"""What a session with the broker may raise when the broker, or the way to it, is the reason."""
-
 log = structlog.get_logger()
+
+
+class Lost(ConnectionError):
+    """The session with the broker cannot go on: the broker, or the way to it, is the reason."""
+
+
+@contextmanager
+def losses() -> Generator[None]:
+    """Raises Lost for all that the library raises when a session is lost."""
+    try:
+        yield
+    except (AMQPError, ChannelInvalidStateError, OSError, asyncio.InvalidStateError) as error:
+        raise Lost(repr(error)) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # somebody cancelled us; otherwise it was aiormq, which cancels what a stuck connection owed
+        raise Lost("the connection was stuck") from error
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise Lost("closed") from error  # aiormq has nothing better to say when the broker hung up
 
 
 class Queue(NamedTuple):
@@ -88,8 +108,9 @@ class Session:
         while not self._stopping.is_set():
             started = time.monotonic()
             try:
-                await self._once()
-            except FAILURES as error:
+                with losses():
+                    await self._once()
+            except Lost as error:
                 log.warning("broker session lost", session=self._name, error=repr(error))
             finally:
                 self.connected.clear()

@@ -1,20 +1,27 @@
 """Who calls: the infrastructure in front sets `X-User-Id`, and nothing behind it asks again."""
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from litestar import Request
 
 from shopkit.problems import FieldError, Problem
 
+T = TypeVar("T")
+
 HEADER = "X-User-Id"
 _USER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def caller(request: Request[Any, Any, Any]) -> str:
-    """The dependency `user_id` of every handler that names it."""
-    return user_id(request.headers.get(HEADER))
+def on_behalf(make: Callable[[str], T]) -> Callable[[Request[Any, Any, Any]], T]:
+    """A dependency that is made anew for each request from the id of its caller."""
+
+    def provide(request: Request[Any, Any, Any]) -> T:
+        return make(user_id(request.headers.get(HEADER)))
+
+    return provide
 
 
 def user_id(value: str | None) -> str:

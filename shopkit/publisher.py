@@ -7,7 +7,7 @@ import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractExchange
 
-from shopkit.broker import DEAD_LETTERS, EXCHANGE, FAILURES, Queue, Session
+from shopkit.broker import DEAD_LETTERS, EXCHANGE, Lost, Queue, Session, losses
 from shopkit.events import BATCH_CONTENT_TYPE, encode_batch
 
 CONFIRM_TIMEOUT = 10
@@ -64,13 +64,13 @@ class Publisher:
             headers=headers,
         )
         try:
-            await self._exchanges[exchange].publish(message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT)
-        except (*FAILURES, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # somebody cancelled us; otherwise it was aiormq, which cancels what a lost channel owed
+            with losses():
+                await self._exchanges[exchange].publish(
+                    message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT
+                )
+        except Lost as error:
             self._lose()
-            raise NotPublished(repr(error)) from error
+            raise NotPublished(str(error)) from error
 
     async def _hold(self, channel: AbstractChannel) -> None:
         self._lost.clear()

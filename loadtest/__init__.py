@@ -1,0 +1,1 @@
+"""Benchmarks. They print what they measure; no test depends on it."""
