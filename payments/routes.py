@@ -39,14 +39,14 @@ class Call(msgspec.Struct, frozen=True):
     top_ups: Batcher[NewTopUp, ToppedUp]
 
 
-@post(summary="Open your account", responses=documented(HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE))
+@post(summary="Open your account", responses=documented(HTTPStatus.CONFLICT))
 async def open_account(call: Call) -> Response[Account]:
     """At most one per user; it starts empty."""
     created_at = await accounts.open_account(call.database, call.user_id)
     return Response(Account(call.user_id, 0, created_at), headers={"Location": PATH})
 
 
-@get(summary="Show your balance", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE))
+@get(summary="Show your balance", responses=documented(HTTPStatus.NOT_FOUND))
 async def show_account(call: Call) -> Account:
     balance, created_at = await accounts.show_account(call.database, call.user_id)
     return Account(call.user_id, balance, created_at)
@@ -58,11 +58,9 @@ async def show_account(call: Call) -> Account:
     return_dto=None,
     summary="Top up your account",
     responses=documented(
-        HTTPStatus.BAD_REQUEST,
         HTTPStatus.NOT_FOUND,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 )
 async def top_up(data: TopUp, call: Call) -> ToppedUp:

@@ -20,6 +20,8 @@ from shopkit.retry import Backoff, is_transient, pause
 from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES, RECEIVED
 
 PREFETCH = 200
+# Of events handled at once: a message holds up to a hundred, and a batch must end well within its timeouts.
+MOST_BYTES = 512 * 1024
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
@@ -162,10 +164,12 @@ async def _end_with(channel: AbstractChannel, deliveries: Deliveries) -> None:
 async def _take(deliveries: Deliveries) -> list[AbstractIncomingMessage]:
     """Waits for one message and takes what else is there. Nothing means that no more will come."""
     taken: list[AbstractIncomingMessage] = []
+    size = 0
     message = await deliveries.get()
     while message is not None:
         taken.append(message)
-        if len(taken) == PREFETCH or deliveries.empty():
+        size += len(message.body)
+        if size > MOST_BYTES or deliveries.empty():
             return taken
         message = deliveries.get_nowait()
     deliveries.put_nowait(None)

@@ -52,6 +52,10 @@ class Database:
         )
 
     async def run(self) -> None:
+        await self.open()
+        await self._stopping.wait()
+
+    async def open(self) -> None:
         """Migrates as soon as the server is there, however long that takes."""
         backoff = Backoff(most=5)
         while not self._stopping.is_set():

@@ -60,7 +60,7 @@ class Problem(Exception):
 
 
 def documented(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
-    """For a handler's `responses`: the errors it may answer, as OpenAPI shows them."""
+    """For a handler's `responses`: what OpenAPI says of its errors, and of those that every call may get."""
     return {
         status: ResponseSpec(
             ProblemDocument,
@@ -68,7 +68,12 @@ def documented(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
             media_type=MEDIA_TYPE,
             generate_examples=False,
         )
-        for status in statuses
+        for status in (
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            *statuses,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        )
     }
 
 

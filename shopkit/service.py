@@ -149,12 +149,15 @@ class Service:
     async def _supervise(self, worker: Worker) -> None:
         try:
             await worker.run()
+            if self._stopping:
+                return
+            log.critical("worker ended by itself", worker=type(worker).__name__)
         except (Exception, asyncio.CancelledError) as error:
             if self._stopping and isinstance(error, asyncio.CancelledError):
                 raise
             log.critical("worker died", worker=type(worker).__name__, exc_info=True)
-            self.failed = True
-            self._exit()
+        self.failed = True
+        self._exit()
 
     def _live(self) -> ControllerRouterHandler:
         @get("/health/live", include_in_schema=False)
@@ -186,7 +189,7 @@ async def _outcome(check: Check) -> str:
         async with asyncio.timeout(CHECK_SECONDS):
             await check()
     except Exception as error:  # noqa: BLE001 (whatever it is, the part cannot be used)
-        return repr(error)
+        return f"{type(error).__name__}: {error}"
     return "ok"
 
 

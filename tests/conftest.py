@@ -129,7 +129,7 @@ class _opened:
         self._database = database
 
     async def __aenter__(self) -> Database:
-        await self._database.run()
+        await self._database.open()
         return self._database
 
     async def __aexit__(self, *_: object) -> None:

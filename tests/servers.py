@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aio_pika
-import asyncpg
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from prometheus_client import REGISTRY
-from sqlalchemy import Row, text
+from sqlalchemy import NullPool, Row, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from shopkit.broker import EXCHANGE, declare
 from shopkit.db import Database
@@ -46,7 +46,7 @@ async def running(*workers: Worker) -> AsyncGenerator[None]:
             await asyncio.wait_for(task, PATIENCE)
 
 
-async def rows(database: Database, query: str, **values: Any) -> list[Row[Any]]:
+async def rows(database: Database, query: str, **values: Any) -> list[Row[*tuple[Any, ...]]]:
     async with database.begin() as connection:
         result = await connection.execute(text(query), values)
         return list(result.all()) if result.returns_rows else []
@@ -109,6 +109,16 @@ class Broker:
         queue = await self.channel.declare_queue(name, passive=True)
         return queue.declaration_result.message_count or 0
 
+    async def left_in(self, name: str) -> int:
+        """How many messages are left once nobody consumes; those that were not acknowledged are back by then."""
+
+        async def nobody_consumes() -> bool:
+            queue = await self.channel.declare_queue(name, passive=True)
+            return queue.declaration_result.consumer_count == 0
+
+        await eventually(nobody_consumes)
+        return await self.ready_in(name)
+
 
 class Forwarder:
     """A way to a server: closed at first, then open, and cut or held up at any time."""
@@ -156,11 +166,13 @@ class Forwarder:
 
 
 async def admin(servers: dict[str, Any], statement: str) -> None:
-    connection = await asyncpg.connect(servers["databases"]["admin"])
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+    engine = create_async_engine(
+        make_url(servers["databases"]["admin"]).set(drivername="postgresql+asyncpg"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=NullPool,
+    )
+    async with engine.connect() as connection:
+        await connection.execute(text(statement))
 
 
 def database_at(servers: dict[str, Any], name: str) -> str:

@@ -1,5 +1,6 @@
 """Builds web/dist when it is missing or older than its sources."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -14,11 +15,20 @@ SKIPPED = ("node_modules", "dist", "test-results")
 def build() -> None:
     if _newest(WEB / "dist") > _newest_source():
         return
+    _refuse_old_node()
     print("building web/", flush=True)
     installed = WEB / "node_modules" / ".package-lock.json"
     if _newest(installed) < (WEB / "package-lock.json").stat().st_mtime:
         _npm("ci", "--no-audit", "--no-fund")
     _npm("run", "build")
+
+
+def _refuse_old_node() -> None:
+    wanted = json.loads((WEB / "package.json").read_text())["engines"]["node"].removeprefix(">=")
+    version = subprocess.run(["node", "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+    found = version.strip().removeprefix("v")
+    if [int(part) for part in found.split(".")[:2]] < [int(part) for part in wanted.split(".")]:
+        raise SystemExit(f"web/ needs Node.js {wanted} or newer, and this is {found}")
 
 
 def _npm(*arguments: str) -> None:

@@ -64,7 +64,7 @@ def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
 def _start(shop: Shop, supervisor: Supervisor) -> None:
     stop_leftovers(shop.dir)
     _refuse_busy(shop.ports())
-    # The servers alone at first: services that find no broker back off for up to half a minute.
+    # The servers alone at first: services that find no broker come back to it in their own time.
     programs.write_conf(dataclasses.replace(shop, servers_only=True))
     supervisor.start(shop)
     ready.wait(shop, list(supervisor.states()))

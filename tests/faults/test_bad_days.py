@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
 
 import aiohttp
-import asyncpg
 import pytest
+from sqlalchemy import Row, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from tests.conftest import Shop
 from tests.support import Answer, Caller, eventually
@@ -41,12 +43,11 @@ async def all_ready(shop: Shop, session: aiohttp.ClientSession) -> None:
     await eventually(every_replica_ready, 90)
 
 
-async def rows(shop: Shop, database: str, query: str, *values: Any) -> list[Any]:
-    connection: Any = await asyncpg.connect(shop.servers["databases"][database])  # pyright: ignore[reportUnknownVariableType]
-    try:
-        return await connection.fetch(query, *values)
-    finally:
-        await connection.close()
+async def rows(shop: Shop, database: str, query: str, **values: Any) -> list[Row[*tuple[Any, ...]]]:
+    url = make_url(shop.servers["databases"][database]).set(drivername="postgresql+asyncpg")
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        return list((await connection.execute(text(query), values)).all())
 
 
 async def books_balance(shop: Shop, caller: Caller, orders: list[str], spent: int) -> None:
@@ -54,17 +55,17 @@ async def books_balance(shop: Shop, caller: Caller, orders: list[str], spent: in
     entries = await rows(
         shop,
         "payments",
-        "SELECT * FROM ledger_entries WHERE user_id = $1 ORDER BY account_version",
-        caller.user_id,
+        "SELECT * FROM ledger_entries WHERE user_id = :user_id ORDER BY account_version",
+        user_id=caller.user_id,
     )
-    debits = [str(entry["order_id"]) for entry in entries if entry["kind"] == "debit"]
+    debits = [str(entry.order_id) for entry in entries if entry.kind == "debit"]
     assert sorted(debits) == sorted(orders)
-    assert [entry["account_version"] for entry in entries] == list(range(1, len(entries) + 1))
+    assert [entry.account_version for entry in entries] == list(range(1, len(entries) + 1))
     balance = 0
     for entry in entries:
-        balance += entry["amount"]
-        assert entry["balance_after"] == balance
-    assert await caller.balance() == balance == sum(e["amount"] for e in entries if e["amount"] > 0) - spent
+        balance += entry.amount
+        assert entry.balance_after == balance
+    assert await caller.balance() == balance == sum(e.amount for e in entries if e.amount > 0) - spent
 
 
 async def readiness(session: aiohttp.ClientSession, replica: dict[str, str]) -> tuple[int, dict[str, str]]:
@@ -81,7 +82,7 @@ async def test_orders_are_accepted_without_the_broker_and_go_out_when_it_returns
 
     orders = [await caller.order(100) for _ in range(20)]
     waiting = await rows(shop, "orders", "SELECT count(*) AS waiting FROM outbox")
-    assert waiting[0]["waiting"] >= len(orders)
+    assert waiting[0].waiting >= len(orders)
     status, parts = await readiness(session, shop.servers["replicas"]["orders"][0])
     assert status == 503
     assert parts["database"] == "ok" != parts["broker"]
@@ -94,7 +95,7 @@ async def test_orders_are_accepted_without_the_broker_and_go_out_when_it_returns
     await books_balance(shop, caller, orders, 100 * len(orders))
 
     async def outbox_is_empty() -> bool:
-        return (await rows(shop, "orders", "SELECT count(*) AS waiting FROM outbox"))[0]["waiting"] == 0
+        return (await rows(shop, "orders", "SELECT count(*) AS waiting FROM outbox"))[0].waiting == 0
 
     await eventually(outbox_is_empty)
 

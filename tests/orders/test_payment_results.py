@@ -1,0 +1,223 @@
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import pytest
+from sqlalchemy import Row
+from uuid_utils.compat import uuid7
+
+from orders.messages import PaymentEvent, decode_payment_event
+from orders.payment_results import ApplyResults, first_of_each_order
+from orders.place_order import NewOrder, PlaceOrders
+from payments.messages import payment_decided
+from shopkit.broker import PAYMENT_RESULTS
+from shopkit.consumer import Consumer
+from shopkit.db import Database
+from shopkit.publisher import Publisher
+from tests.conftest import Spawn
+from tests.servers import Broker, Forwarder, counted, rows, running, succeeds
+from tests.support import Caller, eventually
+
+AMOUNT = 500
+
+
+async def placed(database: Database, count: int = 1) -> list[UUID]:
+    orders = [NewOrder("ann", AMOUNT, f"lamp {n}", uuid7()) for n in range(count)]
+    await PlaceOrders(database, lambda: None)(orders)
+    await rows(database, "DELETE FROM outbox")
+    return [order.id for order in orders]
+
+
+def result(order_id: UUID, reason: str | None = None) -> PaymentEvent:
+    """As payments writes it and orders reads it: a new event each time."""
+    return decode_payment_event(payment_decided(order_id, "ann", AMOUNT, reason).event)
+
+
+async def order(database: Database, order_id: UUID) -> Row[*tuple[Any, ...]]:
+    (row,) = await rows(database, "SELECT status, reason, version FROM orders WHERE id = :id", id=order_id)
+    return row
+
+
+async def told(database: Database) -> list[tuple[str, UUID]]:
+    """The status events in the outbox: type and order."""
+    events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
+    return [(event["type"], UUID(event["subject"])) for event in events]
+
+
+@pytest.fixture
+def apply(orders_database: Database) -> ApplyResults:
+    return ApplyResults(orders_database, lambda: None)
+
+
+async def test_a_paid_order_is_finished_and_its_event_is_written_with_it(
+    orders_database: Database, apply: ApplyResults
+) -> None:
+    (order_id,) = await placed(orders_database)
+    await apply([result(order_id)])
+    (row,) = await rows(
+        orders_database,
+        "SELECT status, version, routing_key, event, orders.xmin = outbox.xmin AS together FROM orders, outbox",
+    )
+    assert (row.status, row.version, row.routing_key, row.together) == ("FINISHED", 2, "order.finished", True)
+    assert json.loads(row.event)["data"] == {
+        "order_id": str(order_id),
+        "user_id": "ann",
+        "amount": AMOUNT,
+        "description": "lamp 0",
+        "status": "FINISHED",
+        "version": 2,
+    }
+
+
+async def test_an_unpaid_order_is_cancelled_and_says_why(orders_database: Database, apply: ApplyResults) -> None:
+    (order_id,) = await placed(orders_database)
+    await apply([result(order_id, "insufficient_funds")])
+    assert await order(orders_database, order_id) == ("CANCELLED", "insufficient_funds", 2)
+    (row,) = await rows(orders_database, "SELECT routing_key, event FROM outbox")
+    assert row.routing_key == "order.cancelled"
+    assert json.loads(row.event)["data"]["reason"] == "insufficient_funds"
+
+
+async def test_a_result_that_comes_again_in_its_batch_is_applied_once(
+    orders_database: Database, apply: ApplyResults
+) -> None:
+    one, other = await placed(orders_database, 2)
+    before = counted("gozon_duplicate_events", stage="payment-results")
+    again = result(one)
+    await apply([again, again, result(other, "no_account"), result(one)])
+    assert await order(orders_database, one) == ("FINISHED", None, 2)
+    assert await order(orders_database, other) == ("CANCELLED", "no_account", 2)
+    assert sorted(await told(orders_database)) == [("order.cancelled", other), ("order.finished", one)]
+    assert counted("gozon_duplicate_events", stage="payment-results") == before + 2
+
+
+async def test_a_result_that_comes_again_later_changes_nothing(
+    orders_database: Database, apply: ApplyResults
+) -> None:
+    first, second = await placed(orders_database, 2)
+    await apply([result(first)])
+    await apply([result(first), result(second)])
+    await apply([result(second), result(first)])
+    assert await order(orders_database, first) == ("FINISHED", None, 2)
+    assert await told(orders_database) == [("order.finished", first), ("order.finished", second)]
+
+
+def test_of_several_results_for_an_order_the_first_counts() -> None:
+    one, other = uuid4(), uuid4()
+    first, contradicting, again = result(one), result(one, "no_account"), result(one)
+    only = result(other, "no_account")
+    counting = first_of_each_order([first, contradicting, only, again])
+    assert {event.id for event in counting} == {first.id, only.id}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "status"), [(None, "no_account", "FINISHED"), ("no_account", None, "CANCELLED")]
+)
+@pytest.mark.parametrize("in_one_batch", [True, False])
+async def test_a_contradiction_is_never_applied_and_is_counted(
+    orders_database: Database,
+    apply: ApplyResults,
+    first: str | None,
+    then: str | None,
+    status: str,
+    in_one_batch: bool,
+) -> None:
+    (order_id,) = await placed(orders_database)
+    before = counted("gozon_contradicting_results")
+    events = [result(order_id, first), result(order_id, then)]
+    for batch in [events] if in_one_batch else [[event] for event in events]:
+        await apply(batch)
+    assert await order(orders_database, order_id) == (status, first, 2)
+    assert len(await told(orders_database)) == 1
+    assert counted("gozon_contradicting_results") == before + 1
+
+
+async def test_a_result_for_an_order_that_is_not_ours_harms_no_other(
+    orders_database: Database, apply: ApplyResults
+) -> None:
+    (order_id,) = await placed(orders_database)
+    await apply([result(uuid4()), result(order_id), result(uuid4(), "no_account")])
+    await apply([result(uuid4())])
+    assert await told(orders_database) == [("order.finished", order_id)]
+
+
+async def test_replicas_with_overlapping_batches_apply_each_result_once(orders_database: Database) -> None:
+    ids = await placed(orders_database, 60)
+    batches = [ids[0:40], ids[20:60][::-1], ids[10:50], ids[::-1]]
+    replicas = [ApplyResults(orders_database, lambda: None) for _ in batches]
+    await asyncio.gather(
+        *(
+            replica([result(order_id) for order_id in batch])
+            for replica, batch in zip(replicas, batches, strict=True)
+        )
+    )
+    assert sorted(await told(orders_database)) == sorted(("order.finished", order_id) for order_id in ids)
+    assert not await rows(orders_database, "SELECT 1 FROM orders WHERE status <> 'FINISHED' OR version <> 2")
+
+
+async def test_results_wait_while_the_database_is_away(
+    orders_database: Database,
+    orders_url: str,
+    broker: Broker,
+    broker_url: str,
+    way_to: Callable[[str], Forwarder],
+) -> None:
+    (order_id,) = await placed(orders_database)
+    way = way_to(orders_url)
+    await way.open()
+    far = Database(way.url, "orders")
+    await far.open()
+    publisher = Publisher(broker_url, "test")
+    apply = ApplyResults(far, lambda: None)
+    consumer = Consumer(broker_url, "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher)
+    failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
+
+    async def tried() -> bool:
+        return counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name) > failures
+
+    async def is_finished() -> bool:
+        return (await order(orders_database, order_id))[0] == "FINISHED"
+
+    async with running(publisher, consumer):
+        await succeeds(consumer.check)
+        await way.cut()
+        await broker.publish(payment_decided(order_id, "ann", AMOUNT, None))
+        await eventually(tried)
+        await way.open()
+        await eventually(is_finished)
+    await far.engine.dispose()
+    assert await told(orders_database) == [("order.finished", order_id)]
+    assert await broker.left_in(PAYMENT_RESULTS.name) == 0
+    assert await broker.ready_in(PAYMENT_RESULTS.dead) == 0
+
+
+async def test_an_order_goes_its_way_once_through_two_replicas(
+    spawn: Spawn, session: aiohttp.ClientSession, orders_url: str, broker: Broker, broker_url: str
+) -> None:
+    first, second = await asyncio.gather(
+        *(spawn("orders", DATABASE_URL=orders_url, BROKER_URL=broker_url) for _ in range(2))
+    )
+    buyer = Caller(session, first.url)
+    order_id = await buyer.order(AMOUNT)
+    (created,) = await broker.take_events("payments.order-created")
+    assert created["data"] == {"order_id": order_id, "user_id": buyer.user_id, "amount": AMOUNT}
+
+    paid = payment_decided(UUID(order_id), buyer.user_id, AMOUNT, None)
+    for event in (paid, paid, payment_decided(UUID(order_id), buyer.user_id, AMOUNT, None)):
+        await broker.publish(event)
+    assert (await Caller(session, second.url, buyer.user_id).decided(order_id))["status"] == "FINISHED"
+
+    async def all_received() -> bool:
+        received = [await replica.metric(session, "gozon_received_events_total") for replica in (first, second)]
+        return sum(received) == 3
+
+    await eventually(all_received)
+    (finished,) = await broker.take_events("notifier.order-status")
+    assert (finished["type"], finished["subject"], finished["data"]["version"]) == ("order.finished", order_id, 2)
+    await first.stop()
+    await second.stop()
+    for queue in ("orders.payment-results", "notifier.order-status", "payments.order-created"):
+        assert await broker.left_in(queue) == 0

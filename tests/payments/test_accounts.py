@@ -1,0 +1,152 @@
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from payments.accounts import NewTopUp, ToppedUp, TopUps, open_account
+from shopkit.db import Database
+from shopkit.problems import Problem
+from tests.payments.audit import audit
+from tests.servers import rows
+from tests.support import Caller
+
+ACCOUNT = "/api/payments/account"
+TOP_UPS = f"{ACCOUNT}/top-ups"
+MOST = 10**12
+
+
+async def written(database: Database) -> tuple[int, int]:
+    (row,) = await rows(
+        database, "SELECT (SELECT count(*) FROM ledger_entries), (SELECT sum(balance) FROM accounts)"
+    )
+    return row[0], row[1]
+
+
+async def test_an_account_is_opened_empty(payer: Caller) -> None:
+    answer = await payer.call("POST", ACCOUNT)
+    assert (answer.status, answer.headers["Location"]) == (201, ACCOUNT)
+    assert (answer.body["user_id"], answer.body["balance"]) == (payer.user_id, 0)
+    shown = await payer.call("GET", ACCOUNT)
+    assert (shown.status, shown.body) == (200, answer.body)
+
+
+async def test_a_second_account_is_a_conflict_and_the_first_stays(payer: Caller) -> None:
+    await payer.open_account(70)
+    answer = await payer.call("POST", ACCOUNT)
+    assert (answer.status, answer.fields()) == (409, set())
+    assert await payer.balance() == 70
+
+
+async def test_of_ten_who_open_one_account_at_once_one_does(payer: Caller) -> None:
+    answers = await asyncio.gather(*(payer.call("POST", ACCOUNT) for _ in range(10)))
+    assert Counter(answer.status for answer in answers) == {201: 1, 409: 9}
+
+
+async def test_without_an_account_there_is_no_balance_and_no_top_up(payer: Caller, vault: Database) -> None:
+    before = await written(vault)
+    for answer in (await payer.call("GET", ACCOUNT), await payer.call("POST", TOP_UPS, {"amount": 1})):
+        assert (answer.status, answer.fields()) == (404, set())
+        assert answer.body["type"] == "urn:gozon:problem:no-account"
+    assert await written(vault) == before
+
+
+async def test_a_top_up_is_an_entry_in_the_ledger(payer: Caller, vault: Database) -> None:
+    await payer.open_account(300)
+    answer = await payer.call("POST", TOP_UPS, {"amount": MOST})
+    assert answer.status == 201
+    assert (answer.body["amount"], answer.body["balance_after"]) == (MOST, MOST + 300)
+    assert await payer.balance() == MOST + 300
+    (entry,) = await rows(
+        vault,
+        """
+        SELECT user_id, kind, amount, order_id, account_version, balance_after FROM ledger_entries
+        WHERE id::text = :id
+        """,
+        id=answer.body["id"],
+    )
+    assert entry == (payer.user_id, "top_up", MOST, None, 2, MOST + 300)
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        pytest.param(b"{", "body", id="not-json"),
+        pytest.param(b"", "body", id="nothing"),
+        pytest.param(b"null", "body", id="null"),
+        pytest.param(b"[100]", "body", id="array"),
+        pytest.param(body(), "amount", id="no-amount"),
+        pytest.param(body(amount=100, currency="RUB"), "currency", id="unknown-field"),
+        pytest.param(body(amount=None), "amount", id="null-amount"),
+        pytest.param(body(amount=0), "amount", id="zero"),
+        pytest.param(body(amount=-100), "amount", id="negative"),
+        pytest.param(body(amount=0.5), "amount", id="fraction"),
+        pytest.param(body(amount="100"), "amount", id="string"),
+        pytest.param(body(amount=True), "amount", id="bool"),
+        pytest.param(body(amount=MOST + 1), "amount", id="over"),
+        pytest.param(body(amount=10**30), "amount", id="huge"),
+        pytest.param(b'{"amount": NaN}', "body", id="nan"),
+    ],
+)
+async def test_a_bad_top_up_is_refused_naming_the_field_and_nothing_is_written(
+    payer: Caller, vault: Database, sent: bytes, field: str
+) -> None:
+    await payer.open_account(50)
+    before = await written(vault)
+    answer = await payer.call("POST", TOP_UPS, sent)
+    assert (answer.status, answer.fields()) == (400, {field})
+    assert await written(vault) == before
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", ACCOUNT), ("GET", ACCOUNT), ("POST", TOP_UPS)])
+async def test_a_malformed_caller_is_refused(payer: Caller, method: str, path: str) -> None:
+    answer = await payer.call(method, path, {"amount": 1}, X_User_Id="a b")
+    assert (answer.status, answer.fields()) == (400, {"X-User-Id"})
+
+
+async def test_top_ups_at_the_same_time_all_count(payer: Caller, vault: Database) -> None:
+    await payer.open_account()
+    amounts = range(1, 101)
+    answers = await asyncio.gather(*(payer.call("POST", TOP_UPS, {"amount": amount}) for amount in amounts))
+    assert [answer.body["amount"] for answer in answers] == list(amounts)
+    assert max(answer.body["balance_after"] for answer in answers) == sum(amounts)
+    assert len({answer.body["balance_after"] for answer in answers}) == 100
+    assert (await audit(vault))[payer.user_id] == sum(amounts)
+
+
+async def test_top_ups_written_together_are_each_an_entry(payments_database: Database) -> None:
+    await open_account(payments_database, "ann")
+    await open_account(payments_database, "bob")
+    results = await TopUps(payments_database)(
+        [NewTopUp("ann", 10), NewTopUp("bob", 5), NewTopUp("ann", 20), NewTopUp("ann", 30)]
+    )
+    assert [result.balance_after for result in results if isinstance(result, ToppedUp)] == [10, 5, 30, 60]
+    assert await audit(payments_database) == {"ann": 60, "bob": 5}
+    assert len(await rows(payments_database, "SELECT DISTINCT xmin FROM ledger_entries")) == 1
+
+
+async def test_who_has_no_account_fails_alone_among_top_ups_written_together(
+    payments_database: Database,
+) -> None:
+    await open_account(payments_database, "ann")
+    first, refused, last = await TopUps(payments_database)(
+        [NewTopUp("ann", 10), NewTopUp("nobody", 5), NewTopUp("ann", 20)]
+    )
+    assert isinstance(first, ToppedUp)
+    assert isinstance(refused, Problem)
+    assert refused.status == 404
+    assert isinstance(last, ToppedUp)
+    assert await audit(payments_database) == {"ann": 30}
+
+
+async def test_no_balance_changes_without_its_entry(payments_database: Database) -> None:
+    await open_account(payments_database, "ann")
+    await rows(payments_database, "ALTER TABLE ledger_entries ADD CHECK (amount < 100)")
+    with pytest.raises(Exception, match="violates check constraint"):
+        await TopUps(payments_database)([NewTopUp("ann", 10), NewTopUp("ann", 100)])
+    assert await audit(payments_database) == {"ann": 0}

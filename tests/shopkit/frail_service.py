@@ -1,0 +1,58 @@
+"""A service to try the skeleton on: `python -m tests.shopkit.frail_service`. One can break its parts."""
+
+import asyncio
+
+from litestar import post
+
+from shopkit.service import Service
+from shopkit.settings import Settings, load
+
+
+class Organ:
+    """A worker. `break_down` is how it is made to end before its time."""
+
+    def __init__(self) -> None:
+        self._end: asyncio.Future[None] | None = None
+        self.well = True
+
+    async def run(self) -> None:
+        self._end = asyncio.get_running_loop().create_future()
+        await self._end
+
+    def stop(self) -> None:
+        assert self._end is not None
+        self._end.set_result(None)
+
+    def break_down(self, how: str) -> None:
+        assert self._end is not None
+        if how == "cancelled":
+            self._end.cancel()
+        else:
+            self._end.set_exception(ValueError("broken"))
+
+    async def check(self) -> None:
+        if not self.well:
+            raise ConnectionError("unwell")
+
+
+heart, liver = Organ(), Organ()
+
+
+@post("/break/{how:str}")
+async def break_heart(how: str) -> None:
+    heart.break_down(how)
+
+
+@post("/spoil")
+async def spoil_liver() -> None:
+    liver.well = False
+
+
+if __name__ == "__main__":
+    Service(
+        "frail",
+        load(Settings),
+        handlers=[break_heart, spoil_liver],
+        workers=[heart, liver],
+        checks={"heart": heart.check, "liver": liver.check},
+    ).serve()

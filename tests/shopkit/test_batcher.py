@@ -1,0 +1,124 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from shopkit.batcher import Batcher
+
+
+class Flush:
+    """Answers each item with ten times itself. Held, it waits; `wrong` are raised or returned."""
+
+    def __init__(self) -> None:
+        self.given: list[list[int]] = []
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        self.began = asyncio.Event()
+        self.raised: dict[int, Exception] = {}
+        self.returned: dict[int, Exception] = {}
+
+    async def __call__(self, items: Sequence[int]) -> list[int | Exception]:
+        self.given.append(list(items))
+        self.began.set()
+        await self.goes_on.wait()
+        for item in items:
+            if item in self.raised:
+                raise self.raised[item]
+        return [self.returned.get(item, item * 10) for item in items]
+
+
+@pytest.fixture
+def flush() -> Flush:
+    return Flush()
+
+
+@pytest.fixture
+def batcher(flush: Flush) -> Batcher[int, int]:
+    return Batcher("test", flush)
+
+
+def submitted(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
+    return [asyncio.create_task(batcher.submit(item)) for item in items]
+
+
+async def test_an_idle_batcher_writes_an_item_at_once_and_alone(batcher: Batcher[int, int], flush: Flush) -> None:
+    flush.goes_on.clear()
+    first = submitted(batcher, 1)
+    await flush.began.wait()  # nothing else came, and no time had to pass
+    flush.goes_on.set()
+    assert await asyncio.gather(*first) == [10]
+    assert flush.given == [[1]]
+
+
+async def test_what_arrives_during_a_flush_is_the_next_flush(batcher: Batcher[int, int], flush: Flush) -> None:
+    flush.goes_on.clear()
+    first = submitted(batcher, 1)
+    await flush.began.wait()
+    later = submitted(batcher, 2, 3)
+    await asyncio.sleep(0)
+    latest = submitted(batcher, 4)
+    await asyncio.sleep(0)
+    flush.goes_on.set()
+    assert await asyncio.gather(*first, *later, *latest) == [10, 20, 30, 40]
+    assert flush.given == [[1], [2, 3, 4]]
+
+
+async def test_each_submitter_gets_the_result_of_its_own_item(batcher: Batcher[int, int]) -> None:
+    items = [7, 3, 9, 1, 7, 5]
+    assert await asyncio.gather(*submitted(batcher, *items)) == [item * 10 for item in items]
+
+
+async def test_a_flush_holds_no_more_than_the_limit(flush: Flush) -> None:
+    batcher = Batcher[int, int]("test", flush, limit=2)
+    assert await asyncio.gather(*submitted(batcher, 1, 2, 3, 4, 5)) == [10, 20, 30, 40, 50]
+    assert flush.given == [[1, 2], [3, 4], [5]]
+
+
+async def test_one_bad_item_fails_alone(batcher: Batcher[int, int], flush: Flush) -> None:
+    bad = flush.raised[2] = ValueError("bad")
+    assert await asyncio.gather(*submitted(batcher, 1, 2, 3), return_exceptions=True) == [10, bad, 30]
+
+
+async def test_a_transient_failure_fails_all_at_once(batcher: Batcher[int, int], flush: Flush) -> None:
+    away = flush.raised[2] = ConnectionRefusedError("away")
+    assert await asyncio.gather(*submitted(batcher, 1, 2, 3), return_exceptions=True) == [away] * 3
+    assert flush.given == [[1, 2, 3]]
+
+
+async def test_an_exception_as_result_is_raised_to_its_submitter_alone(
+    batcher: Batcher[int, int], flush: Flush
+) -> None:
+    refused = flush.returned[2] = LookupError("no such account")
+    assert await asyncio.gather(*submitted(batcher, 1, 2, 3), return_exceptions=True) == [10, refused, 30]
+    assert flush.given == [[1, 2, 3]]
+
+
+async def test_who_is_cancelled_before_the_flush_is_not_written(batcher: Batcher[int, int], flush: Flush) -> None:
+    flush.goes_on.clear()
+    first = submitted(batcher, 1)
+    await flush.began.wait()
+    cancelled, kept = submitted(batcher, 2, 3)
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    flush.goes_on.set()
+    assert await asyncio.gather(*first, kept) == [10, 30]
+    assert flush.given == [[1], [3]]
+
+
+async def test_who_is_cancelled_during_the_flush_harms_nobody(batcher: Batcher[int, int], flush: Flush) -> None:
+    flush.goes_on.clear()
+    cancelled, kept = submitted(batcher, 1, 2)
+    await flush.began.wait()
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    flush.goes_on.set()
+    assert await kept == 20
+    assert await batcher.submit(3) == 30
+
+
+async def test_after_a_failure_the_batcher_works_on(batcher: Batcher[int, int], flush: Flush) -> None:
+    flush.raised[1] = ValueError("bad")
+    with pytest.raises(ValueError, match="bad"):
+        await batcher.submit(1)
+    assert await batcher.submit(2) == 20

@@ -1,0 +1,252 @@
+"""A consumer whose events are just numbers: `{"n": 1}`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from shopkit.broker import ORDER_CREATED, Queue
+from shopkit.consumer import PREFETCH, Consumer
+from shopkit.publisher import Publisher
+from tests.servers import Broker, Forwarder, running, succeeds
+from tests.support import eventually
+
+QUEUE = ORDER_CREATED.name
+KEY = ORDER_CREATED.routing_keys[0]
+
+
+class Number(msgspec.Struct, frozen=True):
+    n: int
+
+
+class Handler:
+    """Handles numbers. While `away`, nothing can be handled; `poison` never can."""
+
+    def __init__(self) -> None:
+        self.handled: list[int] = []
+        self.failures: list[list[int]] = []
+        self.away = False
+        self.poison: set[int] = set()
+
+    async def __call__(self, numbers: Sequence[Number]) -> None:
+        given = [number.n for number in numbers]
+        if self.away:
+            self.failures.append(given)
+            raise ConnectionRefusedError("away")
+        if self.poison & set(given):
+            self.failures.append(given)
+            raise ValueError("poison")
+        self.handled += given
+
+    async def has(self, *numbers: int) -> None:
+        async def are_handled() -> bool:
+            return set(numbers) <= set(self.handled)
+
+        await eventually(are_handled)
+
+    async def has_failed(self, times: int) -> None:
+        async def failed() -> bool:
+            return len(self.failures) >= times
+
+        await eventually(failed)
+
+
+@pytest.fixture
+def handler() -> Handler:
+    return Handler()
+
+
+@pytest.fixture
+def way(broker_url: str, way_to: Callable[[str], Forwarder]) -> Forwarder:
+    return way_to(broker_url)
+
+
+@asynccontextmanager
+async def consuming(url: str, handler: Handler, publisher: Publisher) -> AsyncGenerator[Consumer[Number]]:
+    decode = msgspec.json.Decoder(Number).decode
+    consumer = Consumer(url, "test", ORDER_CREATED, decode, handler, publisher)
+    async with running(consumer):
+        yield consumer
+
+
+async def dead_letter(broker: Broker, queue: Queue = ORDER_CREATED) -> tuple[bytes, str]:
+    message = await broker.take(queue.dead)
+    return message.body, str(message.headers["x-reason"])
+
+
+async def test_what_was_handled_is_acknowledged(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
+) -> None:
+    for n in range(0, 30, 3):
+        await broker.publish_body(KEY, b'[{"n":%d},{"n":%d},{"n":%d}]' % (n, n + 1, n + 2))
+    async with consuming(broker_url, handler, publisher):
+        await handler.has(*range(30))
+    assert handler.handled == list(range(30))
+    assert await broker.left_in(QUEUE) == 0
+
+
+async def test_more_messages_than_the_prefetch_limit_are_all_handled(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
+) -> None:
+    count = 2 * PREFETCH + 50
+    await asyncio.gather(*(broker.publish_body(KEY, b'[{"n":%d}]' % n) for n in range(count)))
+    async with consuming(broker_url, handler, publisher):
+        await handler.has(*range(count))
+    assert sorted(handler.handled) == list(range(count))
+    assert await broker.left_in(QUEUE) == 0
+
+
+async def test_while_handling_must_wait_messages_are_held_and_not_sent_in_circles(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
+) -> None:
+    handler.away = True
+    await broker.publish_body(KEY, b'[{"n":1}]')
+    async with consuming(broker_url, handler, publisher):
+        await handler.has_failed(4)
+        assert await broker.ready_in(QUEUE) == 0
+    message = await broker.take(QUEUE)
+    assert message.headers["x-delivery-count"] == 1  # it went back once, when the consumer stopped
+    assert handler.failures == [[1]] * len(handler.failures)
+    assert await broker.ready_in(ORDER_CREATED.dead) == 0
+
+
+async def test_what_had_to_wait_is_handled_in_the_end(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
+) -> None:
+    handler.away = True
+    await broker.publish_body(KEY, b'[{"n":1},{"n":2}]')
+    async with consuming(broker_url, handler, publisher):
+        await handler.has_failed(2)
+        handler.away = False
+        await handler.has(1, 2)
+    assert handler.handled == [1, 2]
+    assert await broker.left_in(QUEUE) == 0
+
+
+@pytest.mark.parametrize("poison", [1, 3, 5])
+async def test_one_event_that_cannot_be_handled_is_set_aside_alone(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, poison: int
+) -> None:
+    handler.poison = {poison}
+    await broker.publish_body(KEY, b'[{"n":1},{"n":2},{"n":3},{"n":4},{"n":5}]')
+    async with consuming(broker_url, handler, publisher):
+        assert await dead_letter(broker) == (b'[{"n":%d}]' % poison, "ValueError('poison')")
+        await handler.has(*{1, 2, 3, 4, 5} - {poison})
+        await broker.publish_body(KEY, b'[{"n":6}]')
+        await handler.has(6)
+    assert sorted(handler.handled) == sorted({1, 2, 3, 4, 5, 6} - {poison})
+    assert await broker.left_in(QUEUE) == 0
+    assert await broker.ready_in(ORDER_CREATED.dead) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "set_aside"),
+    [
+        (b"", b""),
+        (b"neither JSON nor anything", b"neither JSON nor anything"),
+        (b"\xff\xfe\x00", b"\xff\xfe\x00"),
+        (b'{"n":1}', b'{"n":1}'),
+        (b"[" * 100_000, b"[" * 100_000),
+        (b'[{"n":1},{"m":2},{"n":3}]', b'[{"m":2}]'),
+        (b'[{"n":1},{"n":"\xff"},{"n":3}]', b'[{"n":"\xff"}]'),
+        (b'[{"n":1},{"x":%s,"n":2},{"n":3}]' % (b"[" * 5000 + b"]" * 5000), None),
+    ],
+    ids=["empty", "not-json", "not-utf-8", "no-array", "too-deep", "one-broken", "one-not-utf-8", "one-too-deep"],
+)
+async def test_what_cannot_be_read_is_set_aside_with_a_reason_and_the_rest_is_handled(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, body: bytes, set_aside: bytes | None
+) -> None:
+    await broker.publish_body(KEY, body)
+    await broker.publish_body(KEY, b'[{"n":4}]')
+    async with consuming(broker_url, handler, publisher):
+        letter, reason = await dead_letter(broker)
+        await handler.has(4)
+    assert set_aside is None or letter == set_aside
+    assert reason.startswith("not ")
+    if b'"n":3' in body and letter != body:
+        assert handler.handled == [1, 3, 4]
+    assert await broker.left_in(QUEUE) == 0
+
+
+async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
+    broker: Broker, broker_url: str, way: Forwarder, handler: Handler
+) -> None:
+    far = Publisher(way.url, "far")
+    await broker.publish_body(KEY, b"unreadable")
+    async with running(far), consuming(broker_url, handler, far) as consumer:
+        await succeeds(consumer.check)
+        await broker.publish_body(KEY, b'[{"n":1}]')
+        assert await broker.ready_in(ORDER_CREATED.dead) == 0
+    assert await broker.left_in(QUEUE) == 2
+    assert (await broker.take(QUEUE)).body == b"unreadable"
+    assert handler.handled == []
+
+
+async def test_a_dead_letter_waits_for_the_broker(
+    broker: Broker, broker_url: str, way: Forwarder, handler: Handler
+) -> None:
+    far = Publisher(way.url, "far")
+    await broker.publish_body(KEY, b"unreadable")
+    async with running(far), consuming(broker_url, handler, far) as consumer:
+        await succeeds(consumer.check)
+        await way.open()
+        assert (await dead_letter(broker))[0] == b"unreadable"
+
+
+async def test_what_was_not_acknowledged_when_the_connection_died_comes_again(
+    broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
+) -> None:
+    await way.open()
+    handler.away = True
+    await broker.publish_body(KEY, b'[{"n":1}]')
+    async with consuming(way.url, handler, publisher):
+        await handler.has_failed(1)
+        await way.cut()
+        handler.away = False
+        await handler.has(1)
+        await way.open()
+
+        async def handled_again() -> bool:
+            return len(handler.handled) > 1 and await broker.ready_in(QUEUE) == 0
+
+        await eventually(handled_again)
+    assert set(handler.handled) == {1}
+    assert await broker.left_in(QUEUE) == 0
+
+
+async def test_an_idle_consumer_whose_connection_died_comes_back(
+    broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
+) -> None:
+    await way.open()
+    async with consuming(way.url, handler, publisher) as consumer:
+        await succeeds(consumer.check)
+        await way.cut()
+        await way.open()
+        await broker.publish_body(KEY, b'[{"n":1}]')
+        await handler.has(1)
+
+
+async def test_a_consumer_starts_before_the_broker_is_there(
+    broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
+) -> None:
+    async with consuming(way.url, handler, publisher) as consumer:
+        with pytest.raises(ConnectionError, match=QUEUE):
+            await consumer.check()
+        await broker.publish_body(KEY, b'[{"n":1}]')
+        await way.open()
+        await handler.has(1)
+
+
+async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
+) -> None:
+    async with consuming(broker_url, handler, publisher) as consumer:
+        await succeeds(consumer.check)
+        await broker.publish_body(KEY, b'[{"n":1}]')
+        await handler.has(1)
+        await broker.channel.queue_delete(QUEUE)
+        # Refused as long as the queue is not there.
+        await succeeds(lambda: broker.publish_body(KEY, b'[{"n":2}]'))
+        await handler.has(2)

@@ -1,0 +1,65 @@
+import json
+from collections import defaultdict
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shopkit.events import BATCH_LIMIT, Event, Outgoing, batches, decode_batch, encode_batch, outgoing
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    order_id: UUID
+    note: str
+    amount: int
+
+
+parcels = st.builds(Parcel, st.uuids(), st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 10**12))
+
+
+@given(parcels, st.sampled_from(["parcel.sent", "parcel.lost"]))
+def test_an_event_reads_as_it_was_written(parcel: Parcel, kind: str) -> None:
+    written = outgoing("post", kind, parcel.order_id, parcel)
+    event = msgspec.json.decode(written.event, type=Event[Parcel])
+    assert event.data == parcel
+    assert (event.source, event.type, event.subject) == ("post", kind, str(parcel.order_id))
+    assert (event.id, event.type) == (written.event_id, written.routing_key)
+    assert event.time <= datetime.now(UTC)
+
+
+@given(st.lists(parcels, min_size=1, max_size=10))
+def test_a_batch_reads_as_it_was_written(sent: list[Parcel]) -> None:
+    encoded = [outgoing("post", "parcel.sent", parcel.order_id, parcel).event for parcel in sent]
+    body = encode_batch(encoded)
+    assert decode_batch(body) == encoded
+    assert [event["data"]["note"] for event in json.loads(body)] == [parcel.note for parcel in sent]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 130)), max_size=8))
+def test_batches_are_of_one_key_within_the_limit_in_order_and_complete(runs: list[tuple[str, int]]) -> None:
+    keys = [key for key, count in runs for _ in range(count)]
+    events = [Outgoing(uuid4(), key, str(number).encode()) for number, key in enumerate(keys)]
+    put_together: dict[str, list[bytes]] = defaultdict(list)
+    for key, batch in batches(events):
+        assert 1 <= len(batch) <= BATCH_LIMIT
+        put_together[key] += batch
+    assert put_together == {key: [e.event for e in events if e.routing_key == key] for key in set(keys)}
+
+
+def test_readers_ignore_what_they_do_not_know() -> None:
+    written = json.loads(outgoing("post", "parcel.sent", uuid4(), Parcel(uuid4(), "glass", 1)).event)
+    written |= {"journey": [], "partitionkey": "7"}
+    written["data"]["colour"] = "red"
+    event = msgspec.json.decode(json.dumps(written), type=Event[Parcel])
+    assert event.data.note == "glass"
+
+
+@pytest.mark.parametrize("missing", ["specversion", "id", "source", "type", "subject", "time", "data"])
+def test_an_event_without_a_required_attribute_is_not_read(missing: str) -> None:
+    written = json.loads(outgoing("post", "parcel.sent", uuid4(), Parcel(uuid4(), "glass", 1)).event)
+    del written[missing]
+    with pytest.raises(msgspec.ValidationError, match=missing):
+        msgspec.json.decode(json.dumps(written), type=Event[Parcel])

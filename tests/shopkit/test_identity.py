@@ -1,0 +1,25 @@
+from http import HTTPStatus
+
+import pytest
+
+from shopkit.identity import user_id
+from shopkit.problems import Problem
+
+
+@pytest.mark.parametrize("value", ["a", "Ann-1.x_y", "x" * 64, "0190a6b2-7c1e-7000-8000-000000000000"])
+def test_a_user_is_1_to_64_letters_digits_dots_dashes_and_underscores(value: str) -> None:
+    assert user_id(value) == value
+
+
+@pytest.mark.parametrize("value", ["", " ", "a b", "x" * 65, "ann\n", "Анна", "a/b", "a,b", "a\x00", "{}"])
+def test_anything_else_is_refused_and_the_header_named(value: str) -> None:
+    with pytest.raises(Problem) as refusal:
+        user_id(value)
+    assert refusal.value.status == HTTPStatus.BAD_REQUEST
+    assert [error.field for error in refusal.value.errors] == ["X-User-Id"]
+
+
+def test_nobody_is_unauthorized() -> None:
+    with pytest.raises(Problem) as refusal:
+        user_id(None)
+    assert refusal.value.status == HTTPStatus.UNAUTHORIZED

@@ -1,0 +1,222 @@
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from uuid_utils.compat import uuid7
+
+from shopkit import inbox
+from shopkit.db import Database
+from shopkit.inbox import ATTEMPTS, Inbox, Received
+from tests.servers import counted, rows, running
+from tests.support import eventually
+
+EFFECT = text("INSERT INTO accounts (user_id) VALUES (:event_id)")
+
+
+class Handle:
+    """Writes one row an event, which works once an event; fails when it is given one of `poison`."""
+
+    def __init__(self) -> None:
+        self.poison: set[UUID] = set()
+        self.error: Exception = ValueError("poison")
+        self.failures = 0
+
+    async def __call__(self, connection: AsyncConnection, received: Sequence[Received]) -> None:
+        for event in received:
+            await connection.execute(EFFECT, {"event_id": str(event.event_id)})
+        if self.poison & {event.event_id for event in received}:
+            self.failures += 1
+            raise self.error
+
+
+@pytest.fixture
+def handle() -> Handle:
+    return Handle()
+
+
+@pytest.fixture
+def worker(payments_database: Database, handle: Handle) -> Inbox:
+    return Inbox(payments_database, handle, lambda: None)
+
+
+def events(count: int) -> list[Received]:
+    return [Received(uuid7(), "parcel.sent", b"{}") for _ in range(count)]
+
+
+async def store(database: Database, received: Sequence[Received]) -> None:
+    async with database.begin() as connection:
+        await inbox.store(connection, received)
+
+
+async def processed(database: Database) -> set[UUID]:
+    return {
+        row.event_id for row in await rows(database, "SELECT event_id FROM inbox WHERE processed_at IS NOT NULL")
+    }
+
+
+async def effects(database: Database) -> set[UUID]:
+    return {UUID(row.user_id) for row in await rows(database, "SELECT user_id FROM accounts")}
+
+
+def ids(received: Sequence[Received]) -> set[UUID]:
+    return {event.event_id for event in received}
+
+
+async def test_an_event_that_comes_again_is_stored_once(payments_database: Database) -> None:
+    first, second = events(2)
+    before = counted("gozon_duplicate_events", stage="inbox")
+    await store(payments_database, [first, first])
+    await store(payments_database, [second, first])
+    stored = await rows(payments_database, "SELECT event_id FROM inbox ORDER BY seq")
+    assert [row.event_id for row in stored] == [first.event_id, second.event_id]
+    assert counted("gozon_duplicate_events", stage="inbox") == before + 2
+
+
+async def test_events_take_effect_and_are_marked_in_one_transaction(
+    payments_database: Database, worker: Inbox
+) -> None:
+    received = events(3)
+    await store(payments_database, received)
+    assert await worker.work_off() == 3
+    same = "SELECT 1 FROM inbox JOIN accounts ON user_id = event_id::text AND inbox.xmin = accounts.xmin"
+    assert len(await rows(payments_database, same)) == 3
+    assert await worker.work_off() == 0
+
+
+async def test_an_event_that_comes_again_after_it_was_processed_has_no_effect(
+    payments_database: Database, worker: Inbox
+) -> None:
+    received = events(1)
+    await store(payments_database, received)
+    await worker.work_off()
+    await store(payments_database, received)
+    assert await worker.work_off() == 0
+
+
+@pytest.mark.parametrize("position", [0, 4, 8])
+async def test_a_poison_event_is_isolated_and_the_others_are_processed(
+    payments_database: Database, worker: Inbox, handle: Handle, position: int
+) -> None:
+    received = events(9)
+    poison = received[position].event_id
+    handle.poison = {poison}
+    await store(payments_database, received)
+    await worker.work_off()
+
+    assert await processed(payments_database) == ids(received) - {poison} == await effects(payments_database)
+    (row,) = await rows(
+        payments_database,
+        "SELECT attempts, last_error, not_before > now() AS waits FROM inbox WHERE event_id = :poison",
+        poison=poison,
+    )
+    assert row == (1, "ValueError('poison')", True)
+    assert await worker.work_off() == 0  # nothing is tried before its time
+
+
+async def test_a_poison_event_is_parked_after_the_last_attempt(
+    payments_database: Database, worker: Inbox, handle: Handle
+) -> None:
+    (poison,) = events(1)
+    handle.poison = {poison.event_id}
+    await store(payments_database, [poison])
+    for attempts in range(1, ATTEMPTS + 1):
+        assert not await rows(payments_database, "SELECT 1 FROM dead_letters")
+        await rows(payments_database, "UPDATE inbox SET not_before = now()")
+        await worker.work_off()
+        (row,) = await rows(payments_database, "SELECT attempts FROM inbox")
+        assert row.attempts == attempts
+    (parked,) = await rows(payments_database, "SELECT event_id, type, event, attempts, error FROM dead_letters")
+    assert parked == (poison.event_id, poison.type, poison.event, ATTEMPTS, "ValueError('poison')")
+    assert await processed(payments_database) == {poison.event_id}
+    assert await effects(payments_database) == set()
+
+
+async def test_an_event_that_works_in_the_end_is_processed(
+    payments_database: Database, worker: Inbox, handle: Handle
+) -> None:
+    received = events(1)
+    handle.poison = ids(received)
+    await store(payments_database, received)
+    await worker.work_off()
+    handle.poison = set()
+    await rows(payments_database, "UPDATE inbox SET not_before = now()")
+    await worker.work_off()
+    assert await processed(payments_database) == ids(received) == await effects(payments_database)
+
+
+async def test_a_transient_failure_is_no_attempt(
+    payments_database: Database, worker: Inbox, handle: Handle
+) -> None:
+    received = events(2)
+    handle.poison, handle.error = ids(received[:1]), ConnectionResetError("away")
+    await store(payments_database, received)
+    with pytest.raises(ConnectionResetError):
+        await worker.work_off()
+    assert await effects(payments_database) == set()
+    assert {row.attempts for row in await rows(payments_database, "SELECT attempts FROM inbox")} == {0}
+
+
+async def test_a_worker_lives_on_after_failures_of_both_kinds(
+    payments_database: Database, worker: Inbox, handle: Handle
+) -> None:
+    good, bad = events(2)
+    handle.poison, handle.error = {bad.event_id}, ConnectionResetError("away")
+    await store(payments_database, [good, bad])
+
+    async def failed_twice() -> bool:
+        return handle.failures >= 2
+
+    async def good_is_processed() -> bool:
+        return await processed(payments_database) == {good.event_id}
+
+    async with running(worker):
+        await eventually(failed_twice)
+        handle.error = ValueError("poison")
+        await eventually(good_is_processed)
+        (later,) = events(1)
+        await store(payments_database, [later])
+        worker.wake()
+
+        async def later_is_processed() -> bool:
+            return later.event_id in await processed(payments_database)
+
+        await eventually(later_is_processed)
+
+
+async def test_workers_at_the_same_time_take_different_events(
+    payments_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "MOST", 10)
+    received = events(20)
+    await store(payments_database, received)
+    both_have_claimed = asyncio.Barrier(2)
+    taken: list[set[UUID]] = []
+
+    async def handle(_: AsyncConnection, claimed: Sequence[Received]) -> None:
+        taken.append(ids(claimed))
+        async with asyncio.timeout(5):
+            await both_have_claimed.wait()
+
+    workers = [Inbox(payments_database, handle, lambda: None) for _ in range(2)]
+    assert await asyncio.gather(*(worker.work_off() for worker in workers)) == [10, 10]
+    assert taken[0] | taken[1] == ids(received)
+
+
+async def test_workers_at_work_together_process_each_event_once(
+    payments_database: Database, handle: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "MOST", 7)
+    received = events(100)
+    workers = [Inbox(payments_database, handle, lambda: None) for _ in range(3)]
+    await store(payments_database, received)
+    async with running(*workers):
+
+        async def all_processed() -> bool:
+            return await processed(payments_database) == ids(received)
+
+        await eventually(all_processed)
+    assert await effects(payments_database) == ids(received)
+    assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE attempts > 0")

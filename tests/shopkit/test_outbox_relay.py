@@ -1,0 +1,193 @@
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from uuid import UUID, uuid4
+
+import pytest
+
+from orders.messages import order_created
+from payments.messages import payment_decided
+from shopkit import outbox, relay
+from shopkit.db import Database
+from shopkit.events import Outgoing
+from shopkit.publisher import NotPublished, Publisher
+from shopkit.relay import Relay
+from tests.servers import Broker, Forwarder, rows, running, succeeds
+from tests.support import eventually, free_port
+
+CREATED = "payments.order-created"
+RESULTS = "orders.payment-results"
+
+
+def orders_created(count: int) -> list[Outgoing]:
+    return [order_created(uuid4(), "ann", 100) for _ in range(count)]
+
+
+async def put(database: Database, events: Sequence[Outgoing]) -> None:
+    async with database.begin() as connection:
+        await outbox.add(connection, events)
+
+
+async def waiting(database: Database) -> list[UUID]:
+    return [row.event_id for row in await rows(database, "SELECT event_id FROM outbox ORDER BY id")]
+
+
+async def empty(database: Database) -> bool:
+    return not await waiting(database)
+
+
+async def received(broker: Broker, queue: str, count: int) -> list[UUID]:
+    """The ids of the next `count` events in the queue, and of those that came in one message with them."""
+    ids: list[UUID] = []
+    while len(ids) < count:
+        ids += [UUID(event["id"]) for event in await broker.take_events(queue)]
+    return ids
+
+
+def ids(events: Sequence[Outgoing]) -> list[UUID]:
+    return [event.event_id for event in events]
+
+
+@pytest.fixture
+async def way(broker: Broker, broker_url: str, way_to: Callable[[str], Forwarder]) -> Forwarder:
+    return way_to(broker_url)
+
+
+@pytest.fixture
+async def far(way: Forwarder) -> AsyncGenerator[Publisher]:
+    """A publisher whose way to the broker can be cut; closed at first."""
+    far = Publisher(way.url, "far")
+    async with running(far):
+        yield far
+
+
+async def test_a_pass_publishes_each_event_to_its_queue_in_order_and_removes_it(
+    orders_database: Database, publisher: Publisher, broker: Broker
+) -> None:
+    created, decided = orders_created(3), [payment_decided(uuid4(), "ann", 100, None)]
+    await put(orders_database, [*created[:1], *decided, *created[1:]])
+    assert await Relay(orders_database, publisher).relay_once() == 4
+    assert await received(broker, CREATED, 3) == ids(created)
+    assert await received(broker, RESULTS, 1) == ids(decided)
+    assert await empty(orders_database)
+
+
+async def test_what_has_waited_longest_goes_first(
+    orders_database: Database, publisher: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "MOST", 2)
+    created = orders_created(3)
+    await put(orders_database, created)
+    assert await Relay(orders_database, publisher).relay_once() == 2
+    assert await waiting(orders_database) == ids(created[2:])
+
+
+async def test_a_message_is_persistent_and_says_what_it_is(
+    orders_database: Database, publisher: Publisher, broker: Broker
+) -> None:
+    (event,) = orders_created(1)
+    await put(orders_database, [event])
+    await Relay(orders_database, publisher).relay_once()
+    message = await broker.take(CREATED)
+    assert message.content_type == "application/cloudevents-batch+json"
+    assert message.delivery_mode == 2
+    assert json.loads(message.body) == [json.loads(event.event)]
+
+
+async def test_an_event_that_no_queue_takes_leaves_every_row(
+    orders_database: Database, publisher: Publisher, broker: Broker
+) -> None:
+    created = orders_created(2)
+    await put(orders_database, [*created, Outgoing(uuid4(), "nobody.listens", b"{}")])
+    with pytest.raises(NotPublished):
+        await Relay(orders_database, publisher).relay_once()
+    assert (await waiting(orders_database))[:2] == ids(created)
+    assert len(await waiting(orders_database)) == 3
+
+
+async def test_a_connection_lost_before_the_confirm_leaves_every_row(
+    orders_database: Database, far: Publisher, way: Forwarder
+) -> None:
+    await way.open()
+    await succeeds(far.check)
+    created = orders_created(2)
+    await put(orders_database, created)
+    way.hold()
+    passing = asyncio.create_task(Relay(orders_database, far).relay_once())
+
+    async def taken() -> bool:
+        held = "SELECT 1 FROM pg_locks JOIN pg_class ON relation = pg_class.oid WHERE relname = 'outbox'"
+        return bool(await rows(orders_database, held))
+
+    await eventually(taken)
+    await way.cut()
+    with pytest.raises(NotPublished):
+        await passing
+    assert await waiting(orders_database) == ids(created)
+
+
+async def test_while_the_broker_is_away_rows_stay_and_then_go_out(
+    orders_database: Database, far: Publisher, way: Forwarder, broker: Broker
+) -> None:
+    relaying = Relay(orders_database, far)
+    created = orders_created(2)
+    async with running(relaying):
+        await put(orders_database, created)
+        with pytest.raises(NotPublished):
+            await Relay(orders_database, far).relay_once()
+        assert await waiting(orders_database) == ids(created)
+        await way.open()
+        assert await received(broker, CREATED, 2) == ids(created)
+        await eventually(lambda: empty(orders_database))
+
+
+async def test_the_relay_goes_on_after_the_connection_was_lost(
+    orders_database: Database, far: Publisher, way: Forwarder, broker: Broker
+) -> None:
+    relaying = Relay(orders_database, far)
+    first, second = orders_created(2)
+    await way.open()
+    async with running(relaying):
+        await put(orders_database, [first])
+        relaying.wake()
+        assert await received(broker, CREATED, 1) == [first.event_id]
+        await way.cut()
+        await put(orders_database, [second])
+        relaying.wake()
+        await way.open()
+        assert second.event_id in await received(broker, CREATED, 1)
+
+
+async def test_a_broker_that_is_not_there_publishes_nothing(orders_database: Database) -> None:
+    publisher = Publisher(f"amqp://gozon@127.0.0.1:{free_port()}/", "test")
+    async with running(publisher):
+        with pytest.raises(NotPublished):
+            await publisher.publish("order.created", [b"{}"])
+        with pytest.raises(NotPublished):
+            await publisher.check()
+
+
+async def test_relays_at_work_together_publish_each_event_once(
+    orders_database: Database, publisher: Publisher, broker: Broker
+) -> None:
+    created = orders_created(1_500)
+    await put(orders_database, created)
+    relays = [Relay(orders_database, publisher) for _ in range(2)]
+    async with running(*relays):
+        await eventually(lambda: empty(orders_database))
+    assert Counter(await received(broker, CREATED, len(created))) == Counter(ids(created))
+    assert await broker.ready_in(CREATED) == 0
+
+
+async def test_rows_that_another_relay_holds_are_not_waited_for(
+    orders_database: Database, publisher: Publisher, broker: Broker
+) -> None:
+    held, free = orders_created(2)
+    await put(orders_database, [held])
+    async with orders_database.begin() as other:
+        await outbox.take(other, 500)
+        await put(orders_database, [free])
+        async with asyncio.timeout(5):
+            assert await Relay(orders_database, publisher).relay_once() == 1
+    assert await received(broker, CREATED, 1) == [free.event_id]

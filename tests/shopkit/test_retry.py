@@ -1,0 +1,142 @@
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shopkit.db import Database
+from shopkit.retry import Backoff, is_transient, pause
+from tests.servers import rows
+from tests.support import eventually, free_port
+
+ACCOUNT = "INSERT INTO accounts (user_id) VALUES ('ann')"
+TOP_UP = text("UPDATE accounts SET balance = balance + 1 WHERE user_id = 'ann'")
+
+
+async def failure(connection: AsyncConnection, statement: str) -> DBAPIError:
+    with pytest.raises(DBAPIError) as failure:
+        await connection.execute(text(statement))
+    return failure.value
+
+
+async def test_a_unique_violation_stays(payments_database: Database) -> None:
+    await rows(payments_database, ACCOUNT)
+    async with payments_database.engine.connect() as connection:
+        assert not is_transient(await failure(connection, ACCOUNT))
+
+
+async def test_a_broken_check_stays(payments_database: Database) -> None:
+    async with payments_database.engine.connect() as connection:
+        assert not is_transient(
+            await failure(connection, "INSERT INTO accounts (user_id, balance) VALUES ('ann', -1)")
+        )
+
+
+async def test_a_terminated_backend_passes(payments_database: Database) -> None:
+    async with payments_database.engine.connect() as connection:
+        backend = await connection.scalar(text("SELECT pg_backend_pid()"))
+        await rows(payments_database, "SELECT pg_terminate_backend(:backend)", backend=backend)
+        assert is_transient(await failure(connection, "SELECT 1"))
+
+
+async def test_a_refused_connection_passes() -> None:
+    nowhere = Database(f"postgresql://gozon@127.0.0.1:{free_port()}/gozon", "payments")
+    with pytest.raises(OSError) as failure:  # noqa: PT011 (what is asserted follows)
+        async with nowhere.engine.connect():
+            pass
+    assert is_transient(failure.value)
+
+
+async def test_a_serialization_failure_passes(payments_database: Database) -> None:
+    await rows(payments_database, ACCOUNT)
+    async with payments_database.engine.connect() as connection:
+        await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        await connection.execute(text("SELECT * FROM accounts"))
+        await rows(payments_database, TOP_UP.text)
+        assert is_transient(await failure(connection, TOP_UP.text))
+
+
+async def test_a_deadlock_passes(payments_database: Database) -> None:
+    await rows(payments_database, "INSERT INTO accounts (user_id) VALUES ('ann'), ('bob')")
+
+    async def lock_both(first: str, second: str, both_have_one: asyncio.Barrier) -> None:
+        lock = text("SELECT * FROM accounts WHERE user_id = :user FOR UPDATE")
+        async with payments_database.begin() as connection:
+            await connection.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
+            await connection.execute(lock, {"user": first})
+            await both_have_one.wait()
+            await connection.execute(lock, {"user": second})
+
+    barrier = asyncio.Barrier(2)
+    outcomes = await asyncio.gather(
+        lock_both("ann", "bob", barrier), lock_both("bob", "ann", barrier), return_exceptions=True
+    )
+    (victim,) = [outcome for outcome in outcomes if outcome is not None]
+    assert is_transient(victim)
+
+
+async def test_a_lock_that_somebody_holds_for_too_long_passes(payments_database: Database) -> None:
+    await rows(payments_database, ACCOUNT)
+    async with payments_database.begin() as holder, payments_database.engine.connect() as connection:
+        await holder.execute(TOP_UP)
+        await connection.execute(text("SET lock_timeout = '10ms'"))
+        assert is_transient(await failure(connection, TOP_UP.text))
+
+
+async def test_a_transaction_that_was_idle_for_too_long_passes(payments_database: Database) -> None:
+    async with payments_database.engine.connect() as connection:
+        backend = await connection.scalar(text("SELECT pg_backend_pid()"))
+        await connection.execute(text("SET idle_in_transaction_session_timeout = '10ms'"))
+
+        async def is_ended() -> bool:
+            sessions = "SELECT 1 FROM pg_stat_activity WHERE pid = :backend"
+            return not await rows(payments_database, sessions, backend=backend)
+
+        await eventually(is_ended)
+        assert is_transient(await failure(connection, "SELECT 1"))
+
+
+async def test_a_redis_that_refuses_passes() -> None:
+    async with Redis(port=free_port(), protocol=2, retry=Retry(NoBackoff(), 0)) as redis:
+        with pytest.raises(RedisError) as failure:
+            await redis.ping()
+    assert is_transient(failure.value)
+
+
+async def test_a_redis_command_used_wrongly_stays(redis: Redis) -> None:
+    with pytest.raises(RedisError) as failure:
+        await redis.execute_command("GET")
+    assert not is_transient(failure.value)
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyError("no"), asyncio.CancelledError()])
+def test_an_error_of_our_own_stays(error: BaseException) -> None:
+    assert not is_transient(error)
+
+
+def test_the_ceiling_of_a_wait_doubles_up_to_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    backoff = Backoff(first=0.2, most=5)
+    assert [backoff.next() for _ in range(7)] == [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    backoff.reset()
+    assert backoff.next() == 0.2
+
+
+def test_waits_are_spread_and_never_longer_than_the_most() -> None:
+    backoff = Backoff(first=0.2, most=5)
+    waits = [backoff.next() for _ in range(2_000)]
+    assert all(0 <= wait <= 5 for wait in waits)
+    assert len(set(waits)) > 1_000
+
+
+async def test_a_pause_ends_when_told_to_stop() -> None:
+    stopping = asyncio.Event()
+    pausing = asyncio.create_task(pause(stopping, 3600))
+    await asyncio.sleep(0)
+    stopping.set()
+    await asyncio.wait_for(pausing, 5)

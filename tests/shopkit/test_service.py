@@ -1,0 +1,132 @@
+import asyncio
+import signal
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+
+from tests.conftest import Spawn
+from tests.servers import Broker, Forwarder
+from tests.support import Caller, Replica, eventually
+
+FRAIL = "tests.shopkit.frail_service"
+ENDED = (0, -signal.SIGTERM)  # uvicorn gives itself the signal again once it has finished
+
+
+async def get(session: aiohttp.ClientSession, replica: Replica, path: str) -> int:
+    async with session.get(replica.url + path) as response:
+        return response.status
+
+
+async def tell(session: aiohttp.ClientSession, replica: Replica, path: str) -> None:
+    async with session.post(replica.url + path) as response:
+        assert response.status == 201
+
+
+@pytest.mark.parametrize("how", ["raising", "cancelled"])
+async def test_a_worker_that_dies_takes_the_process_with_it(
+    spawn: Spawn, session: aiohttp.ClientSession, how: str
+) -> None:
+    replica = await spawn(FRAIL)
+    await tell(session, replica, f"/break/{how}")
+    assert replica.process is not None
+    assert await asyncio.wait_for(replica.process.wait(), 10) == 1
+    assert '"worker died"' in replica.log()
+
+
+async def test_readiness_names_each_part_and_liveness_does_not_care(
+    spawn: Spawn, session: aiohttp.ClientSession
+) -> None:
+    replica = await spawn(FRAIL)
+    assert await replica.readiness(session) == (
+        200,
+        {"ready": True, "parts": {"heart": "ok", "liver": "ok"}, "replica": replica.name},
+    )
+    await tell(session, replica, "/spoil")
+    status, readiness = await replica.readiness(session)
+    assert (status, readiness["ready"], readiness["parts"]["heart"]) == (503, False, "ok")
+    assert "unwell" in readiness["parts"]["liver"]
+    assert await get(session, replica, "/health/live") == 200
+
+
+async def test_a_process_that_is_told_to_end_stops_its_workers_and_ends(spawn: Spawn) -> None:
+    replica = await spawn(FRAIL)
+    assert await replica.stop() in ENDED
+    assert "worker" not in replica.log()  # neither died nor too slow
+
+
+async def test_an_unknown_path_is_a_problem_document(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+    replica = await spawn(FRAIL)
+    answer = await Caller(session, replica.url).call("GET", "/nowhere")
+    assert (answer.status, answer.fields()) == (404, set())
+    assert answer.body["instance"] == "/nowhere"
+
+
+async def test_orders_starts_before_its_database_and_its_broker(
+    spawn: Spawn,
+    session: aiohttp.ClientSession,
+    orders_url: str,
+    broker: Broker,
+    broker_url: str,
+    way_to: Callable[[str], Forwarder],
+) -> None:
+    to_database, to_broker = way_to(orders_url), way_to(broker_url)
+    replica = await spawn("orders", wait=False, DATABASE_URL=to_database.url, BROKER_URL=to_broker.url)
+    caller = Caller(session, replica.url)
+
+    async def well_parts() -> set[str] | None:
+        status, readiness = await replica.readiness(session)
+        if not readiness:
+            return None
+        assert (status == 200) == readiness["ready"]
+        return {part for part, state in readiness["parts"].items() if state == "ok"}
+
+    async def listens() -> bool:
+        return await well_parts() is not None
+
+    await eventually(listens)
+    assert await well_parts() == set()
+    assert await get(session, replica, "/health/live") == 200
+    answer = await caller.call("POST", "/api/orders", {"amount": 1, "description": "early"})
+    assert (answer.status, answer.fields(), answer.headers["Retry-After"]) == (503, set(), "1")
+
+    await to_database.open()
+
+    async def has_its_database() -> bool:
+        return await well_parts() == {"database"}
+
+    await eventually(has_its_database)
+    order = await caller.order(1)  # while the broker is away, orders are accepted
+
+    await to_broker.open()
+    await replica.ready(session)
+    (event,) = await broker.take_events("payments.order-created")
+    assert event["subject"] == order
+
+    assert await replica.metric(session, "gozon_orders_accepted_total") == 1
+    assert await replica.stop() in ENDED
+    assert "did not stop in time" not in replica.log()
+
+
+async def test_readiness_tells_when_a_server_goes_and_comes_back(
+    spawn: Spawn,
+    session: aiohttp.ClientSession,
+    payments_url: str,
+    broker_url: str,
+    way_to: Callable[[str], Forwarder],
+) -> None:
+    ways = {"database": way_to(payments_url), "broker": way_to(broker_url)}
+    for way in ways.values():
+        await way.open()
+    replica = await spawn("payments", DATABASE_URL=ways["database"].url, BROKER_URL=ways["broker"].url)
+    for part, way in ways.items():
+        await way.cut()
+
+        async def its_part_is_away(part: str = part) -> bool:
+            status, readiness = await replica.readiness(session)
+            return status == 503 and readiness["parts"][part] != "ok"
+
+        await eventually(its_part_is_away)
+        assert await get(session, replica, "/health/live") == 200
+        await way.open()
+        await replica.ready(session)
