@@ -88,6 +88,12 @@ async def test_a_lock_that_somebody_holds_for_too_long_passes(payments_database:
         assert is_transient(await failure(connection, TOP_UP.text))
 
 
+async def test_a_statement_that_the_server_cancelled_passes(payments_database: Database) -> None:
+    async with payments_database.engine.connect() as connection:
+        await connection.execute(text("SET statement_timeout = '10ms'"))
+        assert is_transient(await failure(connection, "SELECT pg_sleep(60)"))
+
+
 async def test_a_transaction_that_was_idle_for_too_long_passes(payments_database: Database) -> None:
     async with payments_database.engine.connect() as connection:
         backend = await connection.scalar(text("SELECT pg_backend_pid()"))
