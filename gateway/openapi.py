@@ -30,6 +30,7 @@ class Documents:
         for target in upstream.in_order():
             try:
                 async with self._client.session.get(target.base + SERVICE_DOCUMENT) as response:
+                    response.raise_for_status()
                     return msgspec.json.decode(await response.read())
             except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
                 continue

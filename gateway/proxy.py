@@ -13,8 +13,9 @@ from http import HTTPStatus
 from typing import TypeAlias, cast
 
 import aiohttp
+import structlog
 from litestar.exceptions import NotFoundException
-from litestar.types import HTTPRequestEvent, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPRequestEvent, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 from multidict import CIMultiDict
 from prometheus_client import Counter
 from yarl import URL
@@ -23,9 +24,11 @@ from gateway.upstreams import Target, Upstream
 from shopkit.problems import Problem
 
 CONNECT_SECONDS = 3
-ANSWER_SECONDS = 30
+# Shorter than nginx waits for us, so that it is our problem document that says so.
+ANSWER_SECONDS = 25
 # Shorter than the services keep an idle connection.
 KEEP_ALIVE_SECONDS = 30
+WHOLE_ANSWER = 64 * 1024
 
 HOP_BY_HOP = frozenset(
     {
@@ -43,6 +46,8 @@ HOP_BY_HOP = frozenset(
 
 REFUSED = Counter("gozon_upstream_refused", "Replicas that could not be connected to", ["upstream"])
 FAILED = Counter("gozon_upstream_failed", "Requests answered with 502 or 504", ["upstream", "status"])
+
+log = structlog.get_logger()
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 Body: TypeAlias = "bytes | AsyncIterator[bytes] | None"
@@ -153,18 +158,30 @@ def _forwarded(headers: RawHeaders) -> CIMultiDict[str]:
 
 
 async def _pass_back(response: aiohttp.ClientResponse, send: Send) -> None:
+    """A short answer is read whole first, so that one that breaks off becomes a 502 and not half an answer."""
+    if (response.content_length or WHOLE_ANSWER) < WHOLE_ANSWER:
+        body = await response.read()
+        await send(_start(response))
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        return
+    await send(_start(response))
+    try:
+        async for chunk in response.content.iter_any():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except (aiohttp.ClientError, TimeoutError) as error:
+        log.warning("answer cut short", url=str(response.url), error=repr(error))
+        return  # without an end, so that the server closes the connection and the client sees the cut
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _start(response: aiohttp.ClientResponse) -> HTTPResponseStartEvent:
     headers = [(name.lower(), value) for name, value in response.raw_headers]
     dropped = _hop_by_hop(headers) | {b"date"}  # our own server dates its answers
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": [(name, value) for name, value in headers if name not in dropped],
-        }
-    )
-    async for chunk in response.content.iter_any():
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": [(name, value) for name, value in headers if name not in dropped],
+    }
 
 
 def _hop_by_hop(headers: RawHeaders) -> frozenset[bytes]:

@@ -24,11 +24,13 @@ class NotifierSettings(Settings, frozen=True, kw_only=True):
 
 def build(settings: NotifierSettings) -> Service:
     redis = streams.connect(settings.redis_url)
-    hub = Hub(redis, settings.replica)
+    # Fan-out and probes have connections of their own: a rush of new sockets must not hold them up.
+    own_redis = streams.connect(settings.redis_url)
+    hub = Hub(redis, own_redis, settings.replica)
     door = Door(hub, redis, frozenset(settings.allowed_origins.split(",")))
     publisher = Publisher(settings.broker_url, settings.replica)
     statuses = Consumer(
-        settings.broker_url, settings.replica, ORDER_STATUS, decode_order_status, FanOut(redis), publisher
+        settings.broker_url, settings.replica, ORDER_STATUS, decode_order_status, FanOut(own_redis), publisher
     )
 
     async def check_redis() -> None:

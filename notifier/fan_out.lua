@@ -11,13 +11,15 @@ local time = redis.call('TIME')
 local last = tonumber(redis.call('HGET', KEYS[1], 'offset') or '0')
 local offset = math.max(last + 1, time[1] * 1000 + math.floor(time[2] / 1000))
 local shown = string.format('%.0f', offset)
+local before = string.format('%.0f', last)
 local frame = ARGV[2] .. shown .. ',' .. ARGV[3]
 
 redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1])
 redis.call('HSET', KEYS[1], 'offset', shown)
 redis.call('EXPIRE', KEYS[1], KEEP_SECONDS)
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', KEEP_MESSAGES, shown .. '-0',
-    'previous', string.format('%.0f', last), 'frame', frame)
+    'previous', before, 'frame', frame)
 redis.call('EXPIRE', KEYS[2], KEEP_SECONDS)
-redis.call('PUBLISH', ARGV[4], frame)
+-- With the offset before it, so that a replica that missed one sees the gap.
+redis.call('PUBLISH', ARGV[4], before .. ' ' .. frame)
 return 1

@@ -7,7 +7,6 @@ from the user's stream. So there is no queue per socket, and no message that onl
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from itertools import chain
 from typing import Any, cast
 
 from litestar.exceptions import WebSocketDisconnect
@@ -31,8 +30,8 @@ DELIVERED = Counter("gozon_frames_delivered", "Frames written to sockets")
 BEHIND = Counter("gozon_sockets_behind", "Times a socket was too slow to take a frame at once")
 WELCOMES = Counter("gozon_welcomes", "Sockets welcomed, by whether all they missed was still there", ["recovered"])
 
-# What sending to a socket raises when its other end has left.
-GONE = (WebSocketDisconnect, ClientDisconnected)
+# What sending to a socket raises when its other end has left, or uvicorn has closed it by itself.
+GONE = (WebSocketDisconnect, ClientDisconnected, RuntimeError)
 
 
 def text(frame: bytes) -> WebSocketSendEvent:
@@ -42,6 +41,18 @@ def text(frame: bytes) -> WebSocketSendEvent:
 PING = text(b'{"type":"ping"}')
 
 
+class Published:
+    """What Redis publishes: the user's offset before this message, a space, and the frame to pass on."""
+
+    __slots__ = ("message", "offset", "previous")
+
+    def __init__(self, payload: bytes) -> None:
+        previous, _, frame = payload.partition(b" ")
+        self.previous = int(previous)
+        self.offset = frame_offset(frame)
+        self.message = text(frame)
+
+
 class Socket:
     """One open WebSocket. Frames wait in `held` only while older ones are being read for it."""
 
@@ -49,7 +60,7 @@ class Socket:
         self._send = send
         self.epoch = ""
         self.position = 0
-        self.held: list[bytes] | None = []
+        self.held: list[Published] | None = []
         self.joined = False
         self.behind = False
         self.given_up: Close | None = None
@@ -80,7 +91,7 @@ class Socket:
             sending.send(None)
         except StopIteration:
             return True
-        except (*GONE, RuntimeError):  # the last where uvicorn has closed the socket by itself
+        except GONE:
             return True  # its handler is about to notice
         sending.close()
         return False
@@ -89,13 +100,13 @@ class Socket:
 class Hub:
     """Sockets by user. `join` and `leave` bracket the life of a socket."""
 
-    def __init__(self, redis: Redis, replica: str) -> None:
+    def __init__(self, redis: Redis, probing: Redis, replica: str) -> None:
         self._streams = Streams(redis)
         self._replica = replica
         self._users: dict[str, set[Socket]] = {}
         self._user_of: dict[bytes, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.subscriber = Subscriber(redis, self._received, self._restored)
+        self.subscriber = Subscriber(probing, self._received, self._restored)
 
     async def join(self, user_id: str, socket: Socket, since: Position | None) -> None:
         """Subscribes before it reads, so that nothing falls between, and sends the welcome.
@@ -133,75 +144,92 @@ class Hub:
         WELCOMES.labels(str(recovered).lower()).inc()
         return text(welcome(now.epoch, now.offset, recovered, [entry.frame for entry in entries], self._replica))
 
-    def _received(self, name: bytes, frame: bytes) -> None:
+    def _received(self, name: bytes, payload: bytes) -> None:
         user_id = self._user_of.get(name)
         if user_id is None:
             return
-        offset, message = frame_offset(frame), text(frame)
+        published = Published(payload)
         for socket in self._users[user_id]:
             if socket.held is not None:
-                socket.held.append(frame)
+                socket.held.append(published)
             elif not socket.behind:
-                self._give(user_id, socket, offset, message)
+                self._give(user_id, socket, published)
 
-    def _give(self, user_id: str, socket: Socket, offset: int, message: WebSocketSendEvent) -> None:
-        if offset <= socket.position:
+    def _give(self, user_id: str, socket: Socket, published: Published) -> None:
+        if published.offset <= socket.position:
             return
-        if socket.offer(message):
-            socket.position = offset
+        if published.previous > socket.position:  # what came before was published while nobody listened here
+            socket.held = [published]
+            self._spawn(self._catch_up(user_id, socket))
+        elif socket.offer(published.message):
+            socket.position = published.offset
             DELIVERED.inc()
         else:
             BEHIND.inc()
             self._fall_behind(user_id, socket, PING)
 
-    def _release(self, user_id: str, socket: Socket, frames: Sequence[bytes]) -> None:
-        """Gives what was read and then what was held meanwhile; each once, by the position."""
-        frames = [*frames, *(socket.held or ())]
-        socket.held = None
-        for frame in frames:
-            if not socket.behind:
-                self._give(user_id, socket, frame_offset(frame), text(frame))
+    def _release(self, user_id: str, socket: Socket, entries: Sequence[Entry]) -> None:
+        """Gives what was read, which has no gap, and then what was held meanwhile."""
+        for entry in entries:
+            if entry.offset > socket.position and not socket.behind:
+                if socket.offer(text(entry.frame)):
+                    socket.position = entry.offset
+                    DELIVERED.inc()
+                else:
+                    BEHIND.inc()
+                    self._fall_behind(user_id, socket, PING)
+        held, socket.held = socket.held or [], None
+        for published in held:
+            if socket.held is not None:
+                socket.held.append(published)
+            elif not socket.behind:
+                self._give(user_id, socket, published)
 
     def _fall_behind(self, user_id: str, socket: Socket, message: WebSocketSendEvent) -> None:
         """Gives nothing live to the socket until it has taken `message` and what came after its position."""
         socket.behind = True
-        task = asyncio.create_task(self._wait_for(user_id, socket, message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._wait_for(user_id, socket, message))
 
     async def _wait_for(self, user_id: str, socket: Socket, message: WebSocketSendEvent) -> None:
         try:
             async with asyncio.timeout(SLOW_SECONDS):
                 await socket.send(message)
-            socket.behind = False
-            await self._catch_up([user_id])
-        except (*GONE, RuntimeError):
+        except GONE:
             return  # its handler is about to notice
-        except RedisError:
-            socket.give_up(Close.TRY_AGAIN)
         except TimeoutError:
             socket.give_up(Close.TOO_SLOW)
+        else:
+            socket.behind = False
+            await self._catch_up(user_id, socket)
+
+    async def _catch_up(self, user_id: str, socket: Socket) -> None:
+        """Reads on for one socket where it stopped."""
+        try:
+            await self._read_on([(user_id, socket)])
+        except RedisError:
+            socket.give_up(Close.TRY_AGAIN)
 
     async def _restored(self) -> None:
-        """Redis was away: gives every socket what was published meanwhile."""
-        users = list(self._users)
-        for start in range(0, len(users), CATCH_UP_AT_ONCE):
-            await self._catch_up(users[start : start + CATCH_UP_AT_ONCE])
+        """Redis was away: gives every socket what was published meanwhile.
 
-    async def _catch_up(self, user_ids: Sequence[str]) -> None:
-        waiting: dict[str, list[Socket]] = {}
-        for user_id in user_ids:
-            if ready := [s for s in self._users.get(user_id, ()) if s.joined and not s.behind]:
-                waiting[user_id] = ready
-        for socket in chain.from_iterable(waiting.values()):
+        When Redis leaves again before the end, the next session does it all once more.
+        """
+        everybody = [(user_id, socket) for user_id, sockets in self._users.items() for socket in sockets]
+        for start in range(0, len(everybody), CATCH_UP_AT_ONCE):
+            await self._read_on(everybody[start : start + CATCH_UP_AT_ONCE])
+
+    async def _read_on(self, sockets: Sequence[tuple[str, Socket]]) -> None:
+        waiting = [(user_id, socket) for user_id, socket in sockets if socket.joined and not socket.behind]
+        for _, socket in waiting:
             socket.held = socket.held or []
-        read = await self._streams.read_many(
-            (user_id, min(socket.position for socket in sockets)) for user_id, sockets in waiting.items()
-        )
-        for (user_id, sockets), (now, kept) in zip(waiting.items(), read, strict=True):
-            for socket in sockets:
-                since = Position(socket.epoch, socket.position)
-                recovered, entries = missed(since, now, [e for e in kept if e.offset > socket.position])
-                if not recovered:
-                    self._fall_behind(user_id, socket, self._welcome(socket, now, False, []))
-                self._release(user_id, socket, [entry.frame for entry in entries])
+        read = await self._streams.read_many((user_id, socket.position) for user_id, socket in waiting)
+        for (user_id, socket), (now, kept) in zip(waiting, read, strict=True):
+            recovered, entries = missed(Position(socket.epoch, socket.position), now, kept)
+            if not recovered:
+                self._fall_behind(user_id, socket, self._welcome(socket, now, False, []))
+            self._release(user_id, socket, entries)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

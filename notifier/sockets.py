@@ -44,7 +44,7 @@ async def order_socket(socket: WebSocket[Any, Any, Any], door: Door) -> None:
         code = await _serve(socket, door)
     except GONE:
         return
-    except (RedisError, OSError) as error:
+    except (RedisError, TimeoutError) as error:
         log.warning("socket turned away", error=repr(error))
         code = Close.TRY_AGAIN
     if code is not None:

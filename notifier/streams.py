@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid4
 
 import msgspec
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -49,15 +49,17 @@ def event_key(user_id: str, event_id: UUID) -> str:
 
 
 def connect(url: str) -> Redis:
-    """Retries off: whoever calls must see each failure, and decides what to do about it."""
-    return Redis.from_url(
+    """Retries off: whoever calls must see each failure. A burst waits for a connection instead of being refused."""
+    pool = BlockingConnectionPool.from_url(
         url,
         protocol=2,
         socket_timeout=5,
         socket_connect_timeout=5,
         retry=Retry(NoBackoff(), 0),
         max_connections=50,
+        timeout=5,
     )
+    return Redis(connection_pool=pool)
 
 
 class Streams:

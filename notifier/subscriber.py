@@ -82,6 +82,8 @@ class Subscriber:
                 log.warning("subscription lost", error=repr(errors.exceptions))
             finally:
                 self._hearing = False
+                self._asked.clear()
+                self._unconfirmed.clear()
             await pause(self._stopping, backoff.next())
 
     async def _session(self, backoff: Backoff) -> None:
@@ -89,8 +91,6 @@ class Subscriber:
         # No read timeout: silence is normal here, and the probe finds the silence that is not.
         settings: dict[str, Any] = pool.connection_kwargs | {"socket_timeout": None}
         connection: AbstractConnection = pool.connection_class(**settings)
-        self._asked.clear()
-        self._unconfirmed.clear()
         self._changed.set()
         try:
             await connection.connect()
@@ -169,8 +169,12 @@ class Subscriber:
 
     async def _restore(self) -> None:
         for channel in list(self._wanted):
-            if channel in self._wanted:
-                await self.subscribe(channel)
+            try:
+                if channel in self._wanted:
+                    await self.subscribe(channel)
+            except TimeoutError:
+                if channel in self._wanted:  # otherwise its last socket left while we waited
+                    raise
         await self._restored()
         self._hearing = True
         log.info("subscribed", channels=len(self._asked))

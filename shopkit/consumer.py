@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from shopkit.broker import Queue, Session
 from shopkit.events import decode_batch, encode_batch
 from shopkit.publisher import NotPublished, Publisher
-from shopkit.retry import Backoff, is_transient, pause
+from shopkit.retry import Backoff, blames_content, pause
 from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES, RECEIVED
 
 PREFETCH = 200
@@ -120,7 +120,7 @@ class Consumer(Generic[T]):
                 return await self._handle([event.event for event in events])
             except Exception as error:  # noqa: BLE001 (whatever it is, the consumer lives on)
                 HANDLER_FAILURES.labels(self._queue.name).inc()
-                if not is_transient(error):
+                if blames_content(error):
                     reason = repr(error)
                     break
                 log.warning("handler must wait", queue=self._queue.name, error=repr(error))

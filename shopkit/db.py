@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Any
 
 import structlog
 from alembic import command, context
@@ -11,12 +12,25 @@ from alembic.config import Config
 from sqlalchemy import Connection, MetaData, make_url, pool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from shopkit.retry import Backoff, is_transient, pause
+from shopkit.retry import Backoff, first_of, is_transient, pause
 
 # Any number will do as long as no other lock in the database uses it.
 MIGRATION_LOCK = 4_206_001
 
 log = structlog.get_logger()
+
+
+CONNECT: dict[str, Any] = {
+    "timeout": 5,
+    "command_timeout": 15,
+    "server_settings": {
+        "application_name": "gozon",
+        "jit": "off",
+        # A frozen replica must not hold rows, or the migration lock, for ever. Longer than a confirm may take.
+        "idle_in_transaction_session_timeout": "30s",
+        "lock_timeout": "10s",
+    },
+}
 
 
 class NotMigrated(ConnectionError):
@@ -29,8 +43,7 @@ class Database:
     def __init__(self, url: str, package: str) -> None:
         self._package = package
         self._stopping = asyncio.Event()
-        self._settled = asyncio.Event()
-        self.migrated = False
+        self._migrated = asyncio.Event()
         self.engine = create_async_engine(
             make_url(url).set(drivername="postgresql+asyncpg"),
             pool_size=10,
@@ -38,17 +51,7 @@ class Database:
             pool_timeout=5,
             # A round trip a transaction, so that a restarted server costs no request its answer.
             pool_pre_ping=True,
-            connect_args={
-                "timeout": 5,
-                "command_timeout": 15,
-                "server_settings": {
-                    "application_name": f"gozon {package}",
-                    "jit": "off",
-                    # A frozen replica must not hold rows for ever. Longer than a confirm may take.
-                    "idle_in_transaction_session_timeout": "30s",
-                    "lock_timeout": "10s",
-                },
-            },
+            connect_args=CONNECT,
         )
 
     async def run(self) -> None:
@@ -67,18 +70,16 @@ class Database:
                 log.warning("database is away", error=repr(error))
                 await pause(self._stopping, backoff.next())
             else:
-                self.migrated = True
-                self._settled.set()
+                self._migrated.set()
                 return
 
     def stop(self) -> None:
         self._stopping.set()
-        self._settled.set()
 
-    async def wait_migrated(self) -> bool:
-        """False when the service is told to stop before that."""
-        await self._settled.wait()
-        return self.migrated
+    async def wait_migrated(self, stopping: asyncio.Event) -> bool:
+        """False when `stopping` is set before that."""
+        await first_of(self._migrated, stopping)
+        return self._migrated.is_set()
 
     async def check(self) -> None:
         async with asyncio.timeout(2), self.begin() as connection:
@@ -87,7 +88,7 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction: commits at the end of the block, rolls back when the block raises."""
-        if not self.migrated:
+        if not self._migrated.is_set():
             raise NotMigrated(f"the database of {self._package} is not ready")
         async with self.engine.begin() as connection:
             yield connection
@@ -97,7 +98,9 @@ async def migrate(url: str, package: str) -> None:
     """Brings the schema to its newest version; replicas that start together take turns."""
     config = Config()
     config.set_main_option("script_location", str(resources.files(package) / "migrations"))
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool)
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool, connect_args=CONNECT
+    )
     async with engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
 

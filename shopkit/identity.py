@@ -19,7 +19,9 @@ def on_behalf(make: Callable[[str], T]) -> Callable[[Request[Any, Any, Any]], T]
     """A dependency that is made anew for each request from the id of its caller."""
 
     def provide(request: Request[Any, Any, Any]) -> T:
-        return make(user_id(request.headers.get(HEADER)))
+        given = request.headers.getall(HEADER, [])
+        # Given twice, it is malformed: one of the two may be the caller's own.
+        return make(user_id(",".join(given) if given else None))
 
     return provide
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shopkit.db import Database
-from shopkit.retry import Backoff, is_transient, pause
+from shopkit.retry import Backoff, blames_content, is_transient, pause
 from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, DUPLICATES, HANDLER_FAILURES
 
 MOST = 500
@@ -160,7 +160,7 @@ class Inbox:
         self._wake.set()
 
     async def run(self) -> None:
-        if not await self._database.wait_migrated():
+        if not await self._database.wait_migrated(self._stopping):
             return
         backoff = Backoff()
         while not self._stopping.is_set():
@@ -187,7 +187,7 @@ class Inbox:
                     await self._handle(connection, claimed)
                     await connection.execute(MARK, {"event_ids": [event.event_id for event in claimed]})
         except Exception as error:
-            if is_transient(error) or not claimed:
+            if not claimed or not blames_content(error):
                 raise
             HANDLER_FAILURES.labels("inbox").inc()
             log.exception("inbox batch failed", events=len(claimed))

@@ -14,7 +14,7 @@ from shopkit import outbox
 from shopkit.db import Database
 from shopkit.events import Outgoing, batches
 from shopkit.publisher import Publisher
-from shopkit.retry import Backoff, is_transient
+from shopkit.retry import Backoff, first_of, is_transient
 from shopkit.telemetry import RELAY_FAILURES, RELAYED
 
 MOST = 500
@@ -47,7 +47,7 @@ class Relay:
         self.wake()
 
     async def run(self) -> None:
-        if not await self._database.wait_migrated():
+        if not await self._database.wait_migrated(self._stopping):
             return
         async with asyncio.TaskGroup() as passes:
             for _ in range(PARALLEL):
@@ -91,13 +91,8 @@ class Relay:
 
     async def _pause(self, seconds: float) -> None:
         """Not longer than until the broker is back, where that was the reason."""
-        events = (
-            [self._stopping] if self._publisher.connected.is_set() else [self._stopping, self._publisher.connected]
-        )
-        waiting = {asyncio.create_task(event.wait()) for event in events}
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
+        back = [] if self._publisher.connected.is_set() else [self._publisher.connected]
+        await first_of(self._stopping, *back, seconds=seconds)
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):

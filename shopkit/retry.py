@@ -5,26 +5,36 @@ import random
 from contextlib import suppress
 
 import asyncpg
-import redis.exceptions
+from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-# SQLSTATE classes that say nothing against the statement: connection lost, serialisation failure or
-# deadlock, out of resources, operator intervention (shutdown, terminated backend, starting up).
-_TRANSIENT_CLASSES = frozenset({"08", "40", "53", "57"})
+# SQLSTATE classes that say nothing against the statement: connection lost, read-only after a failover, who
+# may connect, no such database, serialisation failure or deadlock, out of resources, operator intervention
+# (shutdown, terminated backend, starting up), trouble of the operating system.
+_TRANSIENT_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
+# Those that do speak against what was to be written: wrong data, broken constraint.
+_CONTENT_CLASSES = frozenset({"22", "23"})
 # `lock_timeout`: a replica that is frozen in its transaction holds the row.
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later, so that nothing speaks against its content."""
-    if isinstance(error, OSError | PoolTimeout | redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
-        return True
-    if isinstance(error, redis.exceptions.ReadOnlyError | redis.exceptions.TryAgainError):
+    # Redis is given nothing that it could refuse for what it says: whatever it answers is about itself.
+    if isinstance(error, OSError | PoolTimeout | RedisError):
         return True
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or _is_transient_state(error.orig)
     return isinstance(error, asyncpg.InterfaceError) or _is_transient_state(error)
+
+
+def blames_content(error: BaseException) -> bool:
+    """Whether the error may be the fault of what was handled, so that looking for the culprit makes sense."""
+    if is_transient(error):
+        return False
+    state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
+    return not isinstance(state, str) or state[:2] in _CONTENT_CLASSES
 
 
 def _is_transient_state(error: BaseException | None) -> bool:
@@ -55,3 +65,11 @@ async def pause(stopping: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stopping.wait()
+
+
+async def first_of(*events: asyncio.Event, seconds: float | None = None) -> None:
+    """Returns when one of `events` is set, or after `seconds`."""
+    waiting = {asyncio.create_task(event.wait()) for event in events}
+    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()

@@ -211,3 +211,64 @@ async def test_the_welcome_holds_json_that_a_browser_can_read(
     assert set(socket.welcome) == {"type", "epoch", "offset", "recovered", "missed", "replica"}
     assert json.loads(json.dumps(socket.welcome)) == socket.welcome
     await socket.close()
+
+
+async def test_a_message_published_while_nobody_listened_is_read_before_the_next(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str, redis: Redis
+) -> None:
+    caller = on(replicas[0], session)
+    sockets = [await caller.socket(origin=ORIGIN) for _ in range(2)]
+    missed, heard = status_event(caller.user_id), status_event(caller.user_id)
+    name = f"n:{{{caller.user_id}}}"
+    await publish(broker_url, "order.finished", [missed])
+    last, _ = [(await socket.next_order())["o"] for socket in sockets]
+
+    # What a replica that was deaf sees next: a message with an offset in between that it was never given.
+    between, after = last + 1, last + 2
+    for offset, previous, event in [(between, last, missed), (after, between, heard)]:
+        frame = f'{{"type":"order","o":{offset},"id":"{event.id}","order":{{}}}}'
+        await redis.xadd(f"{name}:s", {"previous": str(previous), "frame": frame}, id=f"{offset}-0")
+        await redis.hset(f"{name}:m", "offset", str(offset))
+    await redis.publish(name, f'{between} {{"type":"order","o":{after},"id":"{heard.id}","order":{{}}}}')
+
+    for socket in sockets:
+        assert [(await socket.next_order())["o"] for _ in range(2)] == [between, after]
+        await socket.silent_for(0.2)
+
+
+async def test_a_rush_of_sockets_is_let_in_and_not_refused(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+) -> None:
+    callers = [on(replicas[0], session) for _ in range(250)]
+    sockets = await asyncio.gather(*(caller.socket(origin=ORIGIN) for caller in callers))
+    await publish(broker_url, "order.finished", [status_event(callers[0].user_id)])
+    await sockets[0].next_order()
+
+
+async def test_while_redis_refuses_to_write_events_wait_and_are_no_dead_letters(
+    replicas: list[Replica],
+    session: aiohttp.ClientSession,
+    broker_url: str,
+    redis: Redis,
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    event = status_event(caller.user_id)
+    await redis.config_set("maxmemory", "1")
+    try:
+        await publish(broker_url, "order.finished", [event])
+
+        async def refused() -> bool:
+            counts = [
+                await replica.metric(session, 'gozon_handler_failures_total{stage="notifier.order-status"}')
+                for replica in replicas
+            ]
+            return sum(counts) >= 2
+
+        await eventually(refused)
+        assert (await caller.call("POST", "/api/notifications/tickets")).status == 503
+    finally:
+        await redis.config_set("maxmemory", "0")
+    assert (await socket.next_order())["id"] == str(event.id)
+    for replica in replicas:
+        assert await replica.metric(session, "gozon_dead_letters_total") == 0

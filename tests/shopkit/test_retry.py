@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shopkit.db import Database
-from shopkit.retry import Backoff, is_transient, pause
+from shopkit.retry import Backoff, blames_content, is_transient, pause
 from tests.servers import rows
 from tests.support import eventually, free_port
 
@@ -114,10 +114,11 @@ async def test_a_redis_that_refuses_passes() -> None:
     assert is_transient(failure.value)
 
 
-async def test_a_redis_command_used_wrongly_stays(redis: Redis) -> None:
+async def test_whatever_redis_answers_says_nothing_against_an_event(redis: Redis) -> None:
     with pytest.raises(RedisError) as failure:
         await redis.execute_command("GET")
-    assert not is_transient(failure.value)
+    assert is_transient(failure.value)
+    assert not blames_content(failure.value)
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyError("no"), asyncio.CancelledError()])
@@ -146,3 +147,20 @@ async def test_a_pause_ends_when_told_to_stop() -> None:
     await asyncio.sleep(0)
     stopping.set()
     await asyncio.wait_for(pausing, 5)
+
+
+@pytest.mark.parametrize(
+    ("statement", "blamed"),
+    [
+        ("INSERT INTO accounts (user_id, balance) VALUES ('a', -1)", True),
+        ("SELECT CAST('x' AS bigint)", True),
+        ("SELECT * FROM no_such_table", False),
+    ],
+)
+async def test_only_wrong_data_and_broken_constraints_are_blamed_on_the_content(
+    payments_database: Database, statement: str, blamed: bool
+) -> None:
+    with pytest.raises(DBAPIError) as failure:
+        await rows(payments_database, statement)
+    assert blames_content(failure.value) is blamed
+    assert not is_transient(failure.value)

@@ -109,6 +109,15 @@ describe('connecting', () => {
     expect(states).toEqual([{ phase: 'connecting' }, { phase: 'live', replica: 'notifier-1' }])
   })
 
+  test('the first welcome asks for a reload, as nothing says what changed before it', async () => {
+    const { welcomes, wire } = await live()
+    expect(welcomes).toEqual([false])
+    wire().onclose?.({ code: 1006, reason: '' })
+    await pass(2_000)
+    wire().receive(welcome())
+    expect(welcomes).toEqual([false, true])
+  })
+
   test('missed messages are handed on before the verdict on the gap', async () => {
     const { orders, welcomes } = await live(
       {},

@@ -123,8 +123,10 @@ export class PushSocket {
     this.#liveSince = this.#options.clock.now()
     this.#enter({ phase: 'live', replica })
     for (const { order } of missed) this.#options.onOrder(order)
+    // The first time there is no position to go on from, so whatever changed since the page read its orders is unknown.
+    const gapless = recovered && this.#position !== null
     this.#position = { epoch, offset }
-    this.#options.onWelcome(recovered)
+    this.#options.onWelcome(gapless)
     if (missed.length > 0 || !recovered) this.#ackSoon()
   }
 
