@@ -9,7 +9,8 @@ from typing import Any
 import structlog
 from alembic import command, context
 from alembic.config import Config
-from sqlalchemy import Connection, MetaData, make_url, pool, text
+from sqlalchemy import Connection, MetaData, event, make_url, pool, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from shopkit.retry import Backoff, first_of, is_transient, pause
@@ -33,6 +34,15 @@ CONNECT: dict[str, Any] = {
 }
 
 
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Makes the pool connect anew, so that a restarted server costs no request its answer.
+
+    asyncpg knows by itself when the other end has closed; `pool_pre_ping` would ask in three round trips.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
 class NotMigrated(ConnectionError):
     """The database was not reached yet since this process started, or its schema is not up to date."""
 
@@ -49,10 +59,11 @@ class Database:
             pool_size=10,
             max_overflow=0,
             pool_timeout=5,
-            # A round trip a transaction, so that a restarted server costs no request its answer.
-            pool_pre_ping=True,
+            # The connection used last is the one whose backend and statements are warm.
+            pool_use_lifo=True,
             connect_args=CONNECT,
         )
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
 
     async def run(self) -> None:
         await self.open()
