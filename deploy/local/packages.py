@@ -4,9 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+POLICY = Path("/usr/sbin/policy-rc.d")
+# Without it the package would create a cluster of its own.
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/gozon.conf")
 
 
@@ -51,17 +55,34 @@ def ensure(*programs: str) -> None:
     print(f"installing {' '.join(missing)}", flush=True)
     try:
         _apt("update")
-        if "postgresql" in missing:
-            _install("postgresql-common")
-            # The package would create and start a cluster of its own, which nobody asked for.
-            write = f"mkdir -p {NO_CLUSTER.parent} && echo create_main_cluster = false > {NO_CLUSTER}"
-            _as_root("sh", "-c", write)
-        _install(*missing)
+        with _starting_nothing():
+            if "postgresql" in missing:
+                _install("postgresql-common")
+                _write_as_root(NO_CLUSTER, "create_main_cluster = false")
+            _install(*missing)
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"apt failed; {by_hand}") from error
     finally:
         if "postgresql" in missing:
             _as_root("rm", "-f", str(NO_CLUSTER))
+
+
+@contextmanager
+def _starting_nothing() -> Generator[None]:
+    """Debian starts what it installs, some of it open to the network; nobody asked for those instances."""
+    if POLICY.exists():  # the machine has its own rule
+        yield
+        return
+    _write_as_root(POLICY, "#!/bin/sh\nexit 101")
+    _as_root("chmod", "755", str(POLICY))
+    try:
+        yield
+    finally:
+        _as_root("rm", "-f", str(POLICY))
+
+
+def _write_as_root(path: Path, content: str) -> None:
+    _as_root("sh", "-c", 'mkdir -p "$1" && printf "%b\\n" "$3" >"$2"', "sh", str(path.parent), str(path), content)
 
 
 def _install(*names: str) -> None:
