@@ -54,12 +54,16 @@ class Published:
 
 
 class Socket:
-    """One open WebSocket. Frames wait in `held` only while older ones are being read for it."""
+    """One open WebSocket. Frames wait in `held` only while older ones are being read for it.
+
+    `gap` is the offset of the last frame that had a gap before it.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.epoch = ""
         self.position = 0
+        self.gap = 0
         self.held: list[Published] | None = []
         self.joined = False
         self.behind = False
@@ -116,26 +120,24 @@ class Hub:
         name = channel(user_id)
         self._users.setdefault(user_id, set()).add(socket)
         self._user_of[name] = user_id
-        self._count()
+        SOCKETS.inc()
+        USERS.set(len(self._users))
         await self.subscriber.subscribe(name)
         now, kept = await self._streams.read(user_id, since.offset if since else NEWEST)
-        await socket.send(self._welcome(socket, now, *missed(since, now, kept)))
+        async with asyncio.timeout(SLOW_SECONDS):
+            await socket.send(self._welcome(socket, now, *missed(since, now, kept)))
         socket.joined = True
         self._release(user_id, socket, [])
 
     def leave(self, user_id: str, socket: Socket) -> None:
-        sockets = self._users.get(user_id, set())
-        sockets.discard(socket)
+        sockets = self._users[user_id]
+        sockets.remove(socket)
         if not sockets:
             name = channel(user_id)
-            self._users.pop(user_id, None)
-            self._user_of.pop(name, None)
+            del self._users[user_id], self._user_of[name]
             self.subscriber.unsubscribe(name)
-        self._count()
-
-    def _count(self) -> None:
+        SOCKETS.dec()
         USERS.set(len(self._users))
-        SOCKETS.set(sum(map(len, self._users.values())))
 
     def _welcome(
         self, socket: Socket, now: Position, recovered: bool, entries: Sequence[Entry]
@@ -159,14 +161,21 @@ class Hub:
         if published.offset <= socket.position:
             return
         if published.previous > socket.position:  # what came before was published while nobody listened here
-            socket.held = [published]
-            self._spawn(self._catch_up(user_id, socket))
+            self._close_gap(user_id, socket, published)
         elif socket.offer(published.message):
             socket.position = published.offset
             DELIVERED.inc()
         else:
             BEHIND.inc()
             self._fall_behind(user_id, socket, PING)
+
+    def _close_gap(self, user_id: str, socket: Socket, published: Published) -> None:
+        if socket.gap == published.offset:  # Redis does not know either what came before: it lost some of it
+            socket.give_up(Close.TRY_AGAIN)
+            return
+        socket.gap = published.offset
+        socket.held = [published]
+        self._spawn(self._catch_up(user_id, socket))
 
     def _release(self, user_id: str, socket: Socket, entries: Sequence[Entry]) -> None:
         """Gives what was read, which has no gap, and then what was held meanwhile."""

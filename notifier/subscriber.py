@@ -41,6 +41,7 @@ class Subscriber:
         self._probe = f"probe:{uuid4().hex}".encode()
         self._wanted: set[bytes] = {self._probe}
         self._asked: set[bytes] = set()
+        self._dirty: set[bytes] = set()
         self._unconfirmed: dict[bytes, int] = {}
         self._waiters: dict[bytes, set[asyncio.Future[None]]] = {}
         self._changed = asyncio.Event()
@@ -55,7 +56,7 @@ class Subscriber:
             return
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(channel, set()).add(confirmed)
-        self._changed.set()
+        self._change(channel)
         try:
             async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
                 await confirmed
@@ -64,6 +65,10 @@ class Subscriber:
 
     def unsubscribe(self, channel: bytes) -> None:
         self._wanted.discard(channel)
+        self._change(channel)
+
+    def _change(self, channel: bytes) -> None:
+        self._dirty.add(channel)
         self._changed.set()
 
     async def check(self) -> None:
@@ -91,6 +96,7 @@ class Subscriber:
         # No read timeout: silence is normal here, and the probe finds the silence that is not.
         settings: dict[str, Any] = pool.connection_kwargs | {"socket_timeout": None}
         connection: AbstractConnection = pool.connection_class(**settings)
+        self._dirty |= self._wanted
         self._changed.set()
         try:
             await connection.connect()
@@ -138,8 +144,9 @@ class Subscriber:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self._send(connection, "SUBSCRIBE", self._wanted - self._asked)
-            await self._send(connection, "UNSUBSCRIBE", self._asked - self._wanted)
+            dirty, self._dirty = self._dirty, set()
+            await self._send(connection, "SUBSCRIBE", (dirty & self._wanted) - self._asked)
+            await self._send(connection, "UNSUBSCRIBE", (dirty & self._asked) - self._wanted)
 
     async def _send(self, connection: AbstractConnection, command: str, channels: set[bytes]) -> None:
         listed = list(channels)
