@@ -4,11 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aio_pika
+import aiohttp
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from prometheus_client import REGISTRY
 from sqlalchemy import NullPool, Row, make_url, text
@@ -18,7 +20,7 @@ from shopkit.broker import EXCHANGE, declare
 from shopkit.db import Database
 from shopkit.events import Outgoing, encode_batch
 from shopkit.service import Worker
-from tests.support import PATIENCE, eventually, free_port
+from tests.support import PATIENCE, Replica, eventually, free_port
 
 
 async def succeeds(check: Callable[[], Awaitable[None]], seconds: float = PATIENCE) -> None:
@@ -193,3 +195,23 @@ class CopyOf:
 
     async def __aexit__(self, *_: object) -> None:
         await admin(self._servers, f"DROP DATABASE {self._name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def without_broker(
+    service: str, database: Database, session: aiohttp.ClientSession, log: Path
+) -> AsyncGenerator[Replica]:
+    """A replica that has its database and never a broker, so that nothing leaves its outbox."""
+    settings = {
+        "DATABASE_URL": database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False),
+        "BROKER_URL": f"amqp://nobody@127.0.0.1:{free_port()}/",
+    }
+    replica = Replica(service, settings, log)
+    await replica.start()
+
+    async def has_its_database() -> bool:
+        return (await replica.readiness(session))[1].get("parts", {}).get("database") == "ok"
+
+    await eventually(has_its_database)
+    yield replica
+    await replica.stop()

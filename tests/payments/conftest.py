@@ -1,13 +1,12 @@
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from shopkit.db import Database
-from tests.servers import CopyOf
-from tests.support import Caller, Replica, eventually, free_port
+from tests.servers import CopyOf, without_broker
+from tests.support import Caller, Replica
 
 
 @pytest.fixture(scope="session")
@@ -24,20 +23,10 @@ async def vault(servers: dict[str, Any], template_databases: dict[str, str]) -> 
 async def replica(
     vault: Database, session: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[Replica]:
-    """Payments with no broker: accounts do not need one."""
-    settings = {
-        "DATABASE_URL": vault.engine.url.set(drivername="postgresql").render_as_string(hide_password=False),
-        "BROKER_URL": f"amqp://nobody@127.0.0.1:{free_port()}/",
-    }
-    replica = Replica("payments", settings, Path(tmp_path_factory.mktemp("payments")) / "payments.log")
-    await replica.start()
-
-    async def has_its_database() -> bool:
-        return (await replica.readiness(session))[1].get("parts", {}).get("database") == "ok"
-
-    await eventually(has_its_database)
-    yield replica
-    await replica.stop()
+    async with without_broker(
+        "payments", vault, session, tmp_path_factory.mktemp("payments") / "payments.log"
+    ) as replica:
+        yield replica
 
 
 @pytest.fixture
