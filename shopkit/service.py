@@ -106,7 +106,7 @@ class Service:
         self, handlers: Sequence[ControllerRouterHandler], dependencies: Mapping[str, Callable[..., Any]]
     ) -> Litestar:
         return Litestar(
-            route_handlers=[*handlers, self._live(), self._ready(), _metrics],
+            route_handlers=[*handlers, _live, self._ready(), _metrics],
             dependencies={name: Provide(make, sync_to_thread=False) for name, make in dependencies.items()},
             exception_handlers={Exception: problems.answer},
             lifespan=[self._lifespan],
@@ -159,13 +159,6 @@ class Service:
         self.failed = True
         self._exit()
 
-    def _live(self) -> ControllerRouterHandler:
-        @get("/health/live", include_in_schema=False)
-        async def live() -> dict[str, str]:
-            return {"status": "live"}
-
-        return live
-
     def _ready(self) -> ControllerRouterHandler:
         @get("/health/ready", include_in_schema=False)
         async def ready() -> Response[dict[str, Any]]:
@@ -177,6 +170,11 @@ class Service:
             return Response({"ready": well, "parts": parts, "replica": self.settings.replica}, status_code=status)
 
         return ready
+
+
+@get("/health/live", include_in_schema=False)
+async def _live() -> dict[str, str]:
+    return {"status": "live"}
 
 
 @get("/metrics", include_in_schema=False)

@@ -121,11 +121,12 @@ def _addresses(shop: Shop) -> None:
     print(f"RabbitMQ    {management}  (user gozon, password {shop.passwords['rabbitmq']})")
 
 
-def down(options: argparse.Namespace) -> None:
+def down(options: argparse.Namespace, quiet: bool = False) -> None:
     directory = real_dir(options.dir)
     supervisor = Supervisor(directory)
     if supervisor.runs():
-        print("stopping", flush=True)
+        if not quiet:
+            print("stopping", flush=True)
         # Services first, while the servers they drain into are up.
         supervisor.stop(name for name in supervisor.states() if "-" in name)
         supervisor.stop(supervisor.states())
@@ -166,7 +167,7 @@ def test(options: argparse.Namespace) -> None:
         outcome = _pytest(options)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        down(options)
+        down(options, quiet=True)  # so that pytest's summary is the last line
     raise SystemExit(outcome)
 
 
