@@ -17,7 +17,7 @@ from typing import cast
 import uvloop
 
 from loadtest.client import connect, flood, post
-from orders.place_order import NewOrder
+from orders.place_order import NewOrder, Placed
 from orders.routes import Call, router
 from shopkit.batcher import Batcher
 from shopkit.db import Database
@@ -30,8 +30,8 @@ ROUNDS, SECONDS, IN_FLIGHT = 3, 5.0, 64
 PORTS = {"without": 19811, "with": 19812}
 
 
-async def nothing(orders: Sequence[NewOrder]) -> list[datetime]:
-    return [datetime.now(UTC)] * len(orders)
+async def nothing(orders: Sequence[NewOrder]) -> list[Placed]:
+    return [Placed(order.id, datetime.now(UTC), replayed=False) for order in orders]
 
 
 def serve_without_database(port: int) -> None:

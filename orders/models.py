@@ -35,8 +35,16 @@ orders = Table(
     ),
     Column("reason", Text),
     Column("version", Integer, nullable=False, server_default="1"),
+    Column("idempotency_key", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+Index(
+    "orders_one_of_a_key",
+    orders.c.user_id,
+    orders.c.idempotency_key,
+    unique=True,
+    postgresql_where=orders.c.idempotency_key.is_not(None),
 )
 Index("orders_of_user", orders.c.user_id, orders.c.id.desc())
 Index("orders_new", orders.c.created_at, postgresql_where=orders.c.status == "NEW")

@@ -10,10 +10,11 @@ from litestar import Response, Router, get, post
 from litestar.params import Parameter
 
 from orders import queries
-from orders.place_order import NewOrder
+from orders.place_order import NewOrder, Placed
 from shopkit.batcher import Batcher
 from shopkit.body import StrictJson
 from shopkit.db import Database
+from shopkit.idempotency import REPLAYED, IdempotencyKey, parse_key
 from shopkit.problems import Problem, documented
 
 PATH = "/api/orders"
@@ -54,7 +55,7 @@ class Call(msgspec.Struct, frozen=True):
 
     user_id: str
     database: Database
-    place: Batcher[NewOrder, datetime]
+    place: Batcher[NewOrder, Placed]
 
 
 @post(
@@ -64,14 +65,18 @@ class Call(msgspec.Struct, frozen=True):
     responses=documented(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
     ),
 )
-async def create_order(data: CreateOrder, call: Call) -> Response[Order]:
+async def create_order(data: CreateOrder, call: Call, idempotency_key: IdempotencyKey = None) -> Response[Order]:
     """Accepts an order with status NEW; its payment starts by itself."""
-    new = NewOrder(call.user_id, data.amount, data.description)
-    created_at = await call.place.submit(new)
-    order = Order(new.id, new.user_id, new.amount, new.description, "NEW", 1, created_at, created_at)
-    return Response(order, headers={"Location": f"{PATH}/{new.id}"})
+    new = NewOrder(call.user_id, data.amount, data.description, parse_key(idempotency_key))
+    placed = await call.place.submit(new)
+    order = Order(
+        placed.id, new.user_id, new.amount, new.description, "NEW", 1, placed.created_at, placed.created_at
+    )
+    headers = {"Location": f"{PATH}/{placed.id}"}
+    return Response(order, headers=headers | REPLAYED if placed.replayed else headers)
 
 
 @get(summary="List your orders", responses=documented())

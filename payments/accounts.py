@@ -1,6 +1,6 @@
 """Opening an account, showing it, topping it up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
@@ -12,7 +12,9 @@ from uuid_utils.compat import uuid7
 from payments import ledger
 from payments.ledger import Entry
 from payments.models import accounts
+from payments.settle import Account
 from shopkit.db import Database
+from shopkit.idempotency import key_reused
 from shopkit.problems import Problem
 
 OPEN = text("""
@@ -21,8 +23,11 @@ OPEN = text("""
 
 
 class NewTopUp(msgspec.Struct, frozen=True):
+    """With a `key`, it takes effect once, however often it is submitted."""
+
     user_id: str
     amount: int
+    key: str | None = None
 
 
 class ToppedUp(msgspec.Struct, frozen=True):
@@ -32,6 +37,13 @@ class ToppedUp(msgspec.Struct, frozen=True):
     amount: int
     balance_after: int
     created_at: datetime
+
+
+class Done(msgspec.Struct, frozen=True):
+    """`replayed` when the top-up of this key took effect before."""
+
+    topped_up: ToppedUp
+    replayed: bool
 
 
 def no_account() -> Problem:
@@ -63,21 +75,45 @@ class TopUps:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[ToppedUp | Exception]:
+    async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[Done | Exception]:
+        """A user without an account yields a 404 Problem, a key used with another amount a 422 Problem."""
         async with self._database.begin() as connection:
             now = (await connection.execute(select(func.now()))).scalar_one()
-            known = await ledger.lock_accounts(connection, (top_up.user_id for top_up in top_ups))
-            entries: list[Entry | None] = []
-            for top_up in top_ups:
-                account = known.get(top_up.user_id)
-                if account is None:
-                    entries.append(None)
-                    continue
-                known[top_up.user_id] = account = account.after(top_up.amount)
-                entries.append(Entry(uuid7(), top_up.user_id, "top_up", top_up.amount, None, account))
-            await ledger.write(connection, [entry for entry in entries if entry is not None], known)
-        return [_topped_up(entry, now) for entry in entries]
+            # Keys are read after the locks: whoever held them before may just have used one.
+            locked = await ledger.lock_accounts(connection, (top_up.user_id for top_up in top_ups))
+            keys = [(top_up.user_id, top_up.key) for top_up in top_ups if top_up.key is not None]
+            first = {
+                (row.user_id, row.idempotency_key): ToppedUp(row.id, row.amount, row.balance_after, row.created_at)
+                for row in await ledger.first_of_keys(connection, keys)
+            }
+            entries, outcomes = apply(top_ups, locked, first, now)
+            await ledger.write(connection, entries, {entry.user_id: entry.account for entry in entries})
+        return outcomes
 
 
-def _topped_up(entry: Entry | None, now: datetime) -> ToppedUp | Exception:
-    return no_account() if entry is None else ToppedUp(entry.id, entry.amount, entry.account.balance, now)
+def apply(
+    top_ups: Sequence[NewTopUp],
+    accounts: Mapping[str, Account],
+    first: Mapping[tuple[str, str | None], ToppedUp],
+    now: datetime,
+) -> tuple[list[Entry], list[Done | Exception]]:
+    """The entries to write and what to answer, in the order of `top_ups`. `first` is what keys did before."""
+    balances = dict(accounts)
+    done = dict(first)
+    entries: list[Entry] = []
+    outcomes: list[Done | Exception] = []
+    for top_up in top_ups:
+        of_key = top_up.user_id, top_up.key
+        if top_up.user_id not in balances:
+            outcomes.append(no_account())
+        elif of_key in done:
+            outcomes.append(Done(done[of_key], True) if done[of_key].amount == top_up.amount else key_reused())
+        else:
+            account = balances[top_up.user_id] = balances[top_up.user_id].after(top_up.amount)
+            entry = Entry(uuid7(), top_up.user_id, "top_up", top_up.amount, None, account, top_up.key)
+            topped_up = ToppedUp(entry.id, entry.amount, account.balance, now)
+            entries.append(entry)
+            outcomes.append(Done(topped_up, False))
+            if top_up.key is not None:
+                done[of_key] = topped_up
+    return entries, outcomes

@@ -1,11 +1,11 @@
 """Accounts and their ledger in the database: lock, write entries, write balances."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payments.settle import Account
@@ -26,10 +26,18 @@ WRITE_ACCOUNTS = text("""
 """)
 
 WRITE_ENTRIES = text("""
-    INSERT INTO ledger_entries (id, user_id, kind, amount, order_id, account_version, balance_after)
+    INSERT INTO ledger_entries
+        (id, user_id, kind, amount, order_id, account_version, balance_after, idempotency_key)
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:kinds AS text[]),
                          CAST(:amounts AS bigint[]), CAST(:order_ids AS uuid[]),
-                         CAST(:versions AS bigint[]), CAST(:balances AS bigint[]))
+                         CAST(:versions AS bigint[]), CAST(:balances AS bigint[]), CAST(:keys AS text[]))
+""")
+
+FIRST_OF_KEYS = text("""
+    SELECT user_id, idempotency_key, id, amount, balance_after, created_at
+    FROM ledger_entries
+    JOIN unnest(CAST(:user_ids AS text[]), CAST(:keys AS text[])) AS given (user_id, idempotency_key)
+        USING (user_id, idempotency_key)
 """)
 
 
@@ -42,6 +50,7 @@ class Entry(msgspec.Struct, frozen=True):
     amount: int
     order_id: UUID | None
     account: Account
+    key: str | None = None
 
 
 async def lock_accounts(connection: AsyncConnection, user_ids: Iterable[str]) -> dict[str, Account]:
@@ -64,6 +73,7 @@ async def write(connection: AsyncConnection, entries: Sequence[Entry], accounts:
             "order_ids": [entry.order_id for entry in entries],
             "versions": [entry.account.version for entry in entries],
             "balances": [entry.account.balance for entry in entries],
+            "keys": [entry.key for entry in entries],
         },
     )
     await connection.execute(
@@ -74,3 +84,13 @@ async def write(connection: AsyncConnection, entries: Sequence[Entry], accounts:
             "versions": [account.version for account in accounts.values()],
         },
     )
+
+
+async def first_of_keys(
+    connection: AsyncConnection, keys: Sequence[tuple[str, str]]
+) -> list[Row[*tuple[Any, ...]]]:
+    """The entries that were written with these keys, each a pair of user id and key."""
+    if not keys:
+        return []
+    values = {"user_ids": [user_id for user_id, _ in keys], "keys": [key for _, key in keys]}
+    return list((await connection.execute(FIRST_OF_KEYS, values)).all())

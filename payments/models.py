@@ -5,6 +5,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Index,
     MetaData,
     Table,
     Text,
@@ -78,9 +79,18 @@ ledger_entries = Table(
         CheckConstraint("balance_after >= 0", name="ledger_entries_balance_not_negative"),
         nullable=False,
     ),
+    Column("idempotency_key", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("user_id", "account_version", name="ledger_entries_no_version_twice"),
     UniqueConstraint("order_id", name="ledger_entries_one_of_an_order"),
+)
+
+Index(
+    "ledger_entries_one_of_a_key",
+    ledger_entries.c.user_id,
+    ledger_entries.c.idempotency_key,
+    unique=True,
+    postgresql_where=ledger_entries.c.idempotency_key.is_not(None),
 )
 
 inbox.tables(metadata)

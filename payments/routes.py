@@ -8,10 +8,11 @@ import msgspec
 from litestar import Response, Router, get, post
 
 from payments import accounts
-from payments.accounts import NewTopUp, ToppedUp
+from payments.accounts import Done, NewTopUp, ToppedUp
 from shopkit.batcher import Batcher
 from shopkit.body import StrictJson
 from shopkit.db import Database
+from shopkit.idempotency import REPLAYED, IdempotencyKey, parse_key
 from shopkit.problems import documented
 
 PATH = "/api/payments/account"
@@ -36,7 +37,7 @@ class Call(msgspec.Struct, frozen=True):
 
     user_id: str
     database: Database
-    top_ups: Batcher[NewTopUp, ToppedUp]
+    top_ups: Batcher[NewTopUp, Done]
 
 
 @post(summary="Open your account", responses=documented(HTTPStatus.CONFLICT))
@@ -61,10 +62,12 @@ async def show_account(call: Call) -> Account:
         HTTPStatus.NOT_FOUND,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
     ),
 )
-async def top_up(data: TopUp, call: Call) -> ToppedUp:
-    return await call.top_ups.submit(NewTopUp(call.user_id, data.amount))
+async def top_up(data: TopUp, call: Call, idempotency_key: IdempotencyKey = None) -> Response[ToppedUp]:
+    done = await call.top_ups.submit(NewTopUp(call.user_id, data.amount, parse_key(idempotency_key)))
+    return Response(done.topped_up, headers=REPLAYED if done.replayed else {})
 
 
 router = Router(

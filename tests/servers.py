@@ -209,9 +209,6 @@ async def without_broker(
     replica = Replica(service, settings, log)
     await replica.start()
 
-    async def has_its_database() -> bool:
-        return (await replica.readiness(session))[1].get("parts", {}).get("database") == "ok"
-
-    await eventually(has_its_database)
+    await replica.has_its_database(session)
     yield replica
     await replica.stop()

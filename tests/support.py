@@ -198,6 +198,12 @@ class Replica:
 
         await eventually(its_readiness, 60)
 
+    async def has_its_database(self, session: aiohttp.ClientSession) -> None:
+        async def database_ok() -> bool:
+            return (await self.readiness(session))[1].get("parts", {}).get("database") == "ok"
+
+        await eventually(database_ok, 60)
+
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.returncode is None

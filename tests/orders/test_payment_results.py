@@ -25,7 +25,7 @@ AMOUNT = 500
 
 
 async def placed(database: Database, count: int = 1) -> list[UUID]:
-    orders = [NewOrder("ann", AMOUNT, f"lamp {n}", uuid7()) for n in range(count)]
+    orders = [NewOrder("ann", AMOUNT, f"lamp {n}", id=uuid7()) for n in range(count)]
     await PlaceOrders(database, lambda: None)(orders)
     await rows(database, "DELETE FROM outbox")
     return [order.id for order in orders]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from payments.accounts import NewTopUp, ToppedUp, TopUps, open_account
+from payments.accounts import Done, NewTopUp, TopUps, open_account
 from shopkit.db import Database
 from shopkit.problems import Problem
 from tests.payments.audit import audit
@@ -125,7 +125,7 @@ async def test_top_ups_written_together_are_each_an_entry(payments_database: Dat
     results = await TopUps(payments_database)(
         [NewTopUp("ann", 10), NewTopUp("bob", 5), NewTopUp("ann", 20), NewTopUp("ann", 30)]
     )
-    assert [result.balance_after for result in results if isinstance(result, ToppedUp)] == [10, 5, 30, 60]
+    assert [result.topped_up.balance_after for result in results if isinstance(result, Done)] == [10, 5, 30, 60]
     assert await audit(payments_database) == {"ann": 60, "bob": 5}
     assert len(await rows(payments_database, "SELECT DISTINCT xmin FROM ledger_entries")) == 1
 
@@ -137,10 +137,10 @@ async def test_who_has_no_account_fails_alone_among_top_ups_written_together(
     first, refused, last = await TopUps(payments_database)(
         [NewTopUp("ann", 10), NewTopUp("nobody", 5), NewTopUp("ann", 20)]
     )
-    assert isinstance(first, ToppedUp)
+    assert isinstance(first, Done)
     assert isinstance(refused, Problem)
     assert refused.status == 404
-    assert isinstance(last, ToppedUp)
+    assert isinstance(last, Done)
     assert await audit(payments_database) == {"ann": 30}
 
 

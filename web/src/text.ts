@@ -77,7 +77,7 @@ export const text = {
   },
   problem: {
     unreachable: 'The shop cannot be reached',
-    unreachableDetail: 'Check the connection, then look whether it was done before you try again.',
+    unreachableDetail: 'Check the connection and try again; nothing will be done twice.',
     unexpected: 'Something went wrong',
     status: (status: number) => `The shop answered with error ${status}`,
     retry: 'Try again',

@@ -1,0 +1,18 @@
+"""A key makes one order, whoever repeats the request."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE orders ADD COLUMN idempotency_key text")
+    op.execute("""
+        CREATE UNIQUE INDEX orders_one_of_a_key ON orders (user_id, idempotency_key)
+        WHERE idempotency_key IS NOT NULL
+    """)
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE orders DROP COLUMN idempotency_key")
