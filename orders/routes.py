@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, Router, get, post
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from orders import queries
 from orders.place_order import NewOrder, Placed
@@ -84,7 +84,7 @@ async def list_orders(
     call: Call,
     status: Status | None = None,
     cursor: UUID | None = None,
-    limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
 ) -> OrderPage:
     """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
     rows = await queries.newest(call.database, call.user_id, status, cursor, limit + 1)

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, select, text
+from sqlalchemy import Row, func, select, text
 from uuid_utils.compat import uuid7
 
 from payments import ledger
 from payments.ledger import Entry
-from payments.models import accounts
+from payments.models import accounts, ledger_entries
 from payments.settle import Account
 from shopkit.db import Database
 from shopkit.idempotency import key_reused
@@ -20,6 +21,17 @@ from shopkit.problems import Problem
 OPEN = text("""
     INSERT INTO accounts (user_id) VALUES (:user_id) ON CONFLICT (user_id) DO NOTHING RETURNING created_at
 """)
+
+
+ENTRY_COLUMNS = (
+    ledger_entries.c.id,
+    ledger_entries.c.kind,
+    ledger_entries.c.amount,
+    ledger_entries.c.account_version,
+    ledger_entries.c.balance_after,
+    ledger_entries.c.created_at,
+    ledger_entries.c.order_id,
+)
 
 
 class NewTopUp(msgspec.Struct, frozen=True):
@@ -67,6 +79,21 @@ async def show_account(database: Database, user_id: str) -> tuple[int, datetime]
     if row is None:
         raise no_account()
     return row.balance, row.created_at
+
+
+async def newest_entries(
+    database: Database, user_id: str, before: int | None, limit: int
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """At most `limit` ledger entries, newest first, below version `before`. Raises a 404 Problem."""
+    query = select(*ENTRY_COLUMNS).where(ledger_entries.c.user_id == user_id)
+    if before is not None:
+        query = query.where(ledger_entries.c.account_version < before)
+    async with database.begin() as connection:
+        if not (await connection.execute(select(accounts.c.user_id).where(accounts.c.user_id == user_id))).all():
+            raise no_account()
+        return (
+            await connection.execute(query.order_by(ledger_entries.c.account_version.desc()).limit(limit))
+        ).all()
 
 
 class TopUps:

@@ -2,10 +2,12 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
 import msgspec
 from litestar import Response, Router, get, post
+from litestar.params import QueryParameter
 
 from payments import accounts
 from payments.accounts import Done, NewTopUp, ToppedUp
@@ -16,6 +18,7 @@ from shopkit.idempotency import REPLAYED, IdempotencyKey, parse_key
 from shopkit.problems import documented
 
 PATH = "/api/payments/account"
+LAST_VERSION = 2**63 - 1
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -30,6 +33,25 @@ class TopUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`amount` is in kopecks."""
 
     amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`amount` is signed, a debit below zero; `version` counts the entries of the account without gaps."""
+
+    id: UUID
+    kind: Literal["top_up", "debit"]
+    amount: int
+    version: int
+    balance_after: int
+    created_at: datetime
+    order_id: UUID | None = None
+
+
+class EntryPage(msgspec.Struct, frozen=True):
+    """Newest first. `next_cursor` is null on the last page."""
+
+    items: list[LedgerEntry]
+    next_cursor: int | None
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -70,6 +92,21 @@ async def top_up(data: TopUp, call: Call, idempotency_key: IdempotencyKey = None
     return Response(done.topped_up, headers=REPLAYED if done.replayed else {})
 
 
+@get("/entries", summary="Show your ledger", responses=documented(HTTPStatus.NOT_FOUND))
+async def show_ledger(
+    call: Call,
+    cursor: Annotated[int | None, QueryParameter(ge=1, le=LAST_VERSION)] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+) -> EntryPage:
+    """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
+    rows = await accounts.newest_entries(call.database, call.user_id, cursor, limit + 1)
+    items = [LedgerEntry(*row) for row in rows[:limit]]
+    return EntryPage(items, items[-1].version if len(rows) > limit else None)
+
+
 router = Router(
-    PATH, route_handlers=[open_account, show_account, top_up], tags=["Payments"], security=[{"user": []}]
+    PATH,
+    route_handlers=[open_account, show_account, top_up, show_ledger],
+    tags=["Payments"],
+    security=[{"user": []}],
 )
