@@ -30,8 +30,8 @@ DELIVERED = Counter("gozon_frames_delivered", "Frames written to sockets")
 BEHIND = Counter("gozon_sockets_behind", "Times a socket was too slow to take a frame at once")
 WELCOMES = Counter("gozon_welcomes", "Sockets welcomed, by whether all they missed was still there", ["recovered"])
 
-# What sending to a socket raises when its other end has left, or uvicorn has closed it by itself.
-GONE = (WebSocketDisconnect, ClientDisconnected, RuntimeError)
+# What sending to a socket raises when its other end has left.
+GONE = (WebSocketDisconnect, ClientDisconnected)
 
 
 def text(frame: bytes) -> WebSocketSendEvent:
@@ -71,8 +71,11 @@ class Socket:
         self._owner = asyncio.current_task()
 
     async def send(self, message: WebSocketSendEvent) -> None:
-        """Waits until the socket can take it."""
-        await self._send(message)
+        """Waits until the socket can take it. Raises one of GONE when it has no other end."""
+        try:
+            await self._send(message)
+        except RuntimeError as error:  # uvicorn has closed it by itself, after a ping without an answer
+            raise WebSocketDisconnect(detail=str(error)) from error
 
     def ping(self) -> bool:
         """Whether the ping was sent; a socket that is behind is pinged when it catches up."""
@@ -90,7 +93,7 @@ class Socket:
         uvicorn's `send` suspends only while its transport is above the high-water mark, and before it
         writes; so its first step either writes everything or nothing.
         """
-        sending = cast("Coroutine[Any, Any, None]", self._send(message))
+        sending = cast("Coroutine[Any, Any, None]", self.send(message))
         try:
             sending.send(None)
         except StopIteration:

@@ -48,7 +48,7 @@ async def order_socket(socket: WebSocket[Any, Any, Any], door: Door) -> None:
         log.warning("socket turned away", error=repr(error))
         code = Close.TRY_AGAIN
     if code is not None:
-        with suppress(TimeoutError, *GONE):
+        with suppress(TimeoutError, RuntimeError, *GONE):
             async with asyncio.timeout(CLOSE_SECONDS):  # a socket that takes nothing takes no close frame either
                 await socket.close(code, code.reason)
 

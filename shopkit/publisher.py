@@ -4,15 +4,12 @@ import asyncio
 from typing import Any
 
 import aio_pika
-import structlog
 from aio_pika.abc import AbstractChannel, AbstractExchange
 
 from shopkit.broker import DEAD_LETTERS, EXCHANGE, Lost, Queue, Session, losses
 from shopkit.events import BATCH_CONTENT_TYPE, encode_batch
 
 CONFIRM_TIMEOUT = 10
-
-log = structlog.get_logger()
 
 
 class NotPublished(ConnectionError):

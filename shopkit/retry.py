@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from contextlib import suppress
 
 import asyncpg
 from redis.exceptions import RedisError
@@ -62,14 +61,14 @@ class Backoff:
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:
     """Sleeps, but not longer than until `stopping` is set."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
+    await first_of(stopping, seconds=seconds)
 
 
 async def first_of(*events: asyncio.Event, seconds: float | None = None) -> None:
     """Returns when one of `events` is set, or after `seconds`."""
     waiting = {asyncio.create_task(event.wait()) for event in events}
-    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -6,20 +6,17 @@ import os
 import socket as sockets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import aio_pika
 import aiohttp
 import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Origin, Subprotocol
-
-from shopkit.broker import EXCHANGE
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30
@@ -235,13 +232,3 @@ def free_port() -> int:
     with sockets.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-async def publish(broker_url: str, routing_key: str, events: bytes | Sequence[Any]) -> None:
-    """Publishes one message; bytes are its body as it is."""
-    body = events if isinstance(events, bytes) else msgspec.json.encode(list(events))
-    async with await aio_pika.connect(broker_url) as connection:
-        channel = await connection.channel()
-        exchange = await channel.get_exchange(EXCHANGE, ensure=False)
-        message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        await exchange.publish(message, routing_key)

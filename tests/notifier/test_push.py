@@ -1,16 +1,20 @@
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import msgspec
 import pytest
 from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from shopkit.broker import ORDER_STATUS
 from shopkit.events import Event
 from tests.conftest import Spawn
-from tests.support import Caller, Replica, eventually, publish
+from tests.servers import Broker
+from tests.support import Caller, Replica, eventually
 
 ORIGIN = "http://shop.test"
 
@@ -40,20 +44,25 @@ def status_event(user_id: str, **fields: Any) -> Event[dict[str, Any]]:
     )
 
 
+async def tell(broker: Broker, events: Sequence[Event[dict[str, Any]]]) -> None:
+    """Publishes the events as one message."""
+    await broker.publish_body("order.finished", msgspec.json.encode(events))
+
+
 def on(replica: Replica, session: aiohttp.ClientSession, user_id: str | None = None) -> Caller:
     return Caller(session, replica.url, user_id)
 
 
 async def test_all_sockets_of_a_user_on_both_replicas_are_told_once(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     sockets = [await caller.socket(replica.url, origin=ORIGIN) for replica in [*replicas, *replicas]]
     assert [socket.replica for socket in sockets] == [replica.name for replica in [*replicas, *replicas]]
     event = status_event(caller.user_id)
 
-    await publish(broker_url, "order.finished", [event, event])
-    await publish(broker_url, "order.finished", [event])
+    await tell(broker, [event, event])
+    await tell(broker, [event])
 
     for socket in sockets:
         frame = await socket.next_order()
@@ -65,22 +74,22 @@ async def test_all_sockets_of_a_user_on_both_replicas_are_told_once(
 
 
 async def test_only_its_own_user_is_told(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     one, other = on(replicas[0], session), on(replicas[1], session)
     mine, theirs = await one.socket(origin=ORIGIN), await other.socket(origin=ORIGIN)
-    await publish(broker_url, "order.finished", [status_event(one.user_id)])
+    await tell(broker, [status_event(one.user_id)])
     await mine.next_order()
     await theirs.silent_for(0.3)
 
 
 async def test_closing_one_socket_leaves_the_others_of_the_user(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     first, second = await caller.socket(origin=ORIGIN), await caller.socket(origin=ORIGIN)
     await first.close()
-    await publish(broker_url, "order.finished", [status_event(caller.user_id)])
+    await tell(broker, [status_event(caller.user_id)])
     await second.next_order()
 
 
@@ -125,15 +134,15 @@ async def test_a_frame_over_the_limit_closes_the_socket(
 
 
 async def test_a_client_that_returns_on_another_replica_gets_what_it_missed_and_no_more(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
     events = [status_event(caller.user_id) for _ in range(5)]
-    await publish(broker_url, "order.finished", events[:2])
+    await tell(broker, events[:2])
     given = [await socket.next_order() for _ in range(2)]
     await socket.close()
-    await publish(broker_url, "order.finished", events[2:])
+    await tell(broker, events[2:])
     query = f"?e={socket.welcome['epoch']}&o={given[-1]['o']}"
 
     async def all_missed() -> dict[str, Any] | None:
@@ -157,7 +166,7 @@ async def test_a_client_of_another_epoch_is_told_to_reload(
 
 
 async def test_a_socket_that_takes_nothing_does_not_delay_another_and_reads_on_later(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     stuck, lively = await caller.socket(origin=ORIGIN), await caller.socket(origin=ORIGIN)
@@ -165,11 +174,7 @@ async def test_a_socket_that_takes_nothing_does_not_delay_another_and_reads_on_l
     count = 90  # fewer than are kept, and together more than a write buffer takes
 
     for _ in range(count // 10):
-        await publish(
-            broker_url,
-            "order.finished",
-            [status_event(caller.user_id, description="x" * 60_000) for _ in range(10)],
-        )
+        await tell(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(10)])
     at_once = [(await lively.next_order())["o"] for _ in range(count)]
     assert at_once == sorted(at_once)
     behind = await replicas[0].metric(session, "gozon_sockets_behind_total")
@@ -180,23 +185,24 @@ async def test_a_socket_that_takes_nothing_does_not_delay_another_and_reads_on_l
 
 
 async def test_an_undecodable_message_is_set_aside_and_the_next_is_delivered(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
-    await publish(broker_url, "order.finished", b"{not json")
-    await publish(broker_url, "order.finished", [status_event(caller.user_id)])
+    await broker.publish_body("order.finished", b"{not json")
+    await tell(broker, [status_event(caller.user_id)])
     await socket.next_order()
+    assert (await broker.take(ORDER_STATUS.dead)).body == b"{not json"
 
 
 async def test_a_dead_pubsub_connection_is_noticed_and_nothing_is_missed(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str, redis: Redis
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
     sockets = [await caller.socket(replica.url, origin=ORIGIN) for replica in replicas]
     await redis.client_kill_filter(_type="pubsub")
     event = status_event(caller.user_id)
-    await publish(broker_url, "order.finished", [event])
+    await tell(broker, [event])
     for socket in sockets:
         assert (await socket.next_order())["id"] == str(event.id)
         await socket.silent_for(0.3)
@@ -214,13 +220,13 @@ async def test_the_welcome_holds_json_that_a_browser_can_read(
 
 
 async def test_a_message_published_while_nobody_listened_is_read_before_the_next(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str, redis: Redis
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
     sockets = [await caller.socket(origin=ORIGIN) for _ in range(2)]
     missed, heard = status_event(caller.user_id), status_event(caller.user_id)
     name = f"n:{{{caller.user_id}}}"
-    await publish(broker_url, "order.finished", [missed])
+    await tell(broker, [missed])
     last, _ = [(await socket.next_order())["o"] for socket in sockets]
 
     # What a replica that was deaf sees next: a message with an offset in between that it was never given.
@@ -237,18 +243,18 @@ async def test_a_message_published_while_nobody_listened_is_read_before_the_next
 
 
 async def test_a_rush_of_sockets_is_let_in_and_not_refused(
-    replicas: list[Replica], session: aiohttp.ClientSession, broker_url: str
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     callers = [on(replicas[0], session) for _ in range(250)]
     sockets = await asyncio.gather(*(caller.socket(origin=ORIGIN) for caller in callers))
-    await publish(broker_url, "order.finished", [status_event(callers[0].user_id)])
+    await tell(broker, [status_event(callers[0].user_id)])
     await sockets[0].next_order()
 
 
 async def test_while_redis_refuses_to_write_events_wait_and_are_no_dead_letters(
     replicas: list[Replica],
     session: aiohttp.ClientSession,
-    broker_url: str,
+    broker: Broker,
     redis: Redis,
 ) -> None:
     caller = on(replicas[0], session)
@@ -256,7 +262,7 @@ async def test_while_redis_refuses_to_write_events_wait_and_are_no_dead_letters(
     event = status_event(caller.user_id)
     await redis.config_set("maxmemory", "1")
     try:
-        await publish(broker_url, "order.finished", [event])
+        await tell(broker, [event])
 
         async def refused() -> bool:
             counts = [
