@@ -12,9 +12,11 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
-from shopkit import outbox
+from shopkit import outbox, retention
 
 metadata = MetaData()
 
@@ -36,6 +38,11 @@ orders = Table(
     Column("reason", Text),
     Column("version", Integer, nullable=False, server_default="1"),
     Column("idempotency_key", Text),
+    Column("journey", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column(
+        "remind_at", DateTime(timezone=True), nullable=False, server_default=text("now() + interval '1 minute'")
+    ),
+    Column("reminders", Integer, nullable=False, server_default="0"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
@@ -47,6 +54,7 @@ Index(
     postgresql_where=orders.c.idempotency_key.is_not(None),
 )
 Index("orders_of_user", orders.c.user_id, orders.c.id.desc())
-Index("orders_new", orders.c.created_at, postgresql_where=orders.c.status == "NEW")
+Index("orders_new", orders.c.remind_at, postgresql_where=orders.c.status == "NEW")
 
 outbox.table(metadata)
+retention.table(metadata)

@@ -14,7 +14,7 @@ from sqlalchemy import (
     func,
 )
 
-from shopkit import inbox, outbox
+from shopkit import inbox, outbox, retention
 
 metadata = MetaData()
 
@@ -95,3 +95,4 @@ Index(
 
 inbox.tables(metadata)
 outbox.table(metadata)
+retention.table(metadata)

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Column,
     DateTime,
@@ -96,8 +97,20 @@ def tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("attempts", Integer, nullable=False, server_default="0"),
         Column("not_before", DateTime(timezone=True)),
         Column("last_error", Text),
+        Column("received_by", Text),
+        Column("lonely_crashes", Integer),
     )
     Index("inbox_waiting", inbox.c.seq, postgresql_where=inbox.c.processed_at.is_(None))
+    Index("inbox_processed", inbox.c.processed_at, postgresql_where=inbox.c.processed_at.is_not(None))
+    Table(
+        "inbox_in_hand",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("event_ids", ARRAY(Uuid), nullable=False),
+        Column("replica", Text, nullable=False),
+        Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        prefixes=["UNLOGGED"],
+    )
     dead_letters = Table(
         "dead_letters",
         metadata,

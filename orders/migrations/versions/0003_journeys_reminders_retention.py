@@ -1,0 +1,25 @@
+"""The hops an order has made, when to remind payments of it, how far expired keys are removed."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.execute("""
+        ALTER TABLE orders
+            ADD COLUMN journey jsonb NOT NULL DEFAULT '[]',
+            ADD COLUMN remind_at timestamptz NOT NULL DEFAULT now() + interval '1 minute',
+            ADD COLUMN reminders integer NOT NULL DEFAULT 0
+    """)
+    op.execute("DROP INDEX orders_new")
+    op.execute("CREATE INDEX orders_new ON orders (remind_at) WHERE status = 'NEW'")
+    op.execute("CREATE TABLE retention (name text PRIMARY KEY, done_up_to uuid NOT NULL)")
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE retention")
+    op.execute("DROP INDEX orders_new")
+    op.execute("CREATE INDEX orders_new ON orders (created_at) WHERE status = 'NEW'")
+    op.execute("ALTER TABLE orders DROP COLUMN journey, DROP COLUMN remind_at, DROP COLUMN reminders")

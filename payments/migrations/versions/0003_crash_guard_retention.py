@@ -1,0 +1,27 @@
+"""Who received an event, what a process had in hand when it died, how far expired keys are removed."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE inbox ADD COLUMN received_by text, ADD COLUMN lonely_crashes integer")
+    op.execute("CREATE INDEX inbox_processed ON inbox (processed_at) WHERE processed_at IS NOT NULL")
+    # Unlogged: it costs no flush, and a crash of the server, which is no crash of ours, empties it.
+    op.execute("""
+        CREATE UNLOGGED TABLE inbox_in_hand (
+            id uuid PRIMARY KEY,
+            event_ids uuid[] NOT NULL,
+            replica text NOT NULL,
+            taken_at timestamptz NOT NULL DEFAULT now()
+        )
+    """)
+    op.execute("CREATE TABLE retention (name text PRIMARY KEY, done_up_to uuid NOT NULL)")
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE retention, inbox_in_hand")
+    op.execute("DROP INDEX inbox_processed")
+    op.execute("ALTER TABLE inbox DROP COLUMN received_by, DROP COLUMN lonely_crashes")
