@@ -5,7 +5,6 @@ request that may have arrived is never repeated: 502 says that its fate is not k
 """
 
 import asyncio
-import random
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -21,6 +20,7 @@ from prometheus_client import Counter
 from yarl import URL
 
 from gateway.upstreams import Target, Upstream
+from shopkit import tracing
 from shopkit.problems import Problem
 
 CONNECT_SECONDS = 3
@@ -152,8 +152,8 @@ def _forwarded(headers: RawHeaders) -> CIMultiDict[str]:
     forwarded = CIMultiDict(
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if name not in dropped
     )
-    if "traceparent" not in forwarded:
-        forwarded["traceparent"] = f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
+    if traceparent := tracing.current():
+        forwarded["traceparent"] = traceparent
     return forwarded
 
 

@@ -5,7 +5,9 @@ from uuid import UUID
 
 import msgspec
 
+from shopkit import tracing
 from shopkit.events import Event
+from shopkit.journey import Hop
 
 
 class OrderStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,11 +33,13 @@ class OrderView(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-class OrderFrame(msgspec.Struct, frozen=True):
+class OrderFrame(msgspec.Struct, frozen=True, omit_defaults=True):
     """What follows the offset in an `order` frame."""
 
     id: UUID
     order: OrderView
+    journey: tuple[Hop, ...] = ()
+    traceparent: str | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -62,7 +66,8 @@ def frame_rest(event: OrderStatusEvent) -> bytes:
     """An `order` frame without its start: Redis puts FRAME_START and the offset in front."""
     data = event.data
     view = OrderView(data.order_id, data.status, data.amount, data.description, data.version, data.reason)
-    return _encoder.encode(OrderFrame(event.id, view))[1:]
+    traceparent = tracing.child("notify", event.traceparent)
+    return _encoder.encode(OrderFrame(event.id, view, event.journey, traceparent))[1:]
 
 
 def frame_offset(frame: bytes) -> int:

@@ -9,6 +9,7 @@ from shopkit.broker import PAYMENT_RESULTS
 from shopkit.consumer import Consumer
 from shopkit.db import Database
 from shopkit.identity import on_behalf
+from shopkit.journey import RELAYED
 from shopkit.publisher import Publisher
 from shopkit.relay import Relay
 from shopkit.service import Service
@@ -23,14 +24,14 @@ class OrdersSettings(Settings, frozen=True, kw_only=True):
 def build(settings: OrdersSettings) -> Service:
     database = Database(settings.database_url, "orders")
     publisher = Publisher(settings.broker_url, settings.replica)
-    relay = Relay(database, publisher)
-    place = Batcher("orders", PlaceOrders(database, relay.wake))
+    relay = Relay(database, publisher, settings.replica, {"order.created": RELAYED})
+    place = Batcher("orders", PlaceOrders(database, settings.replica, relay.wake))
     results = Consumer(
         settings.broker_url,
         settings.replica,
         PAYMENT_RESULTS,
         decode_payment_event,
-        ApplyResults(database, relay.wake),
+        ApplyResults(database, settings.replica, relay.wake),
         publisher,
     )
     return Service(

@@ -1,11 +1,13 @@
 """The events that orders writes and reads. Amounts are in kopecks."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
 
 from shopkit.events import Event, Outgoing, outgoing
+from shopkit.journey import Hop
 
 SOURCE = "orders"
 
@@ -48,10 +50,14 @@ def decode_payment_event(encoded: bytes) -> PaymentEvent:
     return _payment_event.decode(encoded)
 
 
-def order_created(order_id: UUID, user_id: str, amount: int) -> Outgoing:
-    return outgoing(SOURCE, "order.created", order_id, OrderCreated(order_id, user_id, amount))
+def order_created(
+    order_id: UUID, user_id: str, amount: int, traceparent: str | None = None, journey: Sequence[Hop] = ()
+) -> Outgoing:
+    return outgoing(
+        SOURCE, "order.created", order_id, OrderCreated(order_id, user_id, amount), traceparent, journey
+    )
 
 
-def status_changed(order: OrderStatus) -> Outgoing:
+def status_changed(order: OrderStatus, traceparent: str | None = None, journey: Sequence[Hop] = ()) -> Outgoing:
     kind = "order.finished" if order.status == "FINISHED" else "order.cancelled"
-    return outgoing(SOURCE, kind, order.order_id, order)
+    return outgoing(SOURCE, kind, order.order_id, order, traceparent, journey)

@@ -1,6 +1,7 @@
 """Hop 7: a payment result makes its order FINISHED or CANCELLED, with the status event in one transaction."""
 
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
@@ -8,8 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.messages import OrderStatus, PaymentEvent, status_changed
-from shopkit import outbox
+from shopkit import journey, outbox, tracing
 from shopkit.db import Database
+from shopkit.events import Outgoing
+from shopkit.journey import UPDATED, Hop
 from shopkit.telemetry import DUPLICATES
 
 DECIDED = Counter("gozon_orders_decided", "Orders that reached a final status", ["status"])
@@ -18,10 +21,12 @@ CONTRADICTIONS = Counter("gozon_contradicting_results", "Payment results that co
 # Locked in the order of their ids, so that two replicas with overlapping batches cannot deadlock.
 LOCK = text("SELECT id FROM orders WHERE id = ANY (CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE")
 
+# A result without a journey keeps the order's own.
 APPLY = text("""
-    UPDATE orders SET status = result.status, reason = result.reason, version = version + 1, updated_at = now()
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]))
-        AS result (id, status, reason)
+    UPDATE orders SET status = result.status, reason = result.reason, version = version + 1, updated_at = now(),
+        journey = coalesce(CAST(result.journey AS jsonb), orders.journey) || CAST(:updated AS jsonb)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
+                CAST(:journeys AS text[])) AS result (id, status, reason, journey)
     WHERE orders.id = result.id AND orders.status = 'NEW'
     RETURNING orders.id, user_id, amount, description, orders.status, version, orders.reason
 """)
@@ -32,21 +37,23 @@ log = structlog.get_logger()
 
 
 class ApplyResults:
-    """Handles a batch of payment results. `committed` wakes the relay.
+    """Handles a batch of payment results on `replica`. `committed` wakes the relay.
 
     The guard `status = 'NEW'` makes it idempotent, so it needs no inbox. A result that contradicts a final
     status is an alarm and is never applied.
     """
 
-    def __init__(self, database: Database, committed: Callable[[], None]) -> None:
+    def __init__(self, database: Database, replica: str, committed: Callable[[], None]) -> None:
         self._database = database
+        self._replica = replica
         self._committed = committed
 
     async def __call__(self, events: Sequence[PaymentEvent]) -> None:
         first = first_of_each_order(events)
+        hop = journey.now(UPDATED, self._replica)
         async with self._database.begin() as connection:
-            changed = await _apply(connection, first)
-            await outbox.add(connection, [status_changed(order) for order in changed])
+            changed = await _apply(connection, list(first.values()), hop)
+            await outbox.add(connection, [_status_changed(order, first[order.order_id], hop) for order in changed])
             ignored = await _not_applied(connection, events, changed)
         self._committed()
         for order in changed:
@@ -54,12 +61,16 @@ class ApplyResults:
         _report(ignored, len(events) - len(changed))
 
 
-def first_of_each_order(events: Sequence[PaymentEvent]) -> list[PaymentEvent]:
+def first_of_each_order(events: Sequence[PaymentEvent]) -> dict[UUID, PaymentEvent]:
     """An `UPDATE ... FROM` with one order twice applies one of the two, and it does not say which."""
-    return list({event.data.order_id: event for event in reversed(events)}.values())
+    return {event.data.order_id: event for event in reversed(events)}
 
 
-async def _apply(connection: AsyncConnection, events: Sequence[PaymentEvent]) -> list[OrderStatus]:
+def _status_changed(order: OrderStatus, result: PaymentEvent, hop: Hop) -> Outgoing:
+    return status_changed(order, tracing.child("update", result.traceparent), [*result.journey, hop])
+
+
+async def _apply(connection: AsyncConnection, events: Sequence[PaymentEvent], hop: Hop) -> list[OrderStatus]:
     ids = [event.data.order_id for event in events]
     await connection.execute(LOCK, {"ids": ids})
     rows = await connection.execute(
@@ -68,6 +79,8 @@ async def _apply(connection: AsyncConnection, events: Sequence[PaymentEvent]) ->
             "ids": ids,
             "statuses": [event.status for event in events],
             "reasons": [event.data.reason for event in events],
+            "journeys": [journey.encode(*e.journey).decode() if e.journey else None for e in events],
+            "updated": journey.encode(hop).decode(),
         },
     )
     return [OrderStatus(*row) for row in rows]
@@ -92,5 +105,6 @@ def _report(contradictions: Sequence[PaymentEvent], not_changing: int) -> None:
             "payment result contradicts the order",
             order_id=str(event.data.order_id),
             event_id=str(event.id),
+            trace_id=tracing.trace_id(event.traceparent or ""),
             result=event.type,
         )

@@ -12,21 +12,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from orders.messages import order_created
-from shopkit import outbox
+from shopkit import journey, tracing
 from shopkit.db import Database
 from shopkit.idempotency import key_reused
+from shopkit.journey import ACCEPTED, Hop
 
-ACCEPTED = Counter("gozon_orders_accepted", "Orders accepted")
+ACCEPTED_ORDERS = Counter("gozon_orders_accepted", "Orders accepted")
 
-# In the order of the keys, so that two replicas that are given the same keys cannot deadlock.
-INSERT = text("""
-    INSERT INTO orders (id, user_id, amount, description, idempotency_key)
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:amounts AS bigint[]),
-                         CAST(:descriptions AS text[]), CAST(:keys AS text[]))
-        AS given (id, user_id, amount, description, idempotency_key)
-    ORDER BY user_id, idempotency_key
-    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, created_at
+# One statement, so one transaction in one round trip: an order is there with its event or not at all. In the
+# order of the keys, so that two replicas that are given the same keys cannot deadlock.
+PLACE = text("""
+    WITH given AS (
+        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:amounts AS bigint[]),
+                             CAST(:descriptions AS text[]), CAST(:keys AS text[]),
+                             CAST(:event_ids AS uuid[]), CAST(:events AS bytea[]))
+            AS given (id, user_id, amount, description, idempotency_key, event_id, event)
+    ), placed AS (
+        INSERT INTO orders (id, user_id, amount, description, idempotency_key, journey)
+        SELECT id, user_id, amount, description, idempotency_key, CAST(:journey AS jsonb) FROM given
+        ORDER BY user_id, idempotency_key
+        ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        RETURNING id, created_at
+    ), told AS (
+        INSERT INTO outbox (event_id, routing_key, event)
+        SELECT event_id, :routing_key, event FROM given JOIN placed USING (id)
+    )
+    SELECT id, created_at FROM placed
 """)
 
 FIRST_OF_KEYS = text("""
@@ -45,6 +56,7 @@ class NewOrder(msgspec.Struct, frozen=True):
     amount: int
     description: str
     key: str | None = None
+    traceparent: str | None = None
     id: UUID = msgspec.field(default_factory=uuid7)
 
 
@@ -59,41 +71,46 @@ class Placed(msgspec.Struct, frozen=True):
 class PlaceOrders:
     """What the batcher flushes. `committed` wakes the relay."""
 
-    def __init__(self, database: Database, committed: Callable[[], None]) -> None:
+    def __init__(self, database: Database, replica: str, committed: Callable[[], None]) -> None:
         self._database = database
+        self._replica = replica
         self._committed = committed
 
     async def __call__(self, orders: Sequence[NewOrder]) -> list[Placed | Exception]:
         """Writes all that are new, or nothing. A key used with another body yields a 422 Problem."""
-        async with self._database.begin() as connection:
-            inserted = await _insert(connection, orders)
-            new = [order for order in orders if order.id in inserted]
-            first = await _first_of_keys(connection, [order for order in orders if order.id not in inserted])
-            await outbox.add(connection, [order_created(o.id, o.user_id, o.amount) for o in new])
+        with tracing.batch("place orders", (order.traceparent for order in orders)):
+            async with self._database.at_once() as connection:
+                placed = await _place(connection, orders, journey.now(ACCEPTED, self._replica))
+                first = await _first_of_keys(connection, [order for order in orders if order.id not in placed])
         self._committed()
-        ACCEPTED.inc(len(new))
-        return [_outcome(order, inserted, first) for order in orders]
+        ACCEPTED_ORDERS.inc(len(placed))
+        return [_outcome(order, placed, first) for order in orders]
 
 
-def _outcome(order: NewOrder, inserted: Mapping[UUID, datetime], first: OfKey) -> Placed | Exception:
-    if order.id in inserted:
-        return Placed(order.id, inserted[order.id], replayed=False)
+def _outcome(order: NewOrder, placed: Mapping[UUID, datetime], first: OfKey) -> Placed | Exception:
+    if order.id in placed:
+        return Placed(order.id, placed[order.id], replayed=False)
     earlier = first[order.user_id, order.key]
     if (earlier.amount, earlier.description) != (order.amount, order.description):
         return key_reused()
     return Placed(earlier.id, earlier.created_at, replayed=True)
 
 
-async def _insert(connection: AsyncConnection, orders: Sequence[NewOrder]) -> dict[UUID, datetime]:
+async def _place(connection: AsyncConnection, orders: Sequence[NewOrder], hop: Hop) -> dict[UUID, datetime]:
     """The ids that are new, and when they were created."""
+    events = [order_created(o.id, o.user_id, o.amount, o.traceparent, [hop]) for o in orders]
     rows = await connection.execute(
-        INSERT,
+        PLACE,
         {
             "ids": [order.id for order in orders],
             "user_ids": [order.user_id for order in orders],
             "amounts": [order.amount for order in orders],
             "descriptions": [order.description for order in orders],
             "keys": [order.key for order in orders],
+            "event_ids": [event.event_id for event in events],
+            "events": [event.event for event in events],
+            "journey": journey.encode(hop).decode(),
+            "routing_key": events[0].routing_key,
         },
     )
     return {row.id: row.created_at for row in rows}

@@ -25,8 +25,9 @@ COLUMNS = (
 
 
 async def one(database: Database, user_id: str, order_id: UUID) -> OrderRow | None:
-    query = select(*COLUMNS).where(orders.c.id == order_id, orders.c.user_id == user_id)
-    async with database.begin() as connection:
+    """With its journey in the last column."""
+    query = select(*COLUMNS, orders.c.journey).where(orders.c.id == order_id, orders.c.user_id == user_id)
+    async with database.at_once() as connection:
         return (await connection.execute(query)).one_or_none()
 
 
@@ -39,5 +40,5 @@ async def newest(
         query = query.where(orders.c.status == status)
     if before is not None:
         query = query.where(orders.c.id < before)
-    async with database.begin() as connection:
+    async with database.at_once() as connection:
         return (await connection.execute(query.order_by(orders.c.id.desc()).limit(limit))).all()

@@ -11,10 +11,12 @@ from litestar.params import QueryParameter
 
 from orders import queries
 from orders.place_order import NewOrder, Placed
+from shopkit import tracing
 from shopkit.batcher import Batcher
 from shopkit.body import StrictJson
 from shopkit.db import Database
 from shopkit.idempotency import REPLAYED, IdempotencyKey, parse_key
+from shopkit.journey import Hop
 from shopkit.problems import Problem, documented
 
 PATH = "/api/orders"
@@ -41,6 +43,12 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     created_at: datetime
     updated_at: datetime
     reason: str | None = None
+
+
+class OrderWithJourney(Order, frozen=True, omit_defaults=True):
+    """`journey` lists the hops the order has made, each by the clock of the replica that made it."""
+
+    journey: tuple[Hop, ...] = ()
 
 
 class OrderPage(msgspec.Struct, frozen=True):
@@ -70,7 +78,7 @@ class Call(msgspec.Struct, frozen=True):
 )
 async def create_order(data: CreateOrder, call: Call, idempotency_key: IdempotencyKey = None) -> Response[Order]:
     """Accepts an order with status NEW; its payment starts by itself."""
-    new = NewOrder(call.user_id, data.amount, data.description, parse_key(idempotency_key))
+    new = NewOrder(call.user_id, data.amount, data.description, parse_key(idempotency_key), tracing.current())
     placed = await call.place.submit(new)
     order = Order(
         placed.id, new.user_id, new.amount, new.description, "NEW", 1, placed.created_at, placed.created_at
@@ -97,11 +105,11 @@ async def list_orders(
     summary="Show one of your orders",
     responses=documented(HTTPStatus.NOT_FOUND),
 )
-async def show_order(order_id: UUID, call: Call) -> Order:
+async def show_order(order_id: UUID, call: Call) -> OrderWithJourney:
     row = await queries.one(call.database, call.user_id, order_id)
     if row is None:
         raise Problem(HTTPStatus.NOT_FOUND, "order-not-found", "You have no order with this id.")
-    return Order(*row)
+    return OrderWithJourney(*row[:-1], journey=msgspec.convert(row.journey, tuple[Hop, ...]))
 
 
 router = Router(

@@ -1,7 +1,7 @@
 """The wiring of payments."""
 
 from payments.accounts import TopUps
-from payments.charge import Ingest, charge
+from payments.charge import ChargeOrders, Ingest
 from payments.messages import receive
 from payments.routes import Call, router
 from shopkit.batcher import Batcher
@@ -10,6 +10,7 @@ from shopkit.consumer import Consumer
 from shopkit.db import Database
 from shopkit.identity import on_behalf
 from shopkit.inbox import Inbox
+from shopkit.journey import RESULT_RELAYED
 from shopkit.publisher import Publisher
 from shopkit.relay import Relay
 from shopkit.service import Service
@@ -24,11 +25,17 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
 def build(settings: PaymentsSettings) -> Service:
     database = Database(settings.database_url, "payments")
     publisher = Publisher(settings.broker_url, settings.replica)
-    relay = Relay(database, publisher)
+    result_relayed = {"payment.succeeded": RESULT_RELAYED, "payment.failed": RESULT_RELAYED}
+    relay = Relay(database, publisher, settings.replica, result_relayed)
     top_ups = Batcher("top-ups", TopUps(database))
-    inbox = Inbox(database, charge, relay.wake)
+    inbox = Inbox(database, settings.replica, ChargeOrders(settings.replica, relay.wake))
     created = Consumer(
-        settings.broker_url, settings.replica, ORDER_CREATED, receive, Ingest(database, inbox.wake), publisher
+        settings.broker_url,
+        settings.replica,
+        ORDER_CREATED,
+        receive,
+        Ingest(database, settings.replica, inbox.wake),
+        publisher,
     )
     return Service(
         "payments",

@@ -1,6 +1,7 @@
 """Hops 4 and 5: order.created -> inbox; then debit, ledger entry, payment and outbox row in one transaction."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -9,13 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from payments import ledger
-from payments.messages import decode_order_created, payment_decided
-from payments.settle import Account, Charge, Payment, settle
-from shopkit import inbox, outbox
+from payments.messages import OrderCreatedEvent, decode_order_created, payment_decided
+from payments.settle import Account, Charge, Payment, Settlement, settle
+from shopkit import event_log, inbox, inbox_rows, journey, outbox, tracing
 from shopkit.db import Database
-from shopkit.inbox import Received
+from shopkit.events import Outgoing
+from shopkit.inbox_rows import Received, Waiting
+from shopkit.journey import RECEIVED, SETTLED, Hop
+from shopkit.telemetry import DUPLICATES
 
-SETTLED = Counter("gozon_payments_settled", "Orders decided, by outcome", ["outcome"])
+SETTLED_ORDERS = Counter("gozon_payments_settled", "Orders decided, by outcome", ["outcome"])
+
+CONFLICT = "the order was decided before, with other contents"
 
 RECORDED = text("""
     SELECT order_id, user_id, amount, reason FROM payments WHERE order_id = ANY (CAST(:order_ids AS uuid[]))
@@ -30,40 +36,69 @@ RECORD = text("""
 
 
 class Ingest:
-    """Hop 4: stores what was received; it is acknowledged after that. `stored` wakes the inbox."""
+    """Hop 4: stores what `replica` received; it is acknowledged after that. `stored` wakes the inbox."""
 
-    def __init__(self, database: Database, stored: Callable[[], None]) -> None:
+    def __init__(self, database: Database, replica: str, stored: Callable[[], None]) -> None:
         self._database = database
+        self._replica = replica
         self._stored = stored
 
     async def __call__(self, received: Sequence[Received]) -> None:
-        async with self._database.begin() as connection:
-            await inbox.store(connection, received)
+        async with self._database.at_once() as connection:
+            new = await inbox_rows.store(connection, received, self._replica)
         self._stored()
+        DUPLICATES.labels("inbox").inc(len(received) - new)
 
 
-async def charge(connection: AsyncConnection, received: Sequence[Received]) -> None:
-    """Hop 5: decides the orders of `received` and writes all that follows; the inbox commits."""
-    charges = [_charge(event) for event in received]
-    # Payments are read after the locks: whoever held them before may just have decided one of these orders.
-    accounts = await ledger.lock_accounts(connection, (charge.user_id for charge in charges))
-    recorded = await _recorded(connection, [charge.order_id for charge in charges])
-    settlement = settle(charges, accounts, recorded)
+class ChargeOrders:
+    """Hop 5: decides orders and writes all that follows; the inbox commits. `committed` wakes the relay."""
 
-    await _record(connection, settlement.decided)
-    await ledger.write(connection, _debits(settlement.decided), settlement.accounts)
-    await outbox.add(
-        connection, [payment_decided(p.order_id, p.user_id, p.amount, p.reason) for p in settlement.outcomes]
-    )
-    for conflict in settlement.conflicts:
-        await inbox.park(connection, conflict.event_id, "the order was decided before, with other contents")
-    for payment in settlement.decided:
-        SETTLED.labels(payment.reason or "succeeded").inc()
+    def __init__(self, replica: str, committed: Callable[[], None]) -> None:
+        self._replica = replica
+        self._committed = committed
 
+    async def __call__(self, connection: AsyncConnection, waiting: Sequence[Waiting]) -> Callable[[], None]:
+        orders = [decode_order_created(event.event) for event in waiting]
+        charges = [Charge(o.id, o.data.order_id, o.data.user_id, o.data.amount) for o in orders]
+        # Payments are read after the locks: whoever held them before may just have decided one of these orders.
+        accounts = await ledger.lock_accounts(connection, (charge.user_id for charge in charges))
+        recorded = await _recorded(connection, [charge.order_id for charge in charges])
+        settlement = settle(charges, accounts, recorded)
 
-def _charge(received: Received) -> Charge:
-    event = decode_order_created(received.event)
-    return Charge(event.id, event.data.order_id, event.data.user_id, event.data.amount)
+        await _record(connection, settlement.decided)
+        await ledger.write(connection, _debits(settlement.decided), settlement.accounts)
+        await outbox.add(connection, self._results(orders, waiting, settlement))
+        for conflict in settlement.conflicts:
+            await inbox_rows.park(connection, conflict.event_id, CONFLICT)
+        return partial(self._report, settlement, waiting)
+
+    def _results(
+        self, orders: Sequence[OrderCreatedEvent], waiting: Sequence[Waiting], settlement: Settlement
+    ) -> list[Outgoing]:
+        conflicting = {conflict.event_id for conflict in settlement.conflicts}
+        told = [(order, row) for order, row in zip(orders, waiting, strict=True) if order.id not in conflicting]
+        settled = journey.now(SETTLED, self._replica)
+        return [
+            payment_decided(
+                payment.order_id,
+                payment.user_id,
+                payment.amount,
+                payment.reason,
+                tracing.child("settle", order.traceparent),
+                (*order.journey, Hop(RECEIVED, row.received_at, row.received_by), settled),
+            )
+            for (order, row), payment in zip(told, settlement.outcomes, strict=True)
+        ]
+
+    def _report(self, settlement: Settlement, waiting: Sequence[Waiting]) -> None:
+        self._committed()
+        for payment in settlement.decided:
+            SETTLED_ORDERS.labels(payment.reason or "succeeded").inc()
+        event_log.each("settled", (event.event for event in waiting))
+        conflicting = {conflict.event_id for conflict in settlement.conflicts}
+        for event in waiting:
+            if event.event_id in conflicting:
+                inbox.report_parked(event, CONFLICT)
 
 
 def _debits(decided: Sequence[Payment]) -> list[ledger.Entry]:

@@ -1,12 +1,14 @@
 """The events that payments writes and reads. Amounts are in kopecks."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
 
 from shopkit.events import Event, Outgoing, outgoing
-from shopkit.inbox import Received
+from shopkit.inbox_rows import Received
+from shopkit.journey import Hop
 
 SOURCE = "payments"
 
@@ -41,7 +43,14 @@ def receive(encoded: bytes) -> Received:
     return Received(event.id, event.type, encoded)
 
 
-def payment_decided(order_id: UUID, user_id: str, amount: int, reason: str | None) -> Outgoing:
+def payment_decided(
+    order_id: UUID,
+    user_id: str,
+    amount: int,
+    reason: str | None,
+    traceparent: str | None = None,
+    journey: Sequence[Hop] = (),
+) -> Outgoing:
     """The payment succeeded when there is no `reason` against it."""
     kind = "payment.succeeded" if reason is None else "payment.failed"
-    return outgoing(SOURCE, kind, order_id, PaymentResult(order_id, user_id, amount, reason))
+    return outgoing(SOURCE, kind, order_id, PaymentResult(order_id, user_id, amount, reason), traceparent, journey)

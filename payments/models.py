@@ -14,7 +14,7 @@ from sqlalchemy import (
     func,
 )
 
-from shopkit import inbox, outbox, retention
+from shopkit import inbox_rows, outbox, retention
 
 metadata = MetaData()
 
@@ -93,6 +93,6 @@ Index(
     postgresql_where=ledger_entries.c.idempotency_key.is_not(None),
 )
 
-inbox.tables(metadata)
+inbox_rows.tables(metadata)
 outbox.table(metadata)
 retention.table(metadata)

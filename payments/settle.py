@@ -40,7 +40,7 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """`decided` are new decisions, `outcomes` what to tell for every charge, `conflicts` what to park.
+    """`decided` are new decisions, `conflicts` what to park, `outcomes` what to tell of all others, in order.
 
     A charge for an order decided before yields the recorded outcome once more, which heals a lost result;
     one that speaks of another user or amount is a conflict.

@@ -13,7 +13,9 @@ import msgspec
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
+from shopkit import tracing
 from shopkit.broker import Queue, Session
+from shopkit.event_log import named
 from shopkit.events import decode_batch, encode_batch
 from shopkit.publisher import NotPublished, Publisher
 from shopkit.retry import Backoff, blames_content, pause
@@ -117,7 +119,8 @@ class Consumer(Generic[T]):
         backoff = Backoff()
         while True:
             try:
-                return await self._handle([event.event for event in events])
+                with tracing.batch(f"handle {self._queue.name}", (tracing.of_event(e.encoded) for e in events)):
+                    return await self._handle([event.event for event in events])
             except Exception as error:  # noqa: BLE001 (whatever it is, the consumer lives on)
                 HANDLER_FAILURES.labels(self._queue.name).inc()
                 if blames_content(error):
@@ -125,7 +128,9 @@ class Consumer(Generic[T]):
                     break
                 log.warning("handler must wait", queue=self._queue.name, error=repr(error))
             await self._wait(backoff)
-        log.error("handler failed", queue=self._queue.name, events=len(events), error=reason)
+        log.error(
+            "handler failed", queue=self._queue.name, events=len(events), error=reason, **named(events[0].encoded)
+        )
         if len(events) == 1:
             return await self._set_aside(encode_batch([events[0].encoded]), reason)
         middle = len(events) // 2

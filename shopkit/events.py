@@ -12,6 +12,8 @@ from uuid import UUID
 import msgspec
 from uuid_utils.compat import uuid7
 
+from shopkit.journey import Hop
+
 BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
 BATCH_LIMIT = 100
 
@@ -33,6 +35,7 @@ class Event(msgspec.Struct, Generic[T], frozen=True, kw_only=True, omit_defaults
     datacontenttype: Literal["application/json"]
     data: T
     traceparent: str | None = None
+    journey: tuple[Hop, ...] = ()
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -43,7 +46,14 @@ class Outgoing(msgspec.Struct, frozen=True):
     event: bytes
 
 
-def outgoing(source: str, kind: str, subject: UUID, data: msgspec.Struct) -> Outgoing:
+def outgoing(
+    source: str,
+    kind: str,
+    subject: UUID,
+    data: msgspec.Struct,
+    traceparent: str | None = None,
+    journey: Sequence[Hop] = (),
+) -> Outgoing:
     event_id = uuid7()
     event = Event(
         specversion="1.0",
@@ -54,6 +64,8 @@ def outgoing(source: str, kind: str, subject: UUID, data: msgspec.Struct) -> Out
         time=datetime.now(UTC),
         datacontenttype="application/json",
         data=data,
+        traceparent=traceparent,
+        journey=tuple(journey),
     )
     return Outgoing(event_id, kind, _encoder.encode(event))
 

@@ -6,11 +6,12 @@ failure rolls the delete back. A crash between confirm and commit publishes agai
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog
 
-from shopkit import outbox
+from shopkit import journey, outbox, tracing
 from shopkit.db import Database
 from shopkit.events import Outgoing, batches
 from shopkit.publisher import Publisher
@@ -27,12 +28,17 @@ log = structlog.get_logger()
 class Relay:
     """Woken in process after a commit; otherwise polls for what other replicas left behind.
 
+    `hops` names, by routing key, the hop that relaying adds to the journey of an event.
     PARALLEL passes may be under way at once, so that one waits for the broker while the other reads.
     """
 
-    def __init__(self, database: Database, publisher: Publisher) -> None:
+    def __init__(
+        self, database: Database, publisher: Publisher, replica: str, hops: Mapping[str, str] | None = None
+    ) -> None:
         self._database = database
         self._publisher = publisher
+        self._replica = replica
+        self._hops = hops or {}
         self._stopping = asyncio.Event()
         # One token wakes one pass; a further wake-up while a token lies here would find the same rows.
         self._wake: asyncio.Queue[None] = asyncio.Queue(1)
@@ -76,18 +82,28 @@ class Relay:
         """One pass; returns how many events it relayed. Raises NotPublished with nothing removed."""
         async with self._database.begin() as connection:
             taken = await outbox.take(connection, MOST)
-            await self._publish(taken)
+            with tracing.batch("relay", (tracing.of_event(event.event) for event in taken)):
+                await self._publish(taken)
         for routing_key, count in Counter(event.routing_key for event in taken).items():
             RELAYED.labels(routing_key).inc(count)
         return len(taken)
 
     async def _publish(self, taken: list[Outgoing]) -> None:
-        publishing = [self._publisher.publish(routing_key, events) for routing_key, events in batches(taken)]
+        publishing = [
+            self._publisher.publish(routing_key, self._stamped(routing_key, events))
+            for routing_key, events in batches(taken)
+        ]
         # All are waited for, so that none is still on its way when the transaction ends.
         outcomes = await asyncio.gather(*publishing, return_exceptions=True)
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+
+    def _stamped(self, routing_key: str, events: list[bytes]) -> list[bytes]:
+        if routing_key not in self._hops:
+            return events
+        hop = journey.encode_hop(journey.now(self._hops[routing_key], self._replica))
+        return [journey.extend(event, hop) for event in events]
 
     async def _pause(self, seconds: float) -> None:
         """Not longer than until the broker is back, where that was the reason."""

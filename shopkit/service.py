@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Protocol
-from uuid import uuid4
 
 import structlog
 import uvicorn
@@ -18,10 +17,11 @@ from litestar import Litestar, Response, get
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
+from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shopkit import identity, problems
+from shopkit import identity, problems, tracing
+from shopkit.correlation import correlate
 from shopkit.settings import Settings
 from shopkit.telemetry import configure_logging
 
@@ -98,7 +98,9 @@ class Service:
 
         self._exit = leave
         log.info("starting", host=self.settings.host, port=self.settings.port)
+        tracing.start(self.name, self.settings.replica)
         server.run()
+        tracing.stop()
         if self.failed:
             sys.exit(1)
 
@@ -111,7 +113,7 @@ class Service:
             exception_handlers={Exception: problems.answer},
             lifespan=[self._lifespan],
             logging_config=None,
-            middleware=[_request_id],
+            middleware=[correlate],
             request_max_body_size=BODY_LIMIT,
             openapi_config=OpenAPIConfig(
                 title=f"Gozon {self.name}",
@@ -189,17 +191,3 @@ async def _outcome(check: Check) -> str:
     except Exception as error:  # noqa: BLE001 (whatever it is, the part cannot be used)
         return f"{type(error).__name__}: {error}"
     return "ok"
-
-
-def _request_id(app: ASGIApp) -> ASGIApp:
-    """Gives every log line of a request the id that nginx gave the request."""
-
-    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-            structlog.contextvars.bind_contextvars(
-                request_id=given.decode("latin-1")[:100] if given else uuid4().hex,
-            )
-        await app(scope, receive, send)
-
-    return middleware

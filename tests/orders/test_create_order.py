@@ -33,7 +33,10 @@ async def test_an_order_is_accepted_as_new(buyer: Caller) -> None:
     assert answer.headers["Location"] == f"/api/orders/{answer.body['id']}"
     given = {name: answer.body[name] for name in ("user_id", "amount", "description", "status", "version")}
     assert given == ORDER | {"user_id": buyer.user_id, "status": "NEW", "version": 1}
-    assert (await buyer.call("GET", answer.headers["Location"])).body == answer.body
+    shown = (await buyer.call("GET", answer.headers["Location"])).body
+    (accepted,) = shown.pop("journey")
+    assert accepted["hop"] == "accepted"
+    assert shown == answer.body
 
 
 async def test_the_order_and_its_one_event_are_written_in_one_transaction(buyer: Caller, shelf: Database) -> None:
@@ -56,7 +59,7 @@ async def test_the_order_and_its_one_event_are_written_in_one_transaction(buyer:
 async def test_no_order_is_written_without_its_event(orders_database: Database) -> None:
     await rows(orders_database, "ALTER TABLE outbox ADD CHECK (false)")
     with pytest.raises(Exception, match="violates check constraint"):
-        await PlaceOrders(orders_database, lambda: None)([NewOrder("ann", 1, "a lamp")])
+        await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("ann", 1, "a lamp")])
     assert await written(orders_database) == (0, 0)
 
 

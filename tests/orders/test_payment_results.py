@@ -26,7 +26,7 @@ AMOUNT = 500
 
 async def placed(database: Database, count: int = 1) -> list[UUID]:
     orders = [NewOrder("ann", AMOUNT, f"lamp {n}", id=uuid7()) for n in range(count)]
-    await PlaceOrders(database, lambda: None)(orders)
+    await PlaceOrders(database, "orders-1", lambda: None)(orders)
     await rows(database, "DELETE FROM outbox")
     return [order.id for order in orders]
 
@@ -49,7 +49,7 @@ async def told(database: Database) -> list[tuple[str, UUID]]:
 
 @pytest.fixture
 def apply(orders_database: Database) -> ApplyResults:
-    return ApplyResults(orders_database, lambda: None)
+    return ApplyResults(orders_database, "orders-1", lambda: None)
 
 
 async def test_a_paid_order_is_finished_and_its_event_is_written_with_it(
@@ -110,7 +110,7 @@ def test_of_several_results_for_an_order_the_first_counts() -> None:
     first, contradicting, again = result(one), result(one, "no_account"), result(one)
     only = result(other, "no_account")
     counting = first_of_each_order([first, contradicting, only, again])
-    assert {event.id for event in counting} == {first.id, only.id}
+    assert {event.id for event in counting.values()} == {first.id, only.id}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_a_result_for_an_order_that_is_not_ours_harms_no_other(
 async def test_replicas_with_overlapping_batches_apply_each_result_once(orders_database: Database) -> None:
     ids = await placed(orders_database, 60)
     batches = [ids[0:40], ids[20:60][::-1], ids[10:50], ids[::-1]]
-    replicas = [ApplyResults(orders_database, lambda: None) for _ in batches]
+    replicas = [ApplyResults(orders_database, "orders-1", lambda: None) for _ in batches]
     await asyncio.gather(
         *(
             replica([result(order_id) for order_id in batch])
@@ -171,7 +171,7 @@ async def test_results_wait_while_the_database_is_away(
     far = Database(way.url, "orders")
     await far.open()
     publisher = Publisher(broker_url, "test")
-    apply = ApplyResults(far, lambda: None)
+    apply = ApplyResults(far, "orders-1", lambda: None)
     consumer = Consumer(broker_url, "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher)
     failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
 

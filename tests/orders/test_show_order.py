@@ -12,7 +12,7 @@ async def test_an_order_is_shown_to_its_owner(buyer: Caller) -> None:
     answer = await buyer.call("GET", f"/api/orders/{order_id}")
     assert answer.status == 200
     assert answer.body.keys() == {
-        "id", "user_id", "amount", "description", "status", "version", "created_at", "updated_at",
+        "id", "user_id", "amount", "description", "status", "version", "created_at", "updated_at", "journey",
     }  # fmt: skip
     assert (answer.body["id"], answer.body["user_id"]) == (order_id, buyer.user_id)
 

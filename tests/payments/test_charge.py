@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -10,24 +11,26 @@ import pytest
 
 from orders.messages import OrderCreated, order_created
 from payments.accounts import NewTopUp, TopUps, open_account
-from payments.charge import Ingest, charge
+from payments.charge import ChargeOrders, Ingest
 from payments.messages import receive
 from shopkit.broker import ORDER_CREATED
 from shopkit.db import Database
 from shopkit.events import Outgoing
 from shopkit.inbox import Inbox
+from shopkit.inbox_rows import Waiting
 from tests.conftest import Spawn
 from tests.payments.audit import audit
 from tests.servers import Broker, counted, rows, running
 from tests.support import Caller, Replica, eventually
 
 CHARGED = "SELECT order_id FROM payments WHERE outcome = 'succeeded'"
+CHARGE = ChargeOrders("payments-1", lambda: None)
 RESULTS = "orders.payment-results"
 
 
 @pytest.fixture
 def inbox(payments_database: Database) -> Inbox:
-    return Inbox(payments_database, charge, lambda: None)
+    return Inbox(payments_database, "payments-1", CHARGE)
 
 
 async def opened(database: Database, user_id: str, balance: int) -> None:
@@ -38,7 +41,11 @@ async def opened(database: Database, user_id: str, balance: int) -> None:
 
 async def ingest(database: Database, *events: Outgoing) -> None:
     """As the consumer does it."""
-    await Ingest(database, lambda: None)([receive(event.event) for event in events])
+    await Ingest(database, "payments-1", lambda: None)([receive(event.event) for event in events])
+
+
+def waiting_row(event: Outgoing) -> Waiting:
+    return Waiting(event.event_id, event.routing_key, event.event, datetime.now(UTC), "payments-1")
 
 
 async def told(database: Database) -> list[tuple[str, UUID, str | None]]:
@@ -163,7 +170,7 @@ async def test_an_order_in_the_hands_of_two_workers_is_charged_once(payments_dat
     await opened(payments_database, "ann", 10_000)
     created = [order_created(uuid4(), "ann", 10) for _ in range(20)]
     again = [order_created(UUID(json.loads(event.event)["subject"]), "ann", 10) for event in created]
-    workers = [Inbox(payments_database, charge, lambda: None) for _ in range(3)]
+    workers = [Inbox(payments_database, "payments-1", CHARGE) for _ in range(3)]
 
     async def all_done() -> bool:
         return len(await told(payments_database)) == 40
@@ -193,7 +200,7 @@ async def test_an_order_that_another_replica_is_about_to_decide_is_decided_once(
         return bool(await rows(payments_database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
 
     async with payments_database.begin() as other_replica:
-        await charge(other_replica, [receive(first.event)])
+        await CHARGE(other_replica, [waiting_row(first)])
         working_off = asyncio.create_task(inbox.work_off())
         await eventually(stands_still)
     await working_off
@@ -212,7 +219,7 @@ async def test_debits_and_top_ups_at_the_same_time_lose_nothing(payments_databas
     await opened(payments_database, "ann", 1_000)
     amounts = [n * 37 % 60 + 1 for n in range(50)]
     created = [order_created(uuid4(), "ann", amount) for amount in amounts]
-    workers = [Inbox(payments_database, charge, lambda: None) for _ in range(2)]
+    workers = [Inbox(payments_database, "payments-1", CHARGE) for _ in range(2)]
     top_up = TopUps(payments_database)
 
     async def buy(event: Outgoing) -> None:

@@ -1,11 +1,12 @@
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from payments.charge import charge
+from payments.charge import ChargeOrders
 from shopkit.db import Database
-from shopkit.inbox import Received
+from shopkit.inbox_rows import Waiting
 from tests.support import Caller
 
 PATH = "/api/payments/account/entries"
@@ -32,7 +33,8 @@ async def test_every_change_of_the_balance_is_an_entry_with_what_it_left(payer: 
         f'"data":{{"order_id":"{order_id}","user_id":"{payer.user_id}","amount":400}}}}'
     )
     async with vault.begin() as connection:
-        await charge(connection, [Received(uuid4(), "order.created", event.encode())])
+        waiting = Waiting(uuid4(), "order.created", event.encode(), datetime.now(UTC), "payments-1")
+        await ChargeOrders("payments-1", lambda: None)(connection, [waiting])
 
     [[debit, top_up]] = await pages(payer, 20)
 

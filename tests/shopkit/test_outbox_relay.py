@@ -67,7 +67,7 @@ async def test_a_pass_publishes_each_event_to_its_queue_in_order_and_removes_it(
 ) -> None:
     created, decided = orders_created(3), [payment_decided(uuid4(), "ann", 100, None)]
     await put(orders_database, [*created[:1], *decided, *created[1:]])
-    assert await Relay(orders_database, publisher).relay_once() == 4
+    assert await Relay(orders_database, publisher, "orders-1").relay_once() == 4
     assert await received(broker, CREATED, 3) == ids(created)
     assert await received(broker, RESULTS, 1) == ids(decided)
     assert await empty(orders_database)
@@ -79,7 +79,7 @@ async def test_what_has_waited_longest_goes_first(
     monkeypatch.setattr(relay, "MOST", 2)
     created = orders_created(3)
     await put(orders_database, created)
-    assert await Relay(orders_database, publisher).relay_once() == 2
+    assert await Relay(orders_database, publisher, "orders-1").relay_once() == 2
     assert await waiting(orders_database) == ids(created[2:])
 
 
@@ -88,7 +88,7 @@ async def test_a_message_is_persistent_and_says_what_it_is(
 ) -> None:
     (event,) = orders_created(1)
     await put(orders_database, [event])
-    await Relay(orders_database, publisher).relay_once()
+    await Relay(orders_database, publisher, "orders-1").relay_once()
     message = await broker.take(CREATED)
     assert message.content_type == "application/cloudevents-batch+json"
     assert message.delivery_mode == 2
@@ -101,7 +101,7 @@ async def test_an_event_that_no_queue_takes_leaves_every_row(
     created = orders_created(2)
     await put(orders_database, [*created, Outgoing(uuid4(), "nobody.listens", b"{}")])
     with pytest.raises(NotPublished):
-        await Relay(orders_database, publisher).relay_once()
+        await Relay(orders_database, publisher, "orders-1").relay_once()
     assert (await waiting(orders_database))[:2] == ids(created)
     assert len(await waiting(orders_database)) == 3
 
@@ -114,7 +114,7 @@ async def test_a_connection_lost_before_the_confirm_leaves_every_row(
     created = orders_created(2)
     await put(orders_database, created)
     way.hold()
-    passing = asyncio.create_task(Relay(orders_database, far).relay_once())
+    passing = asyncio.create_task(Relay(orders_database, far, "orders-1").relay_once())
 
     async def taken() -> bool:
         held = "SELECT 1 FROM pg_locks JOIN pg_class ON relation = pg_class.oid WHERE relname = 'outbox'"
@@ -130,12 +130,12 @@ async def test_a_connection_lost_before_the_confirm_leaves_every_row(
 async def test_while_the_broker_is_away_rows_stay_and_then_go_out(
     orders_database: Database, far: Publisher, way: Forwarder, broker: Broker
 ) -> None:
-    relaying = Relay(orders_database, far)
+    relaying = Relay(orders_database, far, "orders-1")
     created = orders_created(2)
     async with running(relaying):
         await put(orders_database, created)
         with pytest.raises(NotPublished):
-            await Relay(orders_database, far).relay_once()
+            await Relay(orders_database, far, "orders-1").relay_once()
         assert await waiting(orders_database) == ids(created)
         await way.open()
         assert await received(broker, CREATED, 2) == ids(created)
@@ -145,7 +145,7 @@ async def test_while_the_broker_is_away_rows_stay_and_then_go_out(
 async def test_the_relay_goes_on_after_the_connection_was_lost(
     orders_database: Database, far: Publisher, way: Forwarder, broker: Broker
 ) -> None:
-    relaying = Relay(orders_database, far)
+    relaying = Relay(orders_database, far, "orders-1")
     first, second = orders_created(2)
     await way.open()
     async with running(relaying):
@@ -173,7 +173,7 @@ async def test_relays_at_work_together_publish_each_event_once(
 ) -> None:
     created = orders_created(1_500)
     await put(orders_database, created)
-    relays = [Relay(orders_database, publisher) for _ in range(2)]
+    relays = [Relay(orders_database, publisher, "orders-1") for _ in range(2)]
     async with running(*relays):
         await eventually(lambda: empty(orders_database))
     assert Counter(await received(broker, CREATED, len(created))) == Counter(ids(created))
@@ -189,5 +189,5 @@ async def test_rows_that_another_relay_holds_are_not_waited_for(
         await outbox.take(other, 500)
         await put(orders_database, [free])
         async with asyncio.timeout(5):
-            assert await Relay(orders_database, publisher).relay_once() == 1
+            assert await Relay(orders_database, publisher, "orders-1").relay_once() == 1
     assert await received(broker, CREATED, 1) == [free.event_id]

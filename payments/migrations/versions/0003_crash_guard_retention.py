@@ -7,8 +7,13 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE inbox ADD COLUMN received_by text, ADD COLUMN lonely_crashes integer")
+    op.execute("""
+        ALTER TABLE inbox ADD COLUMN received_by text NOT NULL DEFAULT '', ADD COLUMN lonely_crashes integer
+    """)
     op.execute("CREATE INDEX inbox_processed ON inbox (processed_at) WHERE processed_at IS NOT NULL")
+    op.execute("""
+        CREATE INDEX inbox_suspects ON inbox (seq) WHERE processed_at IS NULL AND lonely_crashes IS NOT NULL
+    """)
     # Unlogged: it costs no flush, and a crash of the server, which is no crash of ours, empties it.
     op.execute("""
         CREATE UNLOGGED TABLE inbox_in_hand (
@@ -23,5 +28,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE retention, inbox_in_hand")
-    op.execute("DROP INDEX inbox_processed")
+    op.execute("DROP INDEX inbox_processed, inbox_suspects")
     op.execute("ALTER TABLE inbox DROP COLUMN received_by, DROP COLUMN lonely_crashes")

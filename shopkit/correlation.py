@@ -1,0 +1,26 @@
+"""What ties together all that one request causes: the request's id in log lines, and its trace."""
+
+from uuid import uuid4
+
+import structlog
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from shopkit import tracing
+
+
+def correlate(app: ASGIApp) -> ASGIApp:
+    """Takes the id that nginx gave the request, and the trace that the caller started; makes what is missing."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await app(scope, receive, send)
+        given = dict(scope["headers"])
+        request_id = given.get(b"x-request-id", b"").decode("latin-1")[:100] or uuid4().hex
+        traceparent = given.get(b"traceparent", b"").decode("latin-1")
+        with tracing.request(f"{scope['method']} {scope['path_template']}", traceparent) as span:
+            structlog.contextvars.bind_contextvars(
+                request_id=request_id, trace_id=tracing.trace_id(tracing.current() or "")
+            )
+            return await app(scope, receive, send if span is None else span.watch(send))
+
+    return middleware

@@ -1,0 +1,98 @@
+"""The crash guard: finds the event that kills the process that handles it.
+
+What a process is about to handle is noted where it outlives the process. Whoever then holds the locks of
+an event that somebody else has noted knows that the other one ended without a word. Its events are handled
+alone from then on, and one that has killed its process LONELY_CRASHES times while it was alone is parked.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+import msgspec
+from sqlalchemy import ARRAY, Column, DateTime, MetaData, Table, Text, Uuid, func, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shopkit.db import Database
+
+LONELY_CRASHES = 3
+
+# One row a process. Committed without a flush, as the table is unlogged: the note has to outlive this process
+# and not the server. A note from before the server's last start says nothing, for that start ended everybody.
+NOTE = text("""
+    WITH noted AS (
+        INSERT INTO inbox_in_hand (id, event_ids, replica) VALUES (:id, CAST(:event_ids AS uuid[]), :replica)
+        ON CONFLICT (id) DO UPDATE SET event_ids = excluded.event_ids, taken_at = now()
+    )
+    SELECT id, event_ids FROM inbox_in_hand
+    WHERE id <> :id AND event_ids && CAST(:event_ids AS uuid[]) AND taken_at > pg_postmaster_start_time()
+""")
+
+ERASE = text("UPDATE inbox_in_hand SET event_ids = '{}' WHERE id = :id")
+
+# A crash with several events stays noted: the rest of them may be in other hands, which must learn of it too.
+COUNTED = text("DELETE FROM inbox_in_hand WHERE id = ANY (CAST(:ids AS uuid[]))")
+
+SUSPECT = text("""
+    UPDATE inbox SET lonely_crashes = coalesce(lonely_crashes, 0)
+        + CASE WHEN event_id = ANY (CAST(:lonely AS uuid[])) THEN 1 ELSE 0 END
+    WHERE event_id = ANY (CAST(:event_ids AS uuid[]))
+    RETURNING event_id, lonely_crashes
+""")
+
+
+def table(metadata: MetaData) -> Table:
+    return Table(
+        "inbox_in_hand",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("event_ids", ARRAY(Uuid), nullable=False),
+        Column("replica", Text, nullable=False),
+        Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        prefixes=["UNLOGGED"],
+    )
+
+
+class Crash(msgspec.Struct, frozen=True):
+    """A process that died with `event_ids` in its hand."""
+
+    id: UUID
+    event_ids: frozenset[UUID]
+
+
+class CrashGuard:
+    def __init__(self, database: Database, replica: str) -> None:
+        self._database = database
+        self._process = uuid4()
+        self._replica = replica
+
+    async def note(self, event_ids: Sequence[UUID]) -> list[Crash]:
+        """To be called with the rows locked and before they are handled. Returns who died handling one of them."""
+        async with self._database.at_once() as connection:
+            values = {"id": self._process, "event_ids": event_ids, "replica": self._replica}
+            rows = await connection.execute(NOTE, values)
+        return [Crash(crash_id, frozenset(ids)) for crash_id, ids in rows]
+
+    async def erase(self) -> None:
+        """To be called before the locks of rows that could not be handled are given up."""
+        async with self._database.at_once() as connection:
+            await connection.execute(ERASE, {"id": self._process})
+
+
+def lonely(crashes: Sequence[Crash]) -> list[Crash]:
+    return [crash for crash in crashes if len(crash.event_ids) == 1]
+
+
+async def suspect(connection: AsyncConnection, held: Sequence[UUID], crashes: Sequence[Crash]) -> list[UUID]:
+    """Marks the events among `held` that may have killed a process; returns those to park."""
+    alone = lonely(crashes)
+    values = {
+        "event_ids": list(_events_of(crashes).intersection(held)),
+        "lonely": list(_events_of(alone).intersection(held)),
+    }
+    marked = await connection.execute(SUSPECT, values)
+    await connection.execute(COUNTED, {"ids": [crash.id for crash in alone]})
+    return [event_id for event_id, count in marked if count >= LONELY_CRASHES]
+
+
+def _events_of(crashes: Sequence[Crash]) -> frozenset[UUID]:
+    return frozenset[UUID]().union(*(crash.event_ids for crash in crashes))

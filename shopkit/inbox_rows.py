@@ -1,0 +1,168 @@
+"""What is in an inbox: its tables, and every statement on them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shopkit import crash_guard
+
+# Seconds.
+LONGEST_WAIT = 300.0
+
+STORE = text("""
+    INSERT INTO inbox (event_id, type, event, received_by)
+    SELECT *, CAST(:replica AS text)
+    FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:events AS bytea[]))
+    ON CONFLICT (event_id) DO NOTHING
+""")
+
+CLAIM = text("""
+    SELECT event_id, type, event, received_at, received_by FROM inbox
+    WHERE processed_at IS NULL AND lonely_crashes IS NULL AND (not_before IS NULL OR not_before <= now())
+    ORDER BY seq LIMIT :most FOR UPDATE SKIP LOCKED
+""")
+
+CLAIM_SUSPECT = text("""
+    SELECT event_id, type, event, received_at, received_by FROM inbox
+    WHERE processed_at IS NULL AND lonely_crashes IS NOT NULL AND (not_before IS NULL OR not_before <= now())
+    ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED
+""")
+
+CLAIM_AMONG = text("""
+    SELECT event_id, type, event, received_at, received_by FROM inbox
+    WHERE processed_at IS NULL AND event_id = ANY (CAST(:among AS uuid[]))
+    ORDER BY seq FOR UPDATE SKIP LOCKED
+""")
+
+MARK = text("UPDATE inbox SET processed_at = now() WHERE event_id = ANY (CAST(:event_ids AS uuid[]))")
+
+FAILED = text("""
+    UPDATE inbox SET attempts = attempts + 1, last_error = :error,
+        not_before = now() + make_interval(secs => :jitter * least(power(2, attempts), :longest))
+    WHERE event_id = :event_id AND processed_at IS NULL
+    RETURNING attempts
+""")
+
+PARK = text("""
+    WITH parked AS (
+        UPDATE inbox SET processed_at = now() WHERE event_id = :event_id AND processed_at IS NULL
+        RETURNING event_id, type, event, attempts
+    )
+    INSERT INTO dead_letters (event_id, type, event, attempts, error)
+    SELECT event_id, type, event, attempts, :error FROM parked
+""")
+
+
+class Received(msgspec.Struct, frozen=True):
+    event_id: UUID
+    type: str
+    event: bytes
+
+
+class Waiting(Received, frozen=True):
+    """An event in the inbox; `received_by` is the replica that stored it."""
+
+    received_at: datetime
+    received_by: str
+
+
+def tables(metadata: MetaData) -> tuple[Table, Table]:
+    inbox = Table(
+        "inbox",
+        metadata,
+        Column("event_id", Uuid, primary_key=True),
+        Column("seq", BigInteger, Identity(always=True), nullable=False),
+        Column("type", Text, nullable=False),
+        Column("event", LargeBinary, nullable=False),
+        Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("processed_at", DateTime(timezone=True)),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("not_before", DateTime(timezone=True)),
+        Column("last_error", Text),
+        Column("received_by", Text, nullable=False, server_default=""),
+        Column("lonely_crashes", Integer),
+    )
+    Index("inbox_processed", inbox.c.processed_at, postgresql_where=inbox.c.processed_at.is_not(None))
+    waiting = inbox.c.processed_at.is_(None)
+    Index("inbox_waiting", inbox.c.seq, postgresql_where=waiting)
+    Index("inbox_suspects", inbox.c.seq, postgresql_where=waiting & inbox.c.lonely_crashes.is_not(None))
+    crash_guard.table(metadata)
+    dead_letters = Table(
+        "dead_letters",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("event_id", Uuid, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("event", LargeBinary, nullable=False),
+        Column("error", Text, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("parked_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("resolved_at", DateTime(timezone=True)),
+        Column("resolution", Text),
+    )
+    return inbox, dead_letters
+
+
+async def store(connection: AsyncConnection, received: Sequence[Received], replica: str) -> int:
+    """Returns how many of them are new."""
+    result = await connection.execute(
+        STORE,
+        {
+            "event_ids": [event.event_id for event in received],
+            "types": [event.type for event in received],
+            "events": [event.event for event in received],
+            "replica": replica,
+        },
+    )
+    return result.rowcount
+
+
+async def park(connection: AsyncConnection, event_id: UUID, error: str) -> None:
+    """Sets a waiting event aside for a person to look at; `report_parked` is to follow after the commit."""
+    await connection.execute(PARK, {"event_id": event_id, "error": error})
+
+
+async def oldest(connection: AsyncConnection, most: int) -> list[Waiting]:
+    """Those that no other transaction holds, and that nothing is suspected of; held until this one ends."""
+    return _waiting(await connection.execute(CLAIM, {"most": most}))
+
+
+async def oldest_suspect(connection: AsyncConnection) -> list[Waiting]:
+    return _waiting(await connection.execute(CLAIM_SUSPECT))
+
+
+async def among(connection: AsyncConnection, event_ids: Sequence[UUID]) -> list[Waiting]:
+    return _waiting(await connection.execute(CLAIM_AMONG, {"among": event_ids}))
+
+
+def _waiting(rows: Iterable[Sequence[Any]]) -> list[Waiting]:
+    return [Waiting(*row) for row in rows]
+
+
+async def mark_processed(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None:
+    await connection.execute(MARK, {"event_ids": event_ids})
+
+
+async def failed(connection: AsyncConnection, event_id: UUID, error: str, jitter: float) -> int:
+    """Makes it wait before the next attempt. Returns how many there were, 0 for one that waits no longer."""
+    values = {"event_id": event_id, "error": error, "jitter": jitter, "longest": LONGEST_WAIT}
+    return await connection.scalar(FAILED, values) or 0
