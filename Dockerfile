@@ -12,6 +12,7 @@ WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY . .
 RUN python -m compileall -q shopkit orders payments notifier gateway
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000
+ARG REVISION=unknown
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000 REVISION=$REVISION
 USER gozon
 EXPOSE 8000

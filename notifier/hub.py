@@ -6,18 +6,19 @@ from the user's stream. So there is no queue per socket, and no message that onl
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
 from litestar.exceptions import WebSocketDisconnect
 from litestar.types import Send, WebSocketSendEvent
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from uvicorn.protocols.utils import ClientDisconnected
 
 from notifier.closes import Close
-from notifier.messages import frame_offset, welcome
+from notifier.messages import accepted_at, frame_offset, welcome
 from notifier.streams import NEWEST, Entry, Position, Streams, channel, missed
 from notifier.subscriber import Subscriber
 
@@ -28,6 +29,11 @@ SOCKETS = Gauge("gozon_sockets", "Open sockets")
 USERS = Gauge("gozon_users_connected", "Users with an open socket")
 DELIVERED = Counter("gozon_frames_delivered", "Frames written to sockets")
 BEHIND = Counter("gozon_sockets_behind", "Times a socket was too slow to take a frame at once")
+ORDER_TO_TOAST = Histogram(
+    "gozon_order_to_toast_seconds",
+    "From accepting an order until its status was at a replica that holds a socket, by the clocks of both",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
 WELCOMES = Counter("gozon_welcomes", "Sockets welcomed, by whether all they missed was still there", ["recovered"])
 
 # What sending to a socket raises when its other end has left.
@@ -44,13 +50,14 @@ PING = text(b'{"type":"ping"}')
 class Published:
     """What Redis publishes: the user's offset before this message, a space, and the frame to pass on."""
 
-    __slots__ = ("message", "offset", "previous")
+    __slots__ = ("accepted_at", "message", "offset", "previous")
 
     def __init__(self, payload: bytes) -> None:
         previous, _, frame = payload.partition(b" ")
         self.previous = int(previous)
         self.offset = frame_offset(frame)
         self.message = text(frame)
+        self.accepted_at = accepted_at(frame)
 
 
 class Socket:
@@ -154,6 +161,8 @@ class Hub:
         if user_id is None:
             return
         published = Published(payload)
+        if published.accepted_at is not None:
+            ORDER_TO_TOAST.observe(time.time() - published.accepted_at)
         for socket in self._users[user_id]:
             if socket.held is not None:
                 socket.held.append(published)

@@ -1,5 +1,6 @@
 """The events that the notifier reads and the frames that it sends. Amounts are in kopecks."""
 
+import re
 from typing import Literal
 from uuid import UUID
 
@@ -56,6 +57,7 @@ _order_status = msgspec.json.Decoder(OrderStatusEvent)
 _encoder = msgspec.json.Encoder()
 
 FRAME_START = b'{"type":"order","o":'
+_ORDER_ID = re.compile(rb'"order":\{"id":"([0-9a-f]{8})-([0-9a-f]{4})-7')
 
 
 def decode_order_status(encoded: bytes) -> OrderStatusEvent:
@@ -74,6 +76,12 @@ def frame_offset(frame: bytes) -> int:
     """Read from its fixed place, so that a frame is passed on without being parsed."""
     start = len(FRAME_START)
     return int(frame[start : frame.index(b",", start)])
+
+
+def accepted_at(frame: bytes) -> float | None:
+    """Seconds since 1970 when the order was accepted: its id is a UUIDv7, which begins with the milliseconds."""
+    found = _ORDER_ID.search(frame)
+    return int(found[1] + found[2], 16) / 1000 if found else None
 
 
 def welcome(epoch: str, offset: int, recovered: bool, missed: list[bytes], replica: str) -> bytes:

@@ -1,17 +1,23 @@
 """The wiring of orders."""
 
 from orders.messages import decode_payment_event
+from orders.models import orders
 from orders.payment_results import ApplyResults
 from orders.place_order import PlaceOrders
+from orders.reconcile import EVERY_SECONDS, OVERDUE, Reconciler
 from orders.routes import Call, router
+from shopkit import outbox, retention
+from shopkit.backlog import Backlog
 from shopkit.batcher import Batcher
 from shopkit.broker import PAYMENT_RESULTS
 from shopkit.consumer import Consumer
 from shopkit.db import Database
 from shopkit.identity import on_behalf
 from shopkit.journey import RELAYED
+from shopkit.periodic import Periodic
 from shopkit.publisher import Publisher
 from shopkit.relay import Relay
+from shopkit.retention import KeepKeys
 from shopkit.service import Service
 from shopkit.settings import Settings, load
 
@@ -19,6 +25,7 @@ from shopkit.settings import Settings, load
 class OrdersSettings(Settings, frozen=True, kw_only=True):
     database_url: str
     broker_url: str
+    keep_keys_hours: KeepKeys = 72
 
 
 def build(settings: OrdersSettings) -> Service:
@@ -38,7 +45,15 @@ def build(settings: OrdersSettings) -> Service:
         "orders",
         settings,
         handlers=[router],
-        workers=[database, publisher, relay, results],
+        workers=[
+            database,
+            publisher,
+            relay,
+            results,
+            Periodic("reconciler", database, EVERY_SECONDS, Reconciler(database, relay.wake)),
+            retention.of_keys(database, orders, settings.keep_keys_hours),
+        ],
+        measures=[Backlog(database, *outbox.BACKLOG).measure, Backlog(database, *OVERDUE).measure],
         checks={"database": database.check, "broker": publisher.check, "payment results": results.check},
         dependencies={"call": on_behalf(lambda user_id: Call(user_id, database, place))},
     )

@@ -3,7 +3,10 @@
 from payments.accounts import TopUps
 from payments.charge import ChargeOrders, Ingest
 from payments.messages import receive
+from payments.models import ledger_entries
 from payments.routes import Call, router
+from shopkit import inbox_rows, outbox, retention
+from shopkit.backlog import Backlog
 from shopkit.batcher import Batcher
 from shopkit.broker import ORDER_CREATED
 from shopkit.consumer import Consumer
@@ -13,6 +16,7 @@ from shopkit.inbox import Inbox
 from shopkit.journey import RESULT_RELAYED
 from shopkit.publisher import Publisher
 from shopkit.relay import Relay
+from shopkit.retention import NOTES, PROCESSED_EVENTS, KeepInbox, KeepKeys
 from shopkit.service import Service
 from shopkit.settings import Settings, load
 
@@ -20,6 +24,8 @@ from shopkit.settings import Settings, load
 class PaymentsSettings(Settings, frozen=True, kw_only=True):
     database_url: str
     broker_url: str
+    keep_keys_hours: KeepKeys = 72
+    keep_inbox_hours: KeepInbox = 168
 
 
 def build(settings: PaymentsSettings) -> Service:
@@ -41,7 +47,21 @@ def build(settings: PaymentsSettings) -> Service:
         "payments",
         settings,
         handlers=[router],
-        workers=[database, publisher, relay, inbox, created],
+        workers=[
+            database,
+            publisher,
+            relay,
+            inbox,
+            created,
+            retention.of_keys(database, ledger_entries, settings.keep_keys_hours),
+            retention.worker(database, "processed_events", PROCESSED_EVENTS, settings.keep_inbox_hours),
+            retention.worker(database, "crash_notes", NOTES, settings.keep_inbox_hours),
+        ],
+        measures=[
+            Backlog(database, *outbox.BACKLOG).measure,
+            Backlog(database, *inbox_rows.BACKLOG).measure,
+            Backlog(database, *inbox_rows.PARKED).measure,
+        ],
         checks={"database": database.check, "broker": publisher.check, "order events": created.check},
         dependencies={"call": on_behalf(lambda user_id: Call(user_id, database, top_ups))},
     )

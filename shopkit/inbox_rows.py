@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from prometheus_client import Gauge
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -70,6 +71,20 @@ PARK = text("""
     INSERT INTO dead_letters (event_id, type, event, attempts, error)
     SELECT event_id, type, event, attempts, :error FROM parked
 """)
+
+BACKLOG = (
+    text("""
+        SELECT count(*), coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM inbox
+        WHERE processed_at IS NULL
+    """),
+    Gauge("gozon_inbox_waiting", "Events in the inbox that are not processed"),
+    Gauge("gozon_inbox_oldest_seconds", "Age of the oldest of them; 0 without one"),
+)
+
+PARKED = (
+    text("SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL"),
+    Gauge("gozon_parked_events", "Dead letters in the database that nobody has replayed or discarded"),
+)
 
 
 class Received(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from prometheus_client import Gauge
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -30,6 +31,12 @@ TAKE = text("""
     WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED))
     RETURNING event_id, routing_key, event
 """)
+
+BACKLOG = (
+    text("SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox"),
+    Gauge("gozon_outbox_waiting", "Events in the outbox"),
+    Gauge("gozon_outbox_oldest_seconds", "Age of the oldest event in the outbox; 0 without one"),
+)
 
 
 def table(metadata: MetaData) -> Table:

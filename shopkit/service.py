@@ -20,10 +20,10 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shopkit import identity, problems, tracing
+from shopkit import VERSION, identity, problems, tracing
 from shopkit.correlation import correlate
 from shopkit.settings import Settings
-from shopkit.telemetry import configure_logging
+from shopkit.telemetry import BUILD, configure_logging
 
 BODY_LIMIT = 64 * 1024
 CHECK_SECONDS = 3
@@ -48,7 +48,8 @@ class Worker(Protocol):
 class Service:
     """`workers` are started in order and stopped in reverse order, each after the ones that feed it.
 
-    `checks` are the parts that readiness reports; each raises when its part cannot be used. A handler
+    `checks` are the parts that readiness reports; each raises when its part cannot be used. `measures` set
+    the gauges that are only known when somebody asks. A handler
     should name one of the `dependencies` at most: Litestar resolves two of them in a task group, which
     costs more than the rest of a small request.
     """
@@ -61,6 +62,7 @@ class Service:
         handlers: Sequence[ControllerRouterHandler],
         workers: Sequence[Worker] = (),
         checks: Mapping[str, Check] | None = None,
+        measures: Sequence[Callable[[], Awaitable[None]]] = (),
         dependencies: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self.name = name
@@ -68,6 +70,7 @@ class Service:
         self.failed = False
         self._workers = workers
         self._checks = checks or {}
+        self._measures = measures
         self._stopping = False
         self._exit: Callable[[], None] = lambda: None
         self.app = self._build(handlers, dependencies or {})
@@ -98,6 +101,7 @@ class Service:
 
         self._exit = leave
         log.info("starting", host=self.settings.host, port=self.settings.port)
+        BUILD.info({"service": self.name, "version": VERSION, "revision": self.settings.revision})
         tracing.start(self.name, self.settings.replica)
         server.run()
         tracing.stop()
@@ -108,7 +112,7 @@ class Service:
         self, handlers: Sequence[ControllerRouterHandler], dependencies: Mapping[str, Callable[..., Any]]
     ) -> Litestar:
         return Litestar(
-            route_handlers=[*handlers, _live, self._ready(), _metrics],
+            route_handlers=[*handlers, _live, self._ready(), self._metrics()],
             dependencies={name: Provide(make, sync_to_thread=False) for name, make in dependencies.items()},
             exception_handlers={Exception: problems.answer},
             lifespan=[self._lifespan],
@@ -173,15 +177,18 @@ class Service:
 
         return ready
 
+    def _metrics(self) -> ControllerRouterHandler:
+        @get("/metrics", include_in_schema=False)
+        async def metrics() -> Response[bytes]:
+            await asyncio.gather(*(measure() for measure in self._measures))
+            return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+        return metrics
+
 
 @get("/health/live", include_in_schema=False)
 async def _live() -> dict[str, str]:
     return {"status": "live"}
-
-
-@get("/metrics", include_in_schema=False)
-async def _metrics() -> Response[bytes]:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _outcome(check: Check) -> str:

@@ -16,6 +16,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     replica: str = msgspec.field(default_factory=socket.gethostname)
     log_level: str = "INFO"
+    revision: str = "unknown"
 
 
 S = TypeVar("S", bound=Settings)

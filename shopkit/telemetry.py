@@ -4,8 +4,9 @@ import logging
 import sys
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Histogram, Info
 
+BUILD = Info("gozon_build", "What is running")
 BATCH_SIZE = Histogram(
     "gozon_batch_size",
     "Items written or handled at once",

@@ -47,6 +47,11 @@ def current() -> str | None:
     return _current.get()
 
 
+def new() -> str:
+    """The start of a trace."""
+    return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
+
+
 def trace_id(traceparent: str) -> str:
     return traceparent[3:35]
 
@@ -56,7 +61,7 @@ def request(name: str, given: str | None) -> Generator[Optional["ServerSpan"]]:
     """A request that came with the header `given`; it starts a trace when that is missing or malformed."""
     parent = given if given and _VALID.fullmatch(given) else None
     if _spans is None:
-        _current.set(parent or f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01")
+        _current.set(parent or new())
         yield None
         return
     with _spans.server(name, parent) as span:

@@ -1,12 +1,14 @@
 """Writes supervisord.conf: the servers, the replicas of the services, the two nginx."""
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import servers
 from control import open_files_limit
-from place import Replica, Shop, socket_path, write_private
+from place import REPOSITORY, Replica, Shop, socket_path, write_private
 from servers import Program
 
 
@@ -27,10 +29,18 @@ def service(shop: Shop, replica: Replica) -> Program:
         "PORT": str(replica.port),
         "REPLICA": replica.name,
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO"),
+        "REVISION": _revision(),
         "PYTHONUNBUFFERED": "1",
     }
     command = f"{python} -m {replica.service}"
     return Program(replica.name, command, 20, environment=environment | _settings(shop, replica.service))
+
+
+def _revision() -> str:
+    """Of the sources; a shop that was unpacked from an archive does not know it."""
+    command = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True) if shutil.which("git") else None
+    return found.stdout.strip() if found and found.returncode == 0 else "unknown"
 
 
 def _settings(shop: Shop, service: str) -> dict[str, str]:

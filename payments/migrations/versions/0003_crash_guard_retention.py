@@ -24,6 +24,7 @@ def upgrade() -> None:
         )
     """)
     op.execute("CREATE TABLE retention (name text PRIMARY KEY, done_up_to uuid NOT NULL)")
+    op.execute("INSERT INTO retention VALUES ('idempotency_keys', '00000000-0000-0000-0000-000000000000')")
 
 
 def downgrade() -> None:
