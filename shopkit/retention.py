@@ -91,7 +91,11 @@ class Retention:
 
 def of_keys(database: Database, table: Table, hours: int) -> Periodic:
     """`table` keeps idempotency keys beside what they created."""
-    return worker(database, "idempotency_keys", text(EXPIRED_KEYS.format(table=table.name)), hours)
+    return worker(database, "idempotency_keys", expired_keys(table), hours)
+
+
+def expired_keys(table: Table) -> TextClause:
+    return text(EXPIRED_KEYS.format(table=table.name))
 
 
 def worker(database: Database, what: str, statement: TextClause, hours: int) -> Periodic:

@@ -1,5 +1,6 @@
 import asyncio
 import signal
+import tomllib
 from collections.abc import Callable
 
 import aiohttp
@@ -7,7 +8,7 @@ import pytest
 
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder
-from tests.support import Caller, Replica, eventually
+from tests.support import ROOT, Caller, Replica, eventually
 
 FRAIL = "tests.shopkit.frail_service"
 ENDED = (0, -signal.SIGTERM)  # uvicorn gives itself the signal again once it has finished
@@ -130,3 +131,10 @@ async def test_readiness_tells_when_a_server_goes_and_comes_back(
         assert await get(session, replica, "/health/live") == 200
         await way.open()
         await replica.ready(session)
+
+
+async def test_the_metrics_say_what_is_running(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    replica = await spawn(FRAIL, REVISION="abc1234")
+    labels = f'revision="abc1234",service="frail",version="{project["version"]}"'
+    assert await replica.metric(session, f"gozon_build_info{{{labels}}}") == 1

@@ -1,0 +1,110 @@
+import asyncio
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from orders import reconcile
+from orders.messages import decode_payment_event
+from orders.payment_results import ApplyResults
+from orders.place_order import NewOrder, PlaceOrders
+from orders.reconcile import Reconciler
+from payments.messages import decode_order_created, payment_decided
+from shopkit.db import Database
+from tests.servers import counted, rows
+
+
+@pytest.fixture
+def reconciler(orders_database: Database) -> Reconciler:
+    return Reconciler(orders_database, lambda: None)
+
+
+async def placed(database: Database, count: int = 1) -> list[UUID]:
+    """Orders whose events have left and were lost, and whose minute is over."""
+    orders = [NewOrder("ann", 500, f"lamp {n}") for n in range(count)]
+    await PlaceOrders(database, "orders-1", lambda: None)(orders)
+    await rows(database, "DELETE FROM outbox")
+    await rows(database, "UPDATE orders SET remind_at = now()")
+    return [order.id for order in orders]
+
+
+async def sent(database: Database) -> list[dict[str, Any]]:
+    return [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
+
+
+async def test_an_order_that_stays_new_is_sent_again_as_a_new_event(
+    orders_database: Database, reconciler: Reconciler
+) -> None:
+    before = counted("gozon_orders_reminded")
+    (order_id,) = await placed(orders_database)
+    assert await reconciler() is False
+    (row,) = await rows(orders_database, "SELECT event_id, routing_key, event FROM outbox")
+    event = decode_order_created(row.event)
+    assert (row.routing_key, row.event_id) == ("order.created", event.id)
+    assert (event.data.order_id, event.data.user_id, event.data.amount) == (order_id, "ann", 500)
+    assert [hop.hop for hop in event.journey] == ["accepted"]
+    assert event.traceparent
+    assert counted("gozon_orders_reminded") == before + 1
+
+
+async def test_an_order_is_left_alone_for_its_first_minute(
+    orders_database: Database, reconciler: Reconciler
+) -> None:
+    await placed(orders_database)
+    await rows(orders_database, "UPDATE orders SET remind_at = DEFAULT")
+    await reconciler()
+    assert await sent(orders_database) == []
+    (row,) = await rows(orders_database, "SELECT remind_at - now() AS wait FROM orders")
+    assert 50 < row.wait.total_seconds() <= 60
+
+
+async def test_a_decided_order_is_left_alone(orders_database: Database, reconciler: Reconciler) -> None:
+    (order_id,) = await placed(orders_database)
+    paid = decode_payment_event(payment_decided(order_id, "ann", 500, None).event)
+    await ApplyResults(orders_database, "orders-1", lambda: None)([paid])
+    await rows(orders_database, "DELETE FROM outbox")
+    await reconciler()
+    assert await sent(orders_database) == []
+
+
+async def test_the_waits_double_up_to_an_hour(orders_database: Database, reconciler: Reconciler) -> None:
+    await placed(orders_database)
+    waits: list[int] = []
+    for _ in range(8):
+        await rows(orders_database, "UPDATE orders SET remind_at = now()")
+        await reconciler()
+        (row,) = await rows(orders_database, "SELECT remind_at - now() AS wait FROM orders")
+        waits.append(round(row.wait.total_seconds() / 60))
+        await reconciler()
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    assert len(await sent(orders_database)) == len(waits)
+
+
+async def test_nothing_is_sent_again_while_events_do_not_leave(
+    orders_database: Database, reconciler: Reconciler
+) -> None:
+    await placed(orders_database)
+    await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("bob", 1, "a candle")])
+    await rows(orders_database, "UPDATE outbox SET created_at = now() - interval '31 seconds'")
+    await reconciler()
+    assert len(await sent(orders_database)) == 1
+
+    await rows(orders_database, "UPDATE outbox SET created_at = now() - interval '20 seconds'")
+    await reconciler()
+    assert len(await sent(orders_database)) == 2
+
+
+async def test_many_orders_are_sent_again_in_small_batches(
+    orders_database: Database, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "MOST", 3)
+    orders = await placed(orders_database, 7)
+    assert [await reconciler() for _ in range(3)] == [True, True, False]
+    assert {UUID(event["subject"]) for event in await sent(orders_database)} == set(orders)
+
+
+async def test_replicas_at_the_same_time_send_each_order_once(orders_database: Database) -> None:
+    orders = await placed(orders_database, 200)
+    await asyncio.gather(*(Reconciler(orders_database, lambda: None)() for _ in range(4)))
+    assert sorted(event["subject"] for event in await sent(orders_database)) == sorted(map(str, orders))

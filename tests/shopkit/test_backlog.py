@@ -1,0 +1,62 @@
+import math
+from uuid import UUID
+
+from prometheus_client import REGISTRY, Gauge
+from sqlalchemy import TextClause, text
+
+from orders import reconcile
+from orders.place_order import NewOrder, PlaceOrders
+from shopkit import inbox_rows, outbox
+from shopkit.backlog import Backlog
+from shopkit.db import Database
+from shopkit.inbox_rows import Received
+from tests.servers import rows
+from tests.support import free_port
+
+
+async def measured(
+    database: Database, backlog: tuple[TextClause, *tuple[Gauge, ...]], *names: str
+) -> list[float | None]:
+    await Backlog(database, *backlog).measure()
+    return [REGISTRY.get_sample_value(name) for name in names]
+
+
+async def test_what_waits_in_the_outbox_is_counted_and_its_age_told(orders_database: Database) -> None:
+    names = "gozon_outbox_waiting", "gozon_outbox_oldest_seconds"
+    assert await measured(orders_database, outbox.BACKLOG, *names) == [0, 0]
+    await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("ann", 1, "a lamp") for _ in range(3)])
+    await rows(
+        orders_database,
+        "UPDATE outbox SET created_at = now() - interval '90 seconds' WHERE id = (SELECT min(id) FROM outbox)",
+    )
+    count, age = await measured(orders_database, outbox.BACKLOG, *names)
+    assert count == 3
+    assert age is not None
+    assert age >= 90
+
+
+async def test_orders_that_are_new_for_long_are_counted(orders_database: Database) -> None:
+    await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("ann", 1, "a lamp") for _ in range(3)])
+    (one, *_) = await rows(orders_database, "SELECT id FROM orders")
+    older = "UPDATE orders SET created_at = now() - interval '2 minutes' WHERE id = :id"
+    await rows(orders_database, older, id=one.id)
+    assert await measured(orders_database, reconcile.OVERDUE, "gozon_orders_overdue") == [1]
+
+
+async def test_what_waits_in_the_inbox_and_what_is_parked_are_counted(payments_database: Database) -> None:
+    events = [Received(UUID(int=n), "order.created", b"{}") for n in range(3)]
+    async with payments_database.begin() as connection:
+        await inbox_rows.store(connection, events, "payments-1")
+        await inbox_rows.park(connection, events[0].event_id, "wrong")
+    assert await measured(payments_database, inbox_rows.BACKLOG, "gozon_inbox_waiting") == [2]
+    assert await measured(payments_database, inbox_rows.PARKED, "gozon_parked_events") == [1]
+    await rows(payments_database, "UPDATE dead_letters SET resolved_at = now(), resolution = 'discarded'")
+    assert await measured(payments_database, inbox_rows.PARKED, "gozon_parked_events") == [0]
+
+
+async def test_a_gauge_says_that_it_is_not_known_while_the_database_is_away() -> None:
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none", "orders")
+    gauge = Gauge("gozon_test_gauge", "For this test")
+    gauge.set(5)
+    await Backlog(away, text("SELECT 1"), gauge).measure()
+    assert math.isnan(REGISTRY.get_sample_value("gozon_test_gauge") or 0)

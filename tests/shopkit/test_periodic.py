@@ -1,0 +1,38 @@
+from shopkit.db import Database
+from shopkit.periodic import Periodic
+from tests.servers import running
+from tests.support import eventually
+
+LONG = 3600.0
+
+
+async def test_a_task_goes_on_at_once_while_there_is_more(orders_database: Database) -> None:
+    left = [True, True, False]
+    done: list[bool] = []
+
+    async def task() -> bool:
+        done.append(left[len(done)])
+        return done[-1]
+
+    async def all_done() -> bool:
+        return done == left
+
+    async with running(Periodic("test", orders_database, LONG, task)):
+        await eventually(all_done)
+
+
+async def test_a_task_lives_on_when_the_database_was_away(orders_database: Database) -> None:
+    calls = 0
+
+    async def task() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ConnectionResetError("away")
+        return False
+
+    async def called_again() -> bool:
+        return calls > 1
+
+    async with running(Periodic("test", orders_database, 0.01, task)):
+        await eventually(called_again)
