@@ -29,9 +29,10 @@ async def connect(url: str) -> Connection:
     return Connection(*await asyncio.open_connection(at.hostname, at.port))
 
 
-def post(path: str, user_id: str, body: bytes) -> bytes:
+def post(path: str, user_id: str, body: bytes, key: str | None = None) -> bytes:
+    idempotency = f"Idempotency-Key: {key}\r\n" if key else ""
     return (
-        f"POST {path} HTTP/1.1\r\nHost: gozon\r\nX-User-Id: {user_id}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: gozon\r\nX-User-Id: {user_id}\r\n{idempotency}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 

@@ -1,4 +1,4 @@
-"""What accepting an order costs beside the same handler without a database, in one run.
+"""What accepting an order with its idempotency key costs beside the same handler without a database, in one run.
 
     python -m loadtest.create_order postgresql://user@127.0.0.1/an_empty_database
 
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
+from uuid import uuid4
 
 import uvloop
 
@@ -25,7 +26,7 @@ from shopkit.identity import on_behalf
 from shopkit.service import Service
 from shopkit.settings import Settings
 
-ORDER = post("/api/orders", "load", b'{"amount": 100, "description": "a lamp for the load test"}')
+BODY = b'{"amount": 100, "description": "a lamp for the load test"}'
 ROUNDS, SECONDS, IN_FLIGHT = 3, 5.0, 64
 PORTS = {"without": 19811, "with": 19812}
 
@@ -40,10 +41,14 @@ def serve_without_database(port: int) -> None:
     Service("orders", Settings(port=port), handlers=[router], dependencies={"call": call}).serve()
 
 
+def order() -> bytes:
+    return post("/api/orders", "load", BODY, uuid4().hex)
+
+
 async def requests_a_second(port: int) -> float:
     answers: list[int] = []
     took = await flood(
-        f"http://127.0.0.1:{port}", IN_FLIGHT, SECONDS, lambda: ORDER, lambda status, _: answers.append(status)
+        f"http://127.0.0.1:{port}", IN_FLIGHT, SECONDS, order, lambda status, _: answers.append(status)
     )
     assert set(answers) == {201}, set(answers)
     return len(answers) / took
@@ -52,7 +57,7 @@ async def requests_a_second(port: int) -> float:
 async def answers(port: int) -> bool:
     try:
         connection = await connect(f"http://127.0.0.1:{port}")
-        status, _ = await connection.send(ORDER)
+        status, _ = await connection.send(order())
     except OSError:
         return False
     return status == 201
