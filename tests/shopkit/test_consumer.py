@@ -170,6 +170,20 @@ async def test_what_cannot_be_read_is_set_aside_with_a_reason_and_the_rest_is_ha
     assert await broker.left_in(QUEUE) == 0
 
 
+async def test_what_is_to_be_handled_alone_is_handled_like_the_rest(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
+) -> None:
+    handler.poison = {2}
+    for body in (b"unreadable", b'[{"n":1},{"n":2},{"n":3}]', b'[{"n":4}]'):
+        await publisher.send(ORDER_CREATED.alone, body, {})
+    async with consuming(broker_url, handler, publisher):
+        await handler.has(1, 3, 4)
+        letters = [await dead_letter(broker), await dead_letter(broker)]
+    assert [letter for letter, _ in letters] == [b"unreadable", b'[{"n":2}]']
+    assert handler.handled == [1, 3, 4]  # one message after the other
+    assert await broker.left_in(ORDER_CREATED.alone) == 0
+
+
 async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
     broker: Broker, broker_url: str, way: Forwarder, handler: Handler
 ) -> None:
