@@ -19,12 +19,14 @@ from shopkit.retry import Backoff, pause
 
 EXCHANGE = "gozon.events"
 DEAD_LETTERS = "gozon.dead-letters"
+RESOLVED = "gozon.dead-letters.resolved"
 HEARTBEAT = 10
 DELIVERY_LIMIT = 20
 LONELY_CRASHES = 3
 # Looking at a message returns it, and that counts. RabbitMQ 4 drops after 20 when it is not told another
 # number, and -1, which it takes for "no limit", makes 3.10 drop after the first look.
 PRACTICALLY_UNLIMITED = 1_000_000
+RESOLVED_KEPT_MS = 90 * 24 * 3600 * 1000
 STEADY_SECONDS = 10
 
 log = structlog.get_logger()
@@ -77,8 +79,10 @@ async def declare(channel: AbstractChannel) -> None:
     """Every service declares everything, so that nothing published before a consumer's first start vanishes."""
     events = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
     dead = await channel.declare_exchange(DEAD_LETTERS, "direct", durable=True)
+    looked_at = {"x-delivery-limit": PRACTICALLY_UNLIMITED}
+    await _quorum(channel, RESOLVED, looked_at | {"x-message-ttl": RESOLVED_KEPT_MS})
     for queue in TOPOLOGY:
-        graveyard = await _quorum(channel, queue.dead, {"x-delivery-limit": PRACTICALLY_UNLIMITED})
+        graveyard = await _quorum(channel, queue.dead, looked_at)
         await graveyard.bind(dead, queue.name)
         # The broker gives a message up when it was returned more often than the limit.
         await _quorum(channel, queue.alone, _consumed(queue, LONELY_CRASHES - 1))

@@ -46,16 +46,16 @@ class Publisher:
 
     async def publish(self, routing_key: str, events: list[bytes]) -> None:
         """Publishes one message of several events. Raises NotPublished."""
-        await self._publish(EXCHANGE, routing_key, _persistent(encode_batch(events)))
+        await self._publish(EXCHANGE, routing_key, persistent(encode_batch(events)))
 
     async def dead_letter(self, queue: Queue, body: bytes, reason: str) -> None:
         """Sets a message of `queue` aside, with the reason in the header `x-reason`. Raises NotPublished."""
-        message = _persistent(body, headers={"x-reason": reason[:1000]}, timestamp=datetime.now(UTC))
+        message = persistent(body, headers={"x-reason": reason[:1000]}, timestamp=datetime.now(UTC))
         await self._publish(DEAD_LETTERS, queue.name, message)
 
     async def send(self, queue: str, body: bytes, headers: HeadersType) -> None:
         """Publishes to the queue `queue` and to no other. Raises NotPublished."""
-        await self._publish(DEFAULT_EXCHANGE, queue, _persistent(body, headers=headers))
+        await self._publish(DEFAULT_EXCHANGE, queue, persistent(body, headers=headers))
 
     async def _publish(self, exchange: str, routing_key: str, message: aio_pika.Message) -> None:
         if exchange not in self._exchanges:
@@ -84,7 +84,7 @@ class Publisher:
         self._lost.set()
 
 
-def _persistent(body: bytes, **properties: Any) -> aio_pika.Message:
+def persistent(body: bytes, **properties: Any) -> aio_pika.Message:
     # Without a message_id aio-pika makes a unique one, which it needs to match returns to publishes.
     return aio_pika.Message(
         body, content_type=BATCH_CONTENT_TYPE, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, **properties
