@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from aio_pika.abc import AbstractChannel
 
-from shopkit.broker import ORDER_CREATED, Queue
+from shopkit import consumer as shop_consumer
+from shopkit.broker import ORDER_CREATED, Queue, Session
 from shopkit.consumer import PREFETCH, Consumer
+from shopkit.intake import Intake, Settle
 from shopkit.publisher import Publisher
 from tests.servers import Broker, Forwarder, running, succeeds
 from tests.support import eventually
@@ -251,6 +254,33 @@ async def test_a_consumer_starts_before_the_broker_is_there(
         await broker.publish_body(KEY, b'[{"n":1}]')
         await way.open()
         await handler.has(1)
+
+
+async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose_every_channel(_: AbstractChannel) -> None:
+        raise ConnectionResetError
+
+    class Broken(Intake):
+        def __init__(self, url: str, name: str, queue: str, prefetch: int, settle: Settle) -> None:
+            super().__init__(url, name, queue, prefetch, settle)
+            if queue == ORDER_CREATED.alone:
+                self._session = Session(url, name, lose_every_channel)
+
+    monkeypatch.setattr(shop_consumer, "Intake", Broken)
+    async with consuming(broker_url, handler, publisher) as consumer:
+        await broker.publish_body(KEY, b'[{"n":1}]')
+        await handler.has(1)
+
+        async def it_names_the_queue() -> bool:
+            try:
+                await consumer.check()
+            except ConnectionError as error:
+                return ORDER_CREATED.alone in str(error)
+            return False
+
+        await eventually(it_names_the_queue)
 
 
 async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(
