@@ -3,10 +3,10 @@ PYTHON := .venv/bin/python
 SHOP := $(PYTHON) deploy/local/shop.py
 UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 
-.PHONY: help up down clean status logs check format test
+.PHONY: help up down clean status logs dead-letters check format test
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/.synced  ## start the shop; REPLICAS=n sets the count of every service
 	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS))
@@ -22,6 +22,9 @@ status: .venv/.synced  ## every part and whether it is ready
 
 logs: .venv/.synced  ## follow all logs
 	@$(SHOP) logs
+
+dead-letters: .venv/.synced  ## what nobody could handle; ARGS="list", and --help says the rest
+	@$(SHOP) dead-letters -- $(ARGS)
 
 check: .venv/.synced  ## format, lint, types, import contracts
 	@.venv/bin/ruff format --check && .venv/bin/ruff check && .venv/bin/pyright && .venv/bin/lint-imports

@@ -26,7 +26,7 @@ from orders.messages import order_created
 from payments.accounts import NewTopUp, TopUps, open_account
 from payments.charge import ChargeOrders, Ingest
 from payments.messages import receive
-from shopkit import consumer, inbox, journey
+from shopkit import inbox, intake, journey
 from shopkit.broker import EXCHANGE, ORDER_CREATED, declare
 from shopkit.consumer import Consumer
 from shopkit.db import Database
@@ -116,11 +116,11 @@ async def measure(database: Database, broker: str, way: Way) -> Taken:
     users = [f"load-{n}" for n in range(way.users)]
     await prepare(database, users)
     await fill(broker, users, way.orders, 1 if way.one_by_one else 100)
-    inbox.MOST, consumer.MOST_BYTES = (1, 0) if way.one_by_one else BATCHED
+    inbox.MOST, intake.MOST_BYTES = (1, 0) if way.one_by_one else BATCHED
     return await take(database, broker, way.orders)
 
 
-BATCHED = inbox.MOST, consumer.MOST_BYTES
+BATCHED = inbox.MOST, intake.MOST_BYTES
 
 
 async def main(database_url: str, broker: str) -> None:

@@ -1,43 +1,46 @@
-"""Consuming in batches: the broker's callback only queues, a collector takes whatever is there.
+"""Consuming: the events of all messages that have arrived are handled together, and acknowledged after that.
 
-A message is acknowledged after its events were handled, never before. While handling fails for a reason
-that lies outside the events (the database is away), the collector keeps what it holds and tries again:
-the prefetch limit then stops the broker, and no message travels in circles.
+While handling fails for a reason that lies outside the events (the database is away), the consumer keeps
+what it holds and tries again: the prefetch limit then stops the broker, and no message travels in circles.
+
+A message that kills its process comes back, together with all that was prefetched beside it. What came back
+more than once is therefore handled alone, from a queue of which one message at a time is taken: there the
+broker counts the crashes of that message and nothing else, and moves it to the dead letters in the end.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractIncomingMessage
 
 from shopkit import tracing
-from shopkit.broker import Queue, Session
+from shopkit.broker import Queue
 from shopkit.event_log import named
 from shopkit.events import decode_batch, encode_batch
+from shopkit.intake import Intake, Stopped
 from shopkit.publisher import NotPublished, Publisher
 from shopkit.retry import Backoff, blames_content, pause
 from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES, RECEIVED
 
 PREFETCH = 200
-# Of events handled at once: a message holds up to a hundred, and a batch must end well within its timeouts.
-MOST_BYTES = 512 * 1024
+# How often a message came back, by a crash or a lost connection. The first time says little.
+SUSPICIOUS = 2
+# The broker's own counts: in a copy they would tell of the original.
+COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
-Deliveries: TypeAlias = "asyncio.Queue[AbstractIncomingMessage | None]"
 log = structlog.get_logger()
 
 
 class Decoded(NamedTuple, Generic[T]):
     encoded: bytes
     event: T
-
-
-class Stopped(Exception):
-    """Told to stop while waiting to try again; what is not acknowledged comes again elsewhere."""
 
 
 class Consumer(Generic[T]):
@@ -56,49 +59,62 @@ class Consumer(Generic[T]):
         handle: Callable[[Sequence[T]], Awaitable[None]],
         publisher: Publisher,
     ) -> None:
-        self._session = Session(url, f"{name} consumer", self._consume)
+        self._together = Intake(url, f"{name} consumer", queue.name, PREFETCH, self._settle_unsuspicious)
+        self._alone = Intake(url, f"{name} consumer of one", queue.alone, 1, self._settle_alone)
         self._queue = queue
         self._decode = decode
         self._handle = handle
         self._publisher = publisher
-        self._deliveries: Deliveries = asyncio.Queue()
 
     async def run(self) -> None:
-        await self._session.run()
+        async with asyncio.TaskGroup() as intakes:
+            intakes.create_task(self._together.run())
+            intakes.create_task(self._alone.run())
 
     def stop(self) -> None:
         """Takes nothing new; the batch in hand is finished and acknowledged."""
-        self._session.stop()
-        self._deliveries.put_nowait(None)
+        self._together.stop()
+        self._alone.stop()
 
     async def check(self) -> None:
-        if not self._session.connected.is_set():
-            raise ConnectionError(f"not consuming {self._queue.name}")
+        await self._together.check()
+        await self._alone.check()
 
-    async def _consume(self, channel: AbstractChannel) -> None:
-        deliveries = self._deliveries = asyncio.Queue[AbstractIncomingMessage | None]()
-        await _end_with(channel, deliveries)
-        await channel.set_qos(prefetch_count=PREFETCH)
-        queue = await channel.get_queue(self._queue.name, ensure=False)
-        await queue.consume(deliveries.put)
-        log.info("consuming", queue=self._queue.name)
-        try:
-            while not self._session.stopping.is_set() and (messages := await _take(deliveries)):
-                count = await self._settle(messages)
-                await messages[-1].ack(multiple=True)
-                RECEIVED.labels(self._queue.name).inc(count)
-        except Stopped:
-            log.info("stopped while waiting to try again", queue=self._queue.name)
+    async def _settle_unsuspicious(self, messages: list[AbstractIncomingMessage]) -> None:
+        unsuspicious: list[AbstractIncomingMessage] = []
+        for message in messages:
+            if _returns(message) < SUSPICIOUS:
+                unsuspicious.append(message)
+            else:
+                log.warning("came back, to be handled alone", queue=self._queue.name, id=message.message_id)
+                await self._move_alone(message, [message.body])
+        if unsuspicious:
+            await self._settle(unsuspicious)
 
-    async def _settle(self, messages: list[AbstractIncomingMessage]) -> int:
-        """Returns when each event of `messages` is handled or set aside as a dead letter."""
+    async def _settle_alone(self, messages: list[AbstractIncomingMessage]) -> None:
+        """A message that comes back to its own queue is split, so that no event dies with another."""
+        (message,) = messages
+        if _returns(message) and len(events := _events(message.body)) > 1:
+            await self._move_alone(message, [encode_batch([event]) for event in events])
+        else:
+            await self._settle(messages)
+
+    async def _move_alone(self, message: AbstractIncomingMessage, bodies: list[bytes]) -> None:
+        headers = {key: value for key, value in message.headers.items() if key not in COUNTS}
+        for body in bodies:
+            await self._until_published(partial(self._publisher.send, self._queue.alone, body, headers))
+        await message.ack()
+
+    async def _settle(self, messages: list[AbstractIncomingMessage]) -> None:
+        """Acknowledges when each event of `messages` is handled or set aside as a dead letter."""
         events: list[Decoded[T]] = []
         for message in messages:
             events += await self._decoded(message.body)
         if events:
             BATCH_SIZE.labels(self._queue.name).observe(len(events))
             await self._handle_or_isolate(events)
-        return len(events)
+        await messages[-1].ack(multiple=True)
+        RECEIVED.labels(self._queue.name).inc(len(events))
 
     async def _decoded(self, body: bytes) -> list[Decoded[T]]:
         try:
@@ -139,43 +155,30 @@ class Consumer(Generic[T]):
 
     async def _set_aside(self, body: bytes, reason: str) -> None:
         log.error("dead letter", queue=self._queue.name, reason=reason)
+        await self._until_published(partial(self._publisher.dead_letter, self._queue, body, reason))
+        DEAD_LETTERED.labels(self._queue.name).inc()
+
+    async def _until_published(self, publish: Callable[[], Awaitable[None]]) -> None:
         backoff = Backoff()
         while True:
             try:
-                await self._publisher.dead_letter(self._queue, body, reason)
+                return await publish()
             except NotPublished as error:
-                log.warning("dead letter must wait", queue=self._queue.name, error=repr(error))
-            else:
-                return DEAD_LETTERED.labels(self._queue.name).inc()
+                log.warning("publishing must wait", queue=self._queue.name, error=repr(error))
             await self._wait(backoff)
 
     async def _wait(self, backoff: Backoff) -> None:
-        await pause(self._session.stopping, backoff.next())
-        if self._session.stopping.is_set():
+        await pause(self._together.stopping, backoff.next())
+        if self._together.stopping.is_set():
             raise Stopped
 
 
-async def _end_with(channel: AbstractChannel, deliveries: Deliveries) -> None:
-    """Lets the end of the channel, or of the consumer (its queue was deleted), end the deliveries."""
-
-    def end(*_: object) -> None:
-        deliveries.put_nowait(None)
-
-    channel.close_callbacks.add(end)
-    underlay = await channel.get_underlay_channel()
-    underlay.on_consumer_cancel_callbacks.add(end)
+def _returns(message: AbstractIncomingMessage) -> int:
+    count = message.headers.get("x-delivery-count")
+    return count if isinstance(count, int) else 0
 
 
-async def _take(deliveries: Deliveries) -> list[AbstractIncomingMessage]:
-    """Waits for one message and takes what else is there. Nothing means that no more will come."""
-    taken: list[AbstractIncomingMessage] = []
-    size = 0
-    message = await deliveries.get()
-    while message is not None:
-        taken.append(message)
-        size += len(message.body)
-        if size > MOST_BYTES or deliveries.empty():
-            return taken
-        message = deliveries.get_nowait()
-    deliveries.put_nowait(None)
-    return taken
+def _events(body: bytes) -> list[bytes]:
+    with suppress(*UNDECODABLE):
+        return decode_batch(body)
+    return []

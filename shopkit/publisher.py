@@ -1,15 +1,17 @@
 """Publishing with confirms: a call that returns means that the broker has the message on disk."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractExchange
+from aio_pika.abc import AbstractChannel, AbstractExchange, HeadersType
 
 from shopkit.broker import DEAD_LETTERS, EXCHANGE, Lost, Queue, Session, losses
 from shopkit.events import BATCH_CONTENT_TYPE, encode_batch
 
 CONFIRM_TIMEOUT = 10
+DEFAULT_EXCHANGE = ""
 
 
 class NotPublished(ConnectionError):
@@ -44,22 +46,20 @@ class Publisher:
 
     async def publish(self, routing_key: str, events: list[bytes]) -> None:
         """Publishes one message of several events. Raises NotPublished."""
-        await self._publish(EXCHANGE, routing_key, encode_batch(events), {})
+        await self._publish(EXCHANGE, routing_key, persistent(encode_batch(events)))
 
     async def dead_letter(self, queue: Queue, body: bytes, reason: str) -> None:
         """Sets a message of `queue` aside, with the reason in the header `x-reason`. Raises NotPublished."""
-        await self._publish(DEAD_LETTERS, queue.name, body, {"x-reason": reason[:1000]})
+        message = persistent(body, headers={"x-reason": reason[:1000]}, timestamp=datetime.now(UTC))
+        await self._publish(DEAD_LETTERS, queue.name, message)
 
-    async def _publish(self, exchange: str, routing_key: str, body: bytes, headers: dict[str, Any]) -> None:
+    async def send(self, queue: str, body: bytes, headers: HeadersType) -> None:
+        """Publishes to the queue `queue` and to no other. Raises NotPublished."""
+        await self._publish(DEFAULT_EXCHANGE, queue, persistent(body, headers=headers))
+
+    async def _publish(self, exchange: str, routing_key: str, message: aio_pika.Message) -> None:
         if exchange not in self._exchanges:
             raise NotPublished("not connected to the broker")
-        # Without a message_id aio-pika makes a unique one, which it needs to match returns to publishes.
-        message = aio_pika.Message(
-            body,
-            content_type=BATCH_CONTENT_TYPE,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            headers=headers,
-        )
         try:
             with losses():
                 await self._exchanges[exchange].publish(
@@ -71,7 +71,7 @@ class Publisher:
 
     async def _hold(self, channel: AbstractChannel) -> None:
         self._lost.clear()
-        for name in (EXCHANGE, DEAD_LETTERS):
+        for name in (EXCHANGE, DEAD_LETTERS, DEFAULT_EXCHANGE):
             self._exchanges[name] = await channel.get_exchange(name, ensure=False)
         channel.close_callbacks.add(self._lose)
         try:
@@ -82,3 +82,10 @@ class Publisher:
 
     def _lose(self, *_: object) -> None:
         self._lost.set()
+
+
+def persistent(body: bytes, **properties: Any) -> aio_pika.Message:
+    # Without a message_id aio-pika makes a unique one, which it needs to match returns to publishes.
+    return aio_pika.Message(
+        body, content_type=BATCH_CONTENT_TYPE, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, **properties
+    )

@@ -33,7 +33,7 @@ def service(shop: Shop, replica: Replica) -> Program:
         "PYTHONUNBUFFERED": "1",
     }
     command = f"{python} -m {replica.service}"
-    return Program(replica.name, command, 20, environment=environment | _settings(shop, replica.service))
+    return Program(replica.name, command, 20, environment=environment | settings(shop, replica.service))
 
 
 def _revision() -> str:
@@ -43,7 +43,8 @@ def _revision() -> str:
     return found.stdout.strip() if found and found.returncode == 0 else "unknown"
 
 
-def _settings(shop: Shop, service: str) -> dict[str, str]:
+def settings(shop: Shop, service: str) -> dict[str, str]:
+    """Where a service finds the others."""
     if service == "gateway":
         urls = {f"{name.upper()}_URLS": shop.urls_of(name) for name in ("orders", "payments", "notifier")}
         return urls | {"WEB_URLS": f"http://127.0.0.1:{shop.web_port}"}

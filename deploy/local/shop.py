@@ -157,6 +157,17 @@ def logs(options: argparse.Namespace) -> None:
     os.execvp("tail", ["tail", "-n", "20", "-F", *files])
 
 
+def dead_letters(options: argparse.Namespace) -> None:
+    """`python -m shopkit dead-letters` with the environment of payments."""
+    directory = real_dir(options.dir)
+    if not Supervisor(directory).runs():
+        raise SystemExit("the shop is not running")
+    environment = os.environ | programs.settings(_shop(options, directory, running=True), "payments")
+    command = [sys.executable, "-m", "shopkit", "dead-letters", *options.arguments]
+    os.chdir(REPOSITORY)
+    os.execve(sys.executable, command, environment)
+
+
 def test(options: argparse.Namespace) -> None:
     """A fresh shop, pytest, and nothing left running whatever happens."""
     packages.ensure("chromium")
@@ -187,22 +198,34 @@ def _pytest(options: argparse.Namespace) -> int:
             process.terminate()
 
 
+COMMANDS = {
+    "up": up,
+    "down": down,
+    "clean": clean,
+    "status": status,
+    "logs": logs,
+    "dead-letters": dead_letters,
+    "test": test,
+}
+
+
 def main() -> None:
     # argparse does not take what follows `--` when options stand between it and the command.
     own, arguments = sys.argv[1:], list[str]()
     if "--" in own:
         cut = own.index("--")
         own, arguments = own[:cut], own[cut + 1 :]
-    parser = argparse.ArgumentParser(description=__doc__, epilog="what follows -- goes to pytest")
-    parser.add_argument("command", choices=["up", "down", "clean", "status", "logs", "test"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="what follows -- goes to pytest, or to dead-letters"
+    )
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")
     parser.add_argument("--base-port", type=int)
     parser.add_argument("--entrance", dest="entrance_port", type=int)
     parser.add_argument("--replicas", type=int, help="of every service")
     parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
     options = parser.parse_args(own, argparse.Namespace(arguments=arguments))
-    commands = {"up": up, "down": down, "clean": clean, "status": status, "logs": logs, "test": test}
-    commands[options.command](options)
+    COMMANDS[options.command](options)
 
 
 if __name__ == "__main__":

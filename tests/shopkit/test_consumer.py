@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from aio_pika.abc import AbstractChannel
 
-from shopkit.broker import ORDER_CREATED, Queue
+from shopkit import consumer as shop_consumer
+from shopkit.broker import ORDER_CREATED, Queue, Session
 from shopkit.consumer import PREFETCH, Consumer
+from shopkit.intake import Intake, Settle
 from shopkit.publisher import Publisher
 from tests.servers import Broker, Forwarder, running, succeeds
 from tests.support import eventually
@@ -170,6 +173,20 @@ async def test_what_cannot_be_read_is_set_aside_with_a_reason_and_the_rest_is_ha
     assert await broker.left_in(QUEUE) == 0
 
 
+async def test_what_is_to_be_handled_alone_is_handled_like_the_rest(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
+) -> None:
+    handler.poison = {2}
+    for body in (b"unreadable", b'[{"n":1},{"n":2},{"n":3}]', b'[{"n":4}]'):
+        await publisher.send(ORDER_CREATED.alone, body, {})
+    async with consuming(broker_url, handler, publisher):
+        await handler.has(1, 3, 4)
+        letters = [await dead_letter(broker), await dead_letter(broker)]
+    assert [letter for letter, _ in letters] == [b"unreadable", b'[{"n":2}]']
+    assert handler.handled == [1, 3, 4]  # one message after the other
+    assert await broker.left_in(ORDER_CREATED.alone) == 0
+
+
 async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
     broker: Broker, broker_url: str, way: Forwarder, handler: Handler
 ) -> None:
@@ -237,6 +254,33 @@ async def test_a_consumer_starts_before_the_broker_is_there(
         await broker.publish_body(KEY, b'[{"n":1}]')
         await way.open()
         await handler.has(1)
+
+
+async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose_every_channel(_: AbstractChannel) -> None:
+        raise ConnectionResetError
+
+    class Broken(Intake):
+        def __init__(self, url: str, name: str, queue: str, prefetch: int, settle: Settle) -> None:
+            super().__init__(url, name, queue, prefetch, settle)
+            if queue == ORDER_CREATED.alone:
+                self._session = Session(url, name, lose_every_channel)
+
+    monkeypatch.setattr(shop_consumer, "Intake", Broken)
+    async with consuming(broker_url, handler, publisher) as consumer:
+        await broker.publish_body(KEY, b'[{"n":1}]')
+        await handler.has(1)
+
+        async def it_names_the_queue() -> bool:
+            try:
+                await consumer.check()
+            except ConnectionError as error:
+                return ORDER_CREATED.alone in str(error)
+            return False
+
+        await eventually(it_names_the_queue)
 
 
 async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(

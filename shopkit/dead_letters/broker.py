@@ -1,0 +1,136 @@
+"""The dead letters of the broker. They are looked at by taking them without an acknowledgement.
+
+While one command holds them, no other one sees them, so two of them cannot act on the same letter. Those
+that are not acknowledged return in their order when the channel is closed, however the command ends.
+"""
+
+import hashlib
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+
+from shopkit.broker import HEARTBEAT, RESOLVED, TOPOLOGY, Lost, declare, losses
+from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
+from shopkit.publisher import CONFIRM_TIMEOUT, persistent
+
+MOST_HELD = 5_000
+
+
+class BrokerLetters:
+    def __init__(self, connection: AbstractConnection, publishing: AbstractChannel) -> None:
+        self._connection = connection
+        self._publishing = publishing
+        self._held: dict[str, AbstractIncomingMessage] = {}
+
+    async def read(self, wanted: Wanted, *, resolved: bool) -> AsyncGenerator[Letter]:
+        async with self._connection.channel() as channel:
+            if resolved:
+                async for message in _taken(channel, RESOLVED):
+                    yield _resolved_letter(message)
+                return
+            for queue in TOPOLOGY:
+                if not wanted.concerns(queue.name):
+                    continue
+                async for message in _taken(channel, queue.dead):
+                    letter = _letter(queue.name, message)
+                    self._held[letter.id] = message
+                    yield letter
+
+    async def resolve(self, letter: Letter, resolution: Resolution) -> bool:
+        """A crash between the steps repeats them when the command is given again; consumers expect that."""
+        message = self._held[letter.id]
+        if resolution.what == "replayed":
+            await self._publish(letter.queue, persistent(letter.body))
+        await self._publish(RESOLVED, _record(letter, resolution))
+        await message.ack()
+        return True
+
+    async def _publish(self, queue: str, message: aio_pika.Message) -> None:
+        exchange = self._publishing.default_exchange
+        await exchange.publish(message, queue, mandatory=True, timeout=CONFIRM_TIMEOUT)
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncGenerator[BrokerLetters]:
+    try:
+        with losses():
+            connection = await aio_pika.connect(
+                url, timeout=5, heartbeat=HEARTBEAT, client_properties={"connection_name": "dead letters"}
+            )
+    except (Lost, ValueError) as error:
+        raise Unusable(f"cannot use the broker: {error}") from error
+    async with connection:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        await declare(channel)
+        yield BrokerLetters(connection, channel)
+
+
+async def _taken(channel: AbstractChannel, name: str) -> AsyncGenerator[AbstractIncomingMessage]:
+    """What lies in the queue now: a letter that comes back while its replay goes on is left for another time."""
+    queue = await channel.declare_queue(name, passive=True)
+    count = queue.declaration_result.message_count or 0
+    if count > MOST_HELD:
+        print(f"{name}: only the oldest {MOST_HELD} of {count} are looked at", file=sys.stderr)
+    for _ in range(min(count, MOST_HELD)):
+        message = await queue.get(fail=False)
+        if message is None:
+            return
+        yield message
+
+
+def _letter(queue: str, message: AbstractIncomingMessage) -> Letter:
+    return Letter(
+        id=f"{queue}/{message.message_id or hashlib.sha256(message.body).hexdigest()[:16]}",
+        queue=queue,
+        when=_when(message),
+        reason=_reason(message.headers),
+        body=message.body,
+        events=summaries(message.body),
+        headers=dict(message.headers),
+    )
+
+
+def _resolved_letter(message: AbstractIncomingMessage) -> Letter:
+    headers: dict[str, Any] = dict(message.headers)
+    resolution = Resolution(headers["x-resolution"], headers["x-resolved-by"], headers.get("x-note"))
+    resolved_at = datetime.fromisoformat(headers["x-resolved-at"])
+    queue = headers["x-dead-queue"].removesuffix(".dead")
+    return _letter(queue, message)._replace(resolved_at=resolved_at, resolution=str(resolution))
+
+
+def _record(letter: Letter, resolution: Resolution) -> aio_pika.Message:
+    headers = {
+        "x-resolution": resolution.what,
+        "x-resolved-by": resolution.by,
+        "x-resolved-at": datetime.now(UTC).isoformat(),
+        "x-note": resolution.note,
+        "x-dead-queue": f"{letter.queue}.dead",
+        "x-reason": letter.reason,
+    }
+    message_id = letter.id.removeprefix(f"{letter.queue}/")
+    return persistent(letter.body, headers=headers, message_id=message_id, timestamp=letter.when)
+
+
+def _deaths(headers: dict[str, Any]) -> list[dict[str, Any]]:
+    return headers.get("x-death") or []
+
+
+def _when(message: AbstractIncomingMessage) -> datetime | None:
+    """When the broker gave it up, or when its consumer set it aside."""
+    for death in _deaths(dict(message.headers)):
+        return death["time"]
+    when = message.timestamp
+    return when if isinstance(when, datetime) else None
+
+
+def _reason(headers: Any) -> str:
+    if "x-reason" in headers:
+        return str(headers["x-reason"])
+    for death in _deaths(headers):
+        return f"{death['reason']} in {death['queue']}"
+    return "unknown"

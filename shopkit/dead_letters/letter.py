@@ -1,0 +1,114 @@
+"""A dead letter: a message or a stored event that nobody could handle, and what a person decides about it."""
+
+from collections.abc import AsyncGenerator, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from shopkit.consumer import UNDECODABLE
+from shopkit.events import decode_batch
+
+
+class Unusable(Exception):
+    """The command cannot be carried out as it was given."""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What every CloudEvent tells of itself; empty where it does not."""
+
+    id: str = ""
+    type: str = ""
+    subject: str = ""
+    time: str = ""
+
+
+class Letter(NamedTuple):
+    """`id` is `<queue>/<message id>` or `db/<row>`, `queue` what stands before the slash."""
+
+    id: str
+    queue: str
+    when: datetime | None
+    reason: str
+    body: bytes
+    events: list[Summary]
+    headers: dict[str, Any]
+    resolved_at: datetime | None = None
+    resolution: str | None = None
+
+
+class Resolution(NamedTuple):
+    what: Literal["replayed", "discarded"]
+    by: str
+    note: str | None
+
+    def __str__(self) -> str:
+        return f"{self.what} by {self.by}" + (f": {self.note}" if self.note else "")
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which letters are meant: those for which everything that is given holds."""
+
+    ids: frozenset[str] = frozenset()
+    queue: str | None = None
+    type: str | None = None
+    subject: str | None = None
+    event: str | None = None
+    reason: str | None = None
+    older_than: timedelta | None = None
+    newer_than: timedelta | None = None
+
+    def concerns(self, queue: str) -> bool:
+        """Whether any letter of `queue` can be meant; where none can, none needs to be held."""
+        named = not self.ids or any(letter_id.startswith(f"{queue}/") for letter_id in self.ids)
+        return named and self.queue in (None, queue)
+
+    def takes(self, letter: Letter) -> bool:
+        return (
+            (not self.ids or letter.id in self.ids)
+            and self.queue in (None, letter.queue)
+            and _among(self.type, (event.type for event in letter.events))
+            and _among(self.subject, (event.subject for event in letter.events))
+            and _among(self.event, (event.id for event in letter.events))
+            and (self.reason or "") in letter.reason
+            and self._in_time(letter.when)
+        )
+
+    def _in_time(self, when: datetime | None) -> bool:
+        if self.older_than is None and self.newer_than is None:
+            return True
+        if when is None:
+            return False
+        age = datetime.now(UTC) - when
+        return (self.older_than or age) <= age <= (self.newer_than or age)
+
+
+class Letters(Protocol):
+    """A place where dead letters lie."""
+
+    def read(self, wanted: Wanted, *, resolved: bool) -> AsyncGenerator[Letter]:
+        """Letters that may be wanted, oldest first. A letter can be resolved until the next one is asked for."""
+        ...
+
+    async def resolve(self, letter: Letter, resolution: Resolution) -> bool:
+        """False when somebody else was faster."""
+        ...
+
+
+def summaries(body: bytes) -> list[Summary]:
+    """Of each event of a message; of none when it is no batch of events."""
+    try:
+        return [_summary(event) for event in decode_batch(body)]
+    except UNDECODABLE:
+        return []
+
+
+def _summary(event: bytes) -> Summary:
+    try:
+        return msgspec.json.decode(event, type=Summary)
+    except UNDECODABLE:
+        return Summary()
+
+
+def _among(wanted: str | None, found: Iterable[str]) -> bool:
+    return wanted is None or wanted in found

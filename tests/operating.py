@@ -1,0 +1,45 @@
+"""The dead-letter command, as those who operate the shop give it."""
+
+import asyncio
+import io
+import json
+import os
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, NamedTuple
+
+from shopkit.__main__ import parser
+from shopkit.dead_letters.command import run
+from tests.support import ROOT
+
+
+class Outcome(NamedTuple):
+    status: int
+    output: str
+    complaints: str
+
+    def letters(self) -> list[dict[str, Any]]:
+        """What `list --json` has printed."""
+        assert (self.status, self.complaints) == (0, "")
+        return [json.loads(line) for line in self.output.splitlines()]
+
+
+async def dead_letters(*words: str) -> Outcome:
+    output, complaints = io.StringIO(), io.StringIO()
+    options = parser().parse_args(["dead-letters", *words])
+    with redirect_stdout(output), redirect_stderr(complaints):
+        status = await run(options)
+    return Outcome(status, output.getvalue(), complaints.getvalue())
+
+
+async def dead_letters_process(*words: str, **environment: str) -> Outcome:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "shopkit", "dead-letters", *words),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, complaints = await process.communicate()
+    return Outcome(process.returncode or 0, output.decode(), complaints.decode())

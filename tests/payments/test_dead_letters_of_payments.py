@@ -1,0 +1,171 @@
+"""Events that the inbox of payments parked, replayed and discarded by the command of shopkit."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from orders.messages import order_created
+from payments.accounts import NewTopUp, TopUps, open_account
+from payments.charge import ChargeOrders, Ingest
+from payments.messages import receive
+from shopkit import inbox_rows
+from shopkit.broker import ORDER_CREATED
+from shopkit.db import Database
+from shopkit.dead_letters import database as database_letters
+from shopkit.dead_letters.letter import Resolution, Wanted
+from shopkit.events import encode_batch
+from shopkit.inbox import Inbox
+from shopkit.publisher import Publisher
+from tests.operating import Outcome, dead_letters, dead_letters_process
+from tests.payments.audit import audit
+from tests.servers import Broker, rows, running, succeeds
+
+BY = ("--by", "ann", "--note", "account mended")
+WAITING = "SELECT event_id FROM inbox WHERE processed_at IS NULL"
+
+
+@pytest.fixture
+async def worker(payments_database: Database) -> Inbox:
+    await open_account(payments_database, "ann")
+    await TopUps(payments_database)([NewTopUp("ann", 500)])
+    return Inbox(payments_database, "payments-1", ChargeOrders("payments-1", lambda: None))
+
+
+async def park(database: Database, order_id: UUID | None = None, error: str = "ValueError('odd')") -> UUID:
+    """Parks an order of 200 by ann after three attempts; returns the id of its event."""
+    event = order_created(order_id or uuid4(), "ann", 200)
+    await Ingest(database, "payments-1", lambda: None)([receive(event.event)])
+    await rows(
+        database,
+        """
+        UPDATE inbox SET attempts = 3, last_error = 'odd', lonely_crashes = 2, not_before = now() + interval '1 h'
+        WHERE event_id = :event_id
+        """,
+        event_id=event.event_id,
+    )
+    async with database.begin() as connection:
+        await inbox_rows.park(connection, event.event_id, error)
+    return event.event_id
+
+
+async def does(url: str, *words: str) -> Outcome:
+    return await dead_letters(*words, "--database", url)
+
+
+async def test_parked_events_are_listed_beside_the_letters_of_the_broker(
+    payments_database: Database, payments_url: str, broker: Broker, broker_url: str
+) -> None:
+    order_id = uuid4()
+    event_id = await park(payments_database, order_id)
+    publisher = Publisher(broker_url, "test")
+    async with running(publisher):
+        await succeeds(publisher.check)
+        await publisher.dead_letter(ORDER_CREATED, encode_batch([]), "odd")
+    both = await dead_letters_process("list", "--json", BROKER_URL=broker_url, DATABASE_URL=payments_url)
+    from_broker, parked = both.letters()
+    assert (from_broker["queue"], parked["queue"]) == (ORDER_CREATED.name, "db")
+    assert parked["reason"] == "ValueError('odd')"
+    (event,) = parked["events"]
+    assert (event["id"], event["type"], event["subject"]) == (str(event_id), "order.created", str(order_id))
+    assert abs(datetime.fromisoformat(parked["when"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert parked["id"] in (await does(payments_url, "list")).output
+    shown = (await does(payments_url, "show", parked["id"])).output
+    assert "attempts: 3\n" in shown
+    assert '"user_id": "ann"' in shown
+
+
+async def test_more_letters_than_a_page_are_found(
+    payments_database: Database, payments_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_letters, "PAGE", 2)
+    parked = [str(await park(payments_database)) for _ in range(5)]
+    letters = (await does(payments_url, "list", "--json")).letters()
+    assert [letter["events"][0]["id"] for letter in letters] == parked
+
+
+@pytest.mark.parametrize("removed_by_retention", [False, True])
+async def test_a_replayed_letter_is_charged_once(
+    payments_database: Database, payments_url: str, worker: Inbox, removed_by_retention: bool
+) -> None:
+    event_id = await park(payments_database)
+    if removed_by_retention:
+        await rows(payments_database, "DELETE FROM inbox")
+    assert await worker.work_off() == 0
+    outcome = await does(payments_url, "replay", "db/1", *BY)
+    assert (outcome.status, outcome.complaints) == (0, "")
+    assert outcome.output.startswith("replayed: db/1")
+    (row,) = await rows(
+        payments_database, "SELECT event_id, attempts, not_before, last_error, lonely_crashes, type FROM inbox"
+    )
+    assert row == (event_id, 0, None, None, None, "order.created")
+    assert await worker.work_off() == 1
+    assert await audit(payments_database) == {"ann": 300}
+
+    again = await does(payments_url, "replay", "db/1", *BY)
+    assert (again.status, again.output) == (1, "")
+    assert await worker.work_off() == 0
+    assert await audit(payments_database) == {"ann": 300}
+
+
+async def test_a_replayed_letter_that_is_parked_again_is_another_letter(
+    payments_database: Database, payments_url: str, worker: Inbox
+) -> None:
+    event_id = await park(payments_database)
+    assert (await does(payments_url, "replay", "--all", *BY)).status == 0
+    async with payments_database.begin() as connection:
+        await inbox_rows.park(connection, event_id, "odd again")
+    (letter,) = (await does(payments_url, "list", "--json")).letters()
+    assert (letter["id"], letter["reason"]) == ("db/2", "odd again")
+    assert (await does(payments_url, "replay", "--event", str(event_id), *BY)).status == 0
+    await worker.work_off()
+    assert await audit(payments_database) == {"ann": 300}
+
+
+async def test_a_discarded_letter_is_never_charged_and_tells_who_discarded_it(
+    payments_database: Database, payments_url: str, worker: Inbox
+) -> None:
+    await park(payments_database)
+    assert (await does(payments_url, "discard", "--reason", "odd", *BY)).status == 0
+    assert not await rows(payments_database, WAITING)
+    assert await worker.work_off() == 0
+    assert await audit(payments_database) == {"ann": 500}
+    assert (await does(payments_url, "list", "--json")).letters() == []
+    (letter,) = (await does(payments_url, "list", "--json", "--resolved")).letters()
+    assert (letter["id"], letter["resolution"]) == ("db/1", "discarded by ann: account mended")
+    assert abs(datetime.fromisoformat(letter["resolved_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert "discarded by ann" in (await does(payments_url, "show", "db/1")).output
+
+
+async def test_a_dry_run_leaves_the_database_as_it_is(payments_database: Database, payments_url: str) -> None:
+    await park(payments_database)
+    for verb in ("replay", "discard"):
+        outcome = await does(payments_url, verb, "--all", "--dry-run", *BY)
+        assert outcome.output.startswith(f"would be {verb}")
+    assert not await rows(payments_database, WAITING)
+    assert len((await does(payments_url, "list", "--json")).letters()) == 1
+
+
+@pytest.mark.parametrize("what", ["replayed", "discarded"])
+async def test_two_who_resolve_one_letter_at_once_resolve_it_once(
+    payments_database: Database, payments_url: str, what: str
+) -> None:
+    await park(payments_database)
+    async with database_letters.opened(payments_url) as letters:
+        assert letters is not None
+        (letter,) = [letter async for letter in letters.read(Wanted(), resolved=False)]
+        by = [Resolution("replayed" if what == "replayed" else "discarded", name, None) for name in ("ann", "bob")]
+        done = await asyncio.gather(*(letters.resolve(letter, resolution) for resolution in by))
+    assert sorted(done) == [False, True]
+    (row,) = await rows(payments_database, "SELECT resolution FROM dead_letters")
+    assert row.resolution == f"{what} by {('ann', 'bob')[done.index(True)]}"
+
+
+async def test_a_database_without_dead_letters_is_named_and_the_broker_is_read(
+    orders_url: str, broker: Broker, broker_url: str
+) -> None:
+    outcome = await dead_letters("list", "--database", orders_url, "--broker", broker_url)
+    assert outcome.status == 0
+    assert outcome.output.startswith("ID ")
+    assert outcome.complaints == "the database has no table dead_letters\n"

@@ -1,0 +1,58 @@
+"""A consumer to kill: `python -m tests.shopkit.frail_consumer`. It appends the numbers it handles to a file.
+
+The poisonous number kills the process, as soon as the file PERMIT is there.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from shopkit.broker import ORDER_CREATED
+from shopkit.consumer import Consumer
+from shopkit.publisher import Publisher
+from shopkit.settings import Settings, load
+
+POISON = 13
+
+
+class Number(msgspec.Struct, frozen=True):
+    n: int
+
+
+class FrailSettings(Settings, frozen=True, kw_only=True):
+    broker_url: str
+    handled: str
+    permit: str
+
+
+class Handler:
+    def __init__(self, handled: Path, permit: Path) -> None:
+        self._handled = handled
+        self._permit = permit
+
+    async def __call__(self, numbers: Sequence[Number]) -> None:
+        if any(number.n == POISON for number in numbers):
+            while not self._permit.exists():
+                await asyncio.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._note(numbers)
+
+    def _note(self, numbers: Sequence[Number]) -> None:
+        with self._handled.open("a") as handled:
+            handled.write("".join(f"{number.n}\n" for number in numbers))
+
+
+async def consume(settings: FrailSettings) -> None:
+    handle = Handler(Path(settings.handled), Path(settings.permit))
+    publisher = Publisher(settings.broker_url, settings.replica)
+    decode = msgspec.json.Decoder(Number).decode
+    consumer = Consumer(settings.broker_url, settings.replica, ORDER_CREATED, decode, handle, publisher)
+    await asyncio.gather(publisher.run(), consumer.run())
+
+
+if __name__ == "__main__":
+    asyncio.run(consume(load(FrailSettings)))

@@ -1,0 +1,386 @@
+import asyncio
+import hashlib
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import aio_pika
+import aiohttp
+import msgspec
+import pytest
+
+from shopkit.broker import (
+    LONELY_CRASHES,
+    ORDER_CREATED,
+    ORDER_STATUS,
+    PAYMENT_RESULTS,
+    RESOLVED,
+    TOPOLOGY,
+    Lost,
+    Queue,
+)
+from shopkit.dead_letters import broker as broker_letters
+from shopkit.events import encode_batch, outgoing
+from shopkit.publisher import Publisher
+from tests.operating import Outcome, dead_letters, dead_letters_process
+from tests.servers import Broker
+from tests.support import eventually, free_port
+
+
+class Parcel(msgspec.Struct):
+    n: int
+
+
+def event(kind: str = "parcel.sent", subject: UUID | None = None) -> bytes:
+    return outgoing("tests", kind, subject or uuid4(), Parcel(1)).event
+
+
+class Desk:
+    """Somebody who looks after the dead letters of one virtual host."""
+
+    def __init__(self, broker: Broker, url: str, publisher: Publisher) -> None:
+        self.broker = broker
+        self.url = url
+        self._publisher = publisher
+
+    async def lay(self, queue: Queue, *events: bytes, reason: str = "ValueError('odd')") -> bytes:
+        body = encode_batch(events)
+        await self._publisher.dead_letter(queue, body, reason)
+        return body
+
+    async def lay_body(self, name: str, body: bytes, **properties: Any) -> None:
+        await self.broker.channel.default_exchange.publish(aio_pika.Message(body, **properties), name)
+
+    async def does(self, *words: str) -> Outcome:
+        return await dead_letters(*words, "--broker", self.url)
+
+    async def list(self, *words: str) -> list[dict[str, Any]]:
+        return (await self.does("list", "--json", *words)).letters()
+
+    async def the_id(self) -> str:
+        (letter,) = await self.list()
+        return letter["id"]
+
+    async def lie(self, **expected: int) -> None:
+        """Fails unless so many messages lie in the queues, and none in the others."""
+        counts = {name: await self.broker.ready_in(name) for name in QUEUES}
+        assert {name: count for name, count in counts.items() if count} == expected
+
+
+QUEUES = [name for queue in TOPOLOGY for name in (queue.name, queue.alone, queue.dead)]
+BY = ("--by", "ann", "--note", "mended")
+
+
+@pytest.fixture
+def desk(broker: Broker, broker_url: str, publisher: Publisher) -> Desk:
+    return Desk(broker, broker_url, publisher)
+
+
+async def test_letters_are_listed_and_stay_where_they_are_in_their_order(desk: Desk) -> None:
+    subjects = [uuid4(), uuid4(), uuid4()]
+    first = await desk.lay(ORDER_CREATED, event(subject=subjects[0]), event("parcel.lost", subjects[1]))
+    second = await desk.lay(ORDER_CREATED, event(subject=subjects[2]), reason="x" * 300)
+    for _ in range(3):
+        outcome = await desk.does("list")
+        heading, one, other = outcome.output.splitlines()
+        assert heading.split() == ["ID", "WHEN", "EVENTS", "TYPE", "SUBJECT", "REASON"]
+        assert one.startswith("payments.order-created/")
+        assert f"2       parcel.sent +1  {subjects[0]} +1  ValueError('odd')" in one
+        assert str(subjects[2]) in other
+        assert other.endswith("xxx...")
+    await desk.lie(**{ORDER_CREATED.dead: 2})
+    assert [(await desk.broker.take(ORDER_CREATED.dead)).body for _ in range(2)] == [first, second]
+
+
+async def test_a_letter_tells_when_and_why_its_consumer_set_it_aside(desk: Desk) -> None:
+    subject = uuid4()
+    encoded = event("parcel.lost", subject)
+    await desk.lay(PAYMENT_RESULTS, encoded)
+    (letter,) = await desk.list()
+    written = json.loads(encoded)
+    assert letter["queue"] == PAYMENT_RESULTS.name
+    assert letter["reason"] == "ValueError('odd')"
+    assert abs(datetime.fromisoformat(letter["when"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert letter["events"] == [{name: written[name] for name in ("id", "type", "subject", "time")}]
+
+
+async def test_a_letter_tells_when_and_why_the_broker_gave_it_up(desk: Desk) -> None:
+    await desk.lay_body(ORDER_CREATED.alone, encode_batch([event()]), message_id="kills")
+    queue = await desk.broker.channel.get_queue(ORDER_CREATED.alone)
+    for _ in range(LONELY_CRASHES):
+        message = await queue.get()
+        assert message is not None
+        await message.nack(requeue=True)
+
+    async def given_up() -> bool:
+        return await desk.broker.ready_in(ORDER_CREATED.dead) == 1
+
+    await eventually(given_up)
+    (letter,) = await desk.list()
+    assert letter["id"] == "payments.order-created/kills"
+    assert letter["reason"] == "delivery_limit in payments.order-created.alone"
+    assert abs(datetime.fromisoformat(letter["when"]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+async def test_a_message_without_an_id_is_named_after_its_contents(
+    desk: Desk, servers: dict[str, Any], session: aiohttp.ClientSession
+) -> None:
+    # aio-pika gives every message an id, the management interface does not.
+    management = urlsplit(str(servers["broker_management"]))
+    address = f"{management.scheme}://{management.netloc.rpartition('@')[2]}"
+    message = {"routing_key": ORDER_CREATED.dead, "payload": "[]", "payload_encoding": "string"}
+    async with session.post(
+        f"{address}/api/exchanges/{urlsplit(desk.url).path[1:]}/amq.default/publish",
+        json=message | {"properties": dict[str, str]()},
+        headers={"Authorization": aiohttp.encode_basic_auth(management.username or "", management.password or "")},
+    ) as response:
+        assert (await response.json())["routed"]
+    letter_id = await desk.the_id()
+    assert letter_id == f"payments.order-created/{hashlib.sha256(b'[]').hexdigest()[:16]}"
+    assert (await desk.does("discard", letter_id, *BY)).status == 0
+    assert [letter["id"] for letter in await desk.list("--resolved")] == [letter_id]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], "abc"),
+        (["--queue", ORDER_STATUS.name], "c"),
+        (["--queue", "db"], ""),
+        (["--type", "parcel.lost"], "bc"),
+        (["--subject", str(UUID(int=1))], "ab"),
+        (["--reason", "too heavy"], "a"),
+        (["--reason", "heavy", "--type", "parcel.lost"], "b"),
+        (["--older-than", "1h"], "c"),
+        (["--newer-than", "1h"], "ab"),
+        (["--older-than", "1d", "--newer-than", "3d"], "c"),
+        (["--limit", "2"], "ab"),
+    ],
+    ids=" ".join,
+)
+async def test_letters_are_found_by_what_they_tell_of_themselves(desk: Desk, words: list[str], found: str) -> None:
+    one, two = UUID(int=1), UUID(int=2)
+    a = await desk.lay(ORDER_CREATED, event("parcel.sent", one), reason="too heavy")
+    b = await desk.lay(ORDER_CREATED, event("parcel.sent", two), event("parcel.lost", one), reason="heavy")
+    c = encode_batch([event("parcel.lost", two)])
+    await desk.lay_body(ORDER_STATUS.dead, c, timestamp=datetime.now(UTC) - timedelta(days=2))
+    bodies = dict(zip("abc", (a, b, c), strict=True))
+    ids = {name: {json.loads(body)[0]["id"]} for name, body in bodies.items()}
+    listed = await desk.list(*words)
+    assert [{letter["events"][0]["id"]} for letter in listed] == [ids[name] for name in found]
+
+
+async def test_a_letter_is_found_by_the_id_of_any_of_its_events(desk: Desk) -> None:
+    wanted = event()
+    await desk.lay(ORDER_CREATED, event(), wanted)
+    await desk.lay(ORDER_CREATED, event())
+    (letter,) = await desk.list("--event", json.loads(wanted)["id"])
+    assert len(letter["events"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"[]", "[]"),
+        (b'[{"id":"7","type":"parcel.sent"}]', '"type": "parcel.sent"'),
+        (b"neither JSON nor anything", "neither JSON nor anything"),
+        (b"\x1b[2Jgone", r"'\x1b[2Jgone'"),
+        (b"\xff\xfe", "base64: //4="),
+        (b'[{"id":"\xff"}]', "base64: W3siaWQiOiL/In1d"),
+        (b"[1, null]", "null"),
+        (b"[" * 5000 + b"]" * 5000, "[[[[["),
+    ],
+    ids=["empty", "event", "text", "control-characters", "bytes", "not-utf-8", "no-events", "too-deep"],
+)
+async def test_all_of_a_letter_is_shown_whatever_it_holds(desk: Desk, body: bytes, shown: str) -> None:
+    await desk.lay_body(ORDER_CREATED.dead, body, headers={"x-reason": "odd"}, message_id="m1")
+    assert (await desk.does("list")).status == 0
+    outcome = await desk.does("show", "payments.order-created/m1")
+    assert (outcome.status, outcome.complaints) == (0, "")
+    assert "reason: odd\n" in outcome.output
+    assert shown in outcome.output
+
+
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(desk: Desk) -> None:
+    await desk.lay(ORDER_CREATED, event())
+    letter_id = await desk.the_id()
+    for verb, what in (("replay", "replayed"), ("discard", "discarded")):
+        outcome = await desk.does(verb, letter_id, *BY, "--dry-run")
+        assert outcome.status == 0
+        assert outcome.output.startswith(f"would be {what}: {letter_id}")
+    await desk.lie(**{ORDER_CREATED.dead: 1})
+    assert await desk.broker.ready_in(RESOLVED) == 0
+
+
+async def test_a_replayed_letter_reaches_the_queue_it_comes_from_and_no_other(desk: Desk) -> None:
+    body = await desk.lay(PAYMENT_RESULTS, event("order.created"))
+    await desk.lay(ORDER_CREATED, event("order.created"))
+    (letter,) = await desk.list("--queue", PAYMENT_RESULTS.name)
+    outcome = await desk.does("replay", letter["id"], *BY)
+    assert (outcome.status, outcome.complaints) == (0, "")
+    assert outcome.output.startswith(f"replayed: {letter['id']}")
+    await desk.lie(**{PAYMENT_RESULTS.name: 1, ORDER_CREATED.dead: 1})
+    message = await desk.broker.take(PAYMENT_RESULTS.name)
+    assert message.body == body
+    assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+    assert not message.headers.get("x-reason")
+
+
+async def test_a_discarded_letter_is_kept_with_who_discarded_it_and_why(desk: Desk) -> None:
+    body = await desk.lay(ORDER_STATUS, event())
+    (before,) = await desk.list()
+    outcome = await desk.does("discard", "--queue", ORDER_STATUS.name, *BY)
+    assert outcome.output.startswith(f"discarded: {before['id']}")
+    await desk.lie()
+    assert await desk.list() == []
+    (letter,) = await desk.list("--resolved")
+    assert letter["resolution"] == "discarded by ann: mended"
+    assert abs(datetime.fromisoformat(letter["resolved_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert {key: letter[key] for key in ("id", "queue", "reason", "when", "events")} == {
+        key: before[key] for key in ("id", "queue", "reason", "when", "events")
+    }
+    assert "discarded by ann: mended" in (await desk.does("list", "--resolved")).output
+    assert "by ann" in (await desk.does("show", letter["id"])).output
+    record = await desk.broker.take(RESOLVED)
+    assert record.body == body
+    headers = {
+        name: record.headers[name] for name in record.headers if name.startswith("x-") and "count" not in name
+    }
+    del headers["x-resolved-at"]
+    assert headers == {
+        "x-resolution": "discarded",
+        "x-resolved-by": "ann",
+        "x-note": "mended",
+        "x-dead-queue": ORDER_STATUS.dead,
+        "x-reason": "ValueError('odd')",
+    }
+
+
+async def test_the_record_of_a_replay_names_who_did_it(desk: Desk) -> None:
+    await desk.lay(ORDER_STATUS, event())
+    await desk.does("replay", await desk.the_id(), "--by", "bob")
+    (letter,) = await desk.list("--resolved")
+    assert letter["resolution"] == "replayed by bob"
+
+
+async def test_a_letter_whose_record_is_not_safe_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.lay(ORDER_CREATED, event())
+    letter_id = await desk.the_id()
+    publish = broker_letters.BrokerLetters._publish  # pyright: ignore[reportPrivateUsage]
+
+    async def lost(self: broker_letters.BrokerLetters, queue: str, message: aio_pika.Message) -> None:
+        if queue == RESOLVED:
+            raise Lost("gone")
+        await publish(self, queue, message)
+
+    monkeypatch.setattr(broker_letters.BrokerLetters, "_publish", lost)
+    outcome = await desk.does("replay", letter_id, *BY)
+    assert outcome.status == 1
+    assert "gone" in outcome.complaints
+    await desk.lie(**{ORDER_CREATED.name: 1, ORDER_CREATED.dead: 1})
+
+
+async def test_no_more_letters_a_second_than_asked_for(desk: Desk) -> None:
+    for _ in range(4):
+        await desk.lay(ORDER_CREATED, event())
+    started = time.monotonic()
+    assert (await desk.does("replay", "--all", *BY, "--rate", "5")).status == 0
+    assert time.monotonic() - started >= 3 / 5
+    await desk.lie(**{ORDER_CREATED.name: 4})
+
+
+async def test_no_more_letters_than_asked_for(desk: Desk) -> None:
+    for _ in range(4):
+        await desk.lay(ORDER_CREATED, event())
+    assert len((await desk.does("discard", "--all", *BY, "--limit", "3")).output.splitlines()) == 3
+    await desk.lie(**{ORDER_CREATED.dead: 1})
+
+
+@pytest.mark.parametrize("verb", ["replay", "discard"])
+async def test_everything_is_resolved_only_when_that_is_said(desk: Desk, verb: str) -> None:
+    await desk.lay(ORDER_CREATED, event())
+    refused = await desk.does(verb, *BY)
+    assert refused.status == 2
+    assert "--all" in refused.complaints
+    await desk.lie(**{ORDER_CREATED.dead: 1})
+    assert (await desk.does(verb, *BY, "--all")).status == 0
+    assert await desk.list() == []
+
+
+async def test_a_letter_that_is_not_there_is_a_failure_and_the_others_are_resolved(desk: Desk) -> None:
+    await desk.lay(ORDER_CREATED, event())
+    letter_id = await desk.the_id()
+    outcome = await desk.does("replay", "payments.order-created/nothing", letter_id, "db/7", *BY)
+    assert outcome.status == 1
+    assert outcome.output.startswith(f"replayed: {letter_id}")
+    assert [line.rpartition(" ")[2] for line in outcome.complaints.splitlines()] == [
+        "db/7",
+        "payments.order-created/nothing",
+    ]
+    assert (await desk.does("show", letter_id + "x")).status == 1
+
+
+async def test_two_who_replay_at_once_replay_each_letter_once(desk: Desk) -> None:
+    bodies = [await desk.lay(ORDER_CREATED, event()) for _ in range(30)]
+    words = ("replay", "--all", "--rate", "40", "--by")
+    outcomes = await asyncio.gather(
+        *(dead_letters_process(*words, name, BROKER_URL=desk.url) for name in ("ann", "bob"))
+    )
+    assert [(outcome.status, outcome.complaints) for outcome in outcomes] == [(0, ""), (0, "")]
+    await desk.lie(**{ORDER_CREATED.name: 30})
+    replayed = [(await desk.broker.take(ORDER_CREATED.name)).body for _ in range(30)]
+    assert sorted(replayed) == sorted(bodies)
+
+
+async def test_a_letter_that_dies_again_while_its_replay_goes_on_waits_for_the_next(desk: Desk) -> None:
+    await desk.lay(ORDER_CREATED, event())
+    await desk.lay(ORDER_CREATED, event())
+
+    async def lay_it_again() -> None:
+        message = await desk.broker.take(ORDER_CREATED.name)
+        await desk.lay_body(ORDER_CREATED.dead, message.body)
+
+    replay = desk.does("replay", "--all", *BY, "--rate", "2")
+    outcome, _, _ = await asyncio.gather(replay, lay_it_again(), lay_it_again())
+    assert len(outcome.output.splitlines()) == 2
+    await desk.lie(**{ORDER_CREATED.dead: 2})
+
+
+async def test_a_process_prints_what_it_finds(desk: Desk) -> None:
+    await desk.lay(ORDER_CREATED, event())
+    letter_id = await desk.the_id()
+    outcome = await dead_letters_process("list", BROKER_URL=desk.url)
+    assert letter_id in outcome.output
+    assert (outcome.status, outcome.complaints) == (0, "")
+    shown = await dead_letters_process("show", letter_id, BROKER_URL=desk.url)
+    assert '"type": "parcel.sent"' in shown.output
+    missing = await dead_letters_process("show", "db/1", BROKER_URL=desk.url)
+    assert (missing.status, missing.output) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        (["list"], {}),
+        (["list"], {"BROKER_URL": f"amqp://127.0.0.1:{free_port()}/"}),
+        (["list", "--broker", "rubbish"], {}),
+        (["list"], {"DATABASE_URL": f"postgresql://127.0.0.1:{free_port()}/nothing"}),
+        (["list", "--database", "rubbish"], {}),
+        (["list", "--older-than", "soon"], {}),
+        (["list", "--limit", "0"], {}),
+        (["replay", "--all"], {}),
+        (["replay", "--all", "--by", "ann", "--rate", "0"], {}),
+        (["bury", "db/1"], {}),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_carried_out_ends_with_2_and_a_line_why(
+    words: list[str], environment: dict[str, str]
+) -> None:
+    outcome = await dead_letters_process(*words, **environment)
+    assert (outcome.status, outcome.output) == (2, "")
+    assert outcome.complaints
+    assert "Traceback" not in outcome.complaints
