@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 SHOP := $(PYTHON) deploy/local/shop.py
 UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 
-.PHONY: help up down clean status logs check format test
+.PHONY: help up down clean status logs audit check format test
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ status: .venv/.synced  ## every part and whether it is ready
 
 logs: .venv/.synced  ## follow all logs
 	@$(SHOP) logs
+
+audit: .venv/.synced  ## check every invariant of money and progress; ARGS= goes to the auditor
+	@$(SHOP) audit -- $(ARGS)
 
 check: .venv/.synced  ## format, lint, types, import contracts
 	@.venv/bin/ruff format --check && .venv/bin/ruff check && .venv/bin/pyright && .venv/bin/lint-imports

@@ -17,6 +17,7 @@ import programs
 import ready
 from control import BIN, Supervisor, stop_leftovers
 from place import (
+    DATABASES,
     DEFAULT_REPLICAS,
     REPOSITORY,
     Shop,
@@ -157,6 +158,18 @@ def logs(options: argparse.Namespace) -> None:
     os.execvp("tail", ["tail", "-n", "20", "-F", *files])
 
 
+def audit(options: argparse.Namespace) -> None:
+    """The exit status is the auditor's: 1 stands for a defect."""
+    directory = real_dir(options.dir)
+    if not Supervisor(directory).runs():
+        print("the shop is not running", file=sys.stderr)
+        raise SystemExit(2)
+    shop = _shop(options, directory, running=True)
+    urls = {f"{name.upper()}_DATABASE_URL": shop.database(name) for name in DATABASES}
+    command = [sys.executable, "-m", "auditor", *options.arguments]
+    raise SystemExit(subprocess.run(command, cwd=REPOSITORY, env=os.environ | urls).returncode)
+
+
 def test(options: argparse.Namespace) -> None:
     """A fresh shop, pytest, and nothing left running whatever happens."""
     packages.ensure("chromium")
@@ -193,15 +206,23 @@ def main() -> None:
     if "--" in own:
         cut = own.index("--")
         own, arguments = own[:cut], own[cut + 1 :]
-    parser = argparse.ArgumentParser(description=__doc__, epilog="what follows -- goes to pytest")
-    parser.add_argument("command", choices=["up", "down", "clean", "status", "logs", "test"])
+    parser = argparse.ArgumentParser(description=__doc__, epilog="what follows -- goes to pytest or the auditor")
+    parser.add_argument("command", choices=["up", "down", "clean", "status", "logs", "audit", "test"])
     parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")
     parser.add_argument("--base-port", type=int)
     parser.add_argument("--entrance", dest="entrance_port", type=int)
     parser.add_argument("--replicas", type=int, help="of every service")
     parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
     options = parser.parse_args(own, argparse.Namespace(arguments=arguments))
-    commands = {"up": up, "down": down, "clean": clean, "status": status, "logs": logs, "test": test}
+    commands = {
+        "up": up,
+        "down": down,
+        "clean": clean,
+        "status": status,
+        "logs": logs,
+        "audit": audit,
+        "test": test,
+    }
     commands[options.command](options)
 
 
