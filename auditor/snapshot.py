@@ -38,9 +38,8 @@ class Snapshot:
     ) -> AsyncGenerator[Row[*tuple[Any, ...]]]:
         """Through a cursor of the server, so that the rows need no room here."""
         with reading(self.database):
-            options = {"yield_per": BATCH}
-            result = await self._connection.stream(query, values, execution_options=options)
-            async for batch in result.partitions():
+            result = await self._connection.stream(query, values)
+            async for batch in result.partitions(BATCH):
                 for row in batch:
                     yield row
 

@@ -1,12 +1,23 @@
 """Payments that are not one debit each, and entries that are not of their kind."""
 
-from tests.auditor.planting import DECLINED, PAID, Defects, account, entry, of, payments, without
+from tests.auditor.planting import (
+    DECIDED_AN_HOUR_AGO,
+    DECLINED,
+    PAID,
+    Defects,
+    account,
+    entry,
+    of,
+    payments,
+    without,
+)
 
 DEBITS: Defects = {
     "two-payments": (
         payments(
             without("payments", "payments_pkey"),
             "INSERT INTO payments SELECT * FROM payments WHERE user_id = 'ann'",
+            DECIDED_AN_HOUR_AGO,
         ),
         {"one-payment-per-order": {"order_id": PAID, "payments": 2}},
     ),

@@ -40,6 +40,16 @@ async def test_a_stream_gives_more_than_a_batch_once_and_in_order(payments_url: 
     assert streamed == list(range(1, 2 * BATCH + 2))
 
 
+async def test_a_stream_is_read_as_it_is_used(payments_url: str) -> None:
+    last_cannot_be_computed = text("SELECT 1 / (:count - n) AS n FROM generate_series(1, :count) AS n")
+    async with connected("payments", payments_url) as snapshot:
+        stream = snapshot.stream(last_cannot_be_computed, {"count": 5 * BATCH})
+        for _ in range(3 * BATCH):
+            await anext(stream)
+        with pytest.raises(Unreadable, match="division by zero"):
+            [row async for row in stream]
+
+
 async def test_python_and_the_database_put_ids_in_the_same_order(payments_url: str) -> None:
     ids = [UUID(int=byte << shift | 1) for shift in (0, 8, 56, 64, 120) for byte in (0, 1, 0x7F, 0x80, 0xFF)]
     query = text("SELECT id FROM unnest(CAST(:ids AS uuid[])) AS id ORDER BY id")
