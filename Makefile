@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 SHOP := $(PYTHON) deploy/local/shop.py
 UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 
-.PHONY: help up down clean status logs dead-letters check format test
+.PHONY: help up down clean status logs audit dead-letters check format test
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ logs: .venv/.synced  ## follow all logs
 
 dead-letters: .venv/.synced  ## what nobody could handle; ARGS="list", and --help says the rest
 	@$(SHOP) dead-letters -- $(ARGS)
+
+audit: .venv/.synced  ## check every invariant of money and progress; ARGS= goes to the auditor
+	@$(SHOP) audit -- $(ARGS)
 
 check: .venv/.synced  ## format, lint, types, import contracts
 	@.venv/bin/ruff format --check && .venv/bin/ruff check && .venv/bin/pyright && .venv/bin/lint-imports

@@ -228,6 +228,20 @@ class Replica:
         return float(found[0]) if found else 0.0
 
 
+async def audited(*options: str, **variables: str) -> tuple[int | None, str, str]:
+    """Exit status, standard output and standard error of `python -m auditor`."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "auditor", *options),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]} | variables,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
 def free_port() -> int:
     with sockets.socket() as listener:
         listener.bind(("127.0.0.1", 0))

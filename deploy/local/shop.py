@@ -17,6 +17,7 @@ import programs
 import ready
 from control import BIN, Supervisor, stop_leftovers
 from place import (
+    DATABASES,
     DEFAULT_REPLICAS,
     REPOSITORY,
     Shop,
@@ -157,15 +158,30 @@ def logs(options: argparse.Namespace) -> None:
     os.execvp("tail", ["tail", "-n", "20", "-F", *files])
 
 
+def audit(options: argparse.Namespace) -> None:
+    shop = _running_shop(options)
+    urls = {f"{name.upper()}_DATABASE_URL": shop.database(name) for name in DATABASES}
+    _become(urls, "auditor", *options.arguments)
+
+
 def dead_letters(options: argparse.Namespace) -> None:
-    """`python -m shopkit dead-letters` with the environment of payments."""
+    """With the environment of payments, which has both the broker and the database that parks events."""
+    environment = programs.settings(_running_shop(options), "payments")
+    _become(environment, "shopkit", "dead-letters", *options.arguments)
+
+
+def _running_shop(options: argparse.Namespace) -> Shop:
     directory = real_dir(options.dir)
     if not Supervisor(directory).runs():
-        raise SystemExit("the shop is not running")
-    environment = os.environ | programs.settings(_shop(options, directory, running=True), "payments")
-    command = [sys.executable, "-m", "shopkit", "dead-letters", *options.arguments]
+        print("the shop is not running", file=sys.stderr)
+        raise SystemExit(2)
+    return _shop(options, directory, running=True)
+
+
+def _become(environment: dict[str, str], *module: str) -> None:
+    """The exit status is then the module's."""
     os.chdir(REPOSITORY)
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, [sys.executable, "-m", *module], os.environ | environment)
 
 
 def test(options: argparse.Namespace) -> None:
@@ -204,6 +220,7 @@ COMMANDS = {
     "clean": clean,
     "status": status,
     "logs": logs,
+    "audit": audit,
     "dead-letters": dead_letters,
     "test": test,
 }
@@ -216,7 +233,7 @@ def main() -> None:
         cut = own.index("--")
         own, arguments = own[:cut], own[cut + 1 :]
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="what follows -- goes to pytest, or to dead-letters"
+        description=__doc__, epilog="what follows -- goes to pytest, the auditor or dead-letters"
     )
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")

@@ -43,7 +43,7 @@ async def placed(database: Database, hours: float, key: str) -> UUID:
 
 
 async def keys(database: Database, table: str = "orders") -> list[str]:
-    query = f"SELECT idempotency_key FROM {table} WHERE idempotency_key IS NOT NULL ORDER BY id"  # noqa: S608
+    query = f"SELECT idempotency_key FROM {table} WHERE idempotency_key IS NOT NULL ORDER BY id"
     return [row.idempotency_key for row in await rows(database, query)]
 
 

@@ -1,0 +1,3 @@
+from auditor.command import main
+
+main()

@@ -1,0 +1,115 @@
+from collections.abc import AsyncGenerator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from orders.messages import decode_payment_event
+from orders.payment_results import ApplyResults
+from orders.place_order import NewOrder, PlaceOrders
+from payments.accounts import NewTopUp, TopUps, open_account
+from payments.charge import ChargeOrders, Ingest
+from payments.messages import receive
+from shopkit import outbox
+from shopkit.db import Database
+from shopkit.events import Outgoing
+from shopkit.inbox import Inbox
+from tests.servers import CopyOf
+
+# On both sides of the places where a comparison of signed or of partial numbers would turn round.
+IDS = [
+    UUID("00000000-0000-7000-8000-ffffffffffff"),
+    UUID("00000000-0000-7001-8000-000000000000"),
+    UUID("7fffffff-ffff-7fff-bfff-ffffffffffff"),
+    UUID("80000000-0000-7000-8000-000000000000"),
+    UUID("ffffffff-ffff-7fff-bfff-ffffffffffff"),
+]
+
+
+def nothing() -> None:
+    pass
+
+
+class Books:
+    """Both databases, with the code of the services and without their processes and the broker."""
+
+    def __init__(self, orders: Database, payments: Database) -> None:
+        self.orders = orders
+        self.payments = payments
+        self._place = PlaceOrders(orders, "orders-1", nothing)
+        self._results = ApplyResults(orders, "orders-1", nothing)
+        self._ingest = Ingest(payments, "payments-1", nothing)
+        self._inbox = Inbox(payments, "payments-1", ChargeOrders("payments-1", nothing))
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        """Of orders and of payments."""
+        orders, payments = (
+            database.engine.url.render_as_string(hide_password=False) for database in (self.orders, self.payments)
+        )
+        return orders, payments
+
+    async def open(self, user_id: str, *top_ups: int) -> None:
+        await open_account(self.payments, user_id)
+        for amount in top_ups:
+            await self.top_up(user_id, amount)
+
+    async def top_up(self, user_id: str, amount: int) -> None:
+        await TopUps(self.payments)([NewTopUp(user_id, amount)])
+
+    async def place(self, *orders: NewOrder) -> None:
+        await self._place(orders)
+
+    async def settle(self) -> bool:
+        """Carries what is under way to its end; False when nothing is."""
+        created = await _taken(self.orders, "order.created")
+        if created:
+            await self._ingest([receive(event.event) for event in created])
+        await self._inbox.work_off()
+        decided = await _taken(self.payments, "payment.succeeded", "payment.failed")
+        if decided:
+            await self._results([decode_payment_event(event.event) for event in decided])
+        return bool(created or decided)
+
+    async def trade(self) -> None:
+        """Every way an order can end, each with a user of its own, and accounts that never bought anything."""
+        await self.open("ann", 500)
+        await self.open("bob", 100)
+        await self.open("dora")
+        await self.open("eve", 60)
+        await self.open("fred", 500)
+        await self.open("hal", 10, 20, 30)
+        wanted = [("ann", 200), ("bob", 200), ("carol", 5), ("dora", 1), ("eve", 60)]
+        await self.place(
+            *(NewOrder(user, amount, "a lamp", id=id_) for (user, amount), id_ in zip(wanted, IDS, strict=True))
+        )
+        while await self.settle():
+            pass
+
+
+async def _taken(database: Database, *routing_keys: str) -> list[Outgoing]:
+    """What a relay publishes, as far as one of the two listens to it."""
+    async with database.begin() as connection:
+        return [event for event in await outbox.take(connection, 500) if event.routing_key in routing_keys]
+
+
+@pytest.fixture
+async def books(orders_database: Database, payments_database: Database) -> Books:
+    """Empty, and of this test alone."""
+    return Books(orders_database, payments_database)
+
+
+@pytest.fixture(scope="session")
+async def healthy(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[Books]:
+    """Shared: what a test changes in it must be rolled back."""
+    async with (
+        CopyOf(servers, template_databases["orders"]) as orders_url,
+        CopyOf(servers, template_databases["payments"]) as payments_url,
+    ):
+        books = Books(Database(orders_url, "orders"), Database(payments_url, "payments"))
+        for database in (books.orders, books.payments):
+            await database.open()
+        await books.trade()
+        yield books
+        for database in (books.orders, books.payments):
+            await database.engine.dispose()

@@ -1,0 +1,93 @@
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.agreement import (
+    AGREEMENT,
+    PAYMENT_OF_AN_ORDER,
+    RESULT_APPLIED,
+    SAME_USER_AND_AMOUNT,
+    STATUS_IS_OUTCOME,
+    Order,
+    Pair,
+    Payment,
+    compare,
+    merge,
+)
+from auditor.invariants import Invariant
+
+T = TypeVar("T")
+
+# Few of each, so that orders and payments meet, agree and disagree.
+ids = st.sampled_from([UUID(int=high << 120 | low) for high in (0, 0x7F, 0x80, 0xFF) for low in range(4)])
+users = st.sampled_from(["ann", "bob"])
+amounts = st.integers(1, 2)
+reasons = st.sampled_from([None, "no_account", "insufficient_funds"])
+orders = st.builds(Order, ids, users, amounts, st.sampled_from(["NEW", "FINISHED", "CANCELLED"]), reasons)
+payments = st.builds(Payment, ids, users, amounts, st.sampled_from(["succeeded", "failed"]), reasons, st.booleans())
+
+
+async def stream(items: Iterable[T]) -> AsyncGenerator[T]:
+    for item in items:
+        yield item
+
+
+def merged(orders: Iterable[Order], payments: Iterable[Payment]) -> AsyncGenerator[Pair]:
+    return merge(
+        stream(sorted(orders, key=lambda order: order.id)),
+        stream(sorted(payments, key=lambda payment: payment.order_id)),
+    )
+
+
+@given(st.lists(orders, unique_by=lambda o: o.id), st.lists(payments, unique_by=lambda p: p.order_id))
+async def test_every_order_meets_its_payment_and_nobody_is_left_out(
+    orders: list[Order], payments: list[Payment]
+) -> None:
+    order_of = {order.id: order for order in orders}
+    payment_of = {payment.order_id: payment for payment in payments}
+    known = sorted(order_of.keys() | payment_of.keys())
+    assert [pair async for pair in merged(orders, payments)] == [
+        (order_of.get(id_), payment_of.get(id_)) for id_ in known
+    ]
+
+
+def model(order: Order | None, payment: Payment | None) -> set[Invariant]:
+    """Each invariant as it is stated, without a thought of the others."""
+    late = payment is not None and payment.settled_long_ago
+    final = order is not None and order.status != "NEW"
+    fits = {("FINISHED", "succeeded"), ("CANCELLED", "failed")}
+    holds = {
+        PAYMENT_OF_AN_ORDER: order is not None or not late,
+        RESULT_APPLIED: order is None or final or not late,
+        SAME_USER_AND_AMOUNT: order is None
+        or payment is None
+        or (order.user_id == payment.user_id and order.amount == payment.amount),
+        STATUS_IS_OUTCOME: order is None
+        or not final
+        or (payment is not None and (order.status, payment.outcome) in fits and order.reason == payment.reason),
+    }
+    return {invariant for invariant, it_does in holds.items() if not it_does}
+
+
+@given(st.lists(st.tuples(orders, payments), max_size=8), st.integers(0, 3))
+async def test_the_offenders_are_those_of_the_invariants_as_stated(
+    given_pairs: list[tuple[Order, Payment]], most: int
+) -> None:
+    pairs: list[Pair] = [
+        pair for order, payment in given_pairs for pair in ((order, payment), (order, None), (None, payment))
+    ]
+    expected = Counter(invariant for pair in pairs for invariant in model(*pair))
+    findings = await compare(stream(pairs), most)
+    assert [finding.invariant for finding in findings] == list(AGREEMENT)
+    for finding in findings:
+        offending: list[dict[str, Any]] = [
+            {"order": order, "payment": payment}
+            for order, payment in pairs
+            if finding.invariant in model(order, payment)
+        ]
+        assert (finding.looked_at, finding.offenders) == (len(pairs), expected[finding.invariant])
+        assert finding.rows == offending[:most]

@@ -1,0 +1,107 @@
+"""Every invariant, broken by hand: the auditor names it, shows the row, and names no other."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from auditor.audit import everything
+from auditor.invariants import Limits
+from auditor.report import as_json
+from auditor.snapshot import Snapshot
+from tests.auditor.conftest import Books
+from tests.auditor.defects_of_balances import SUMS, VERSIONS
+from tests.auditor.defects_of_decisions import DECLINED_WITHOUT_GROUND, OUTCOMES, PAID_WITHOUT_GROUND
+from tests.auditor.defects_of_entries import DEBITS, KINDS
+from tests.auditor.defects_of_orders import AGREEMENT, STATUSES
+from tests.auditor.planting import Statements
+from tests.auditor.progress_and_timing import NO_DEFECTS, STUCK
+
+DEFECTS = (
+    DEBITS
+    | KINDS
+    | SUMS
+    | VERSIONS
+    | OUTCOMES
+    | PAID_WITHOUT_GROUND
+    | DECLINED_WITHOUT_GROUND
+    | STATUSES
+    | AGREEMENT
+    | STUCK
+)
+
+
+@asynccontextmanager
+async def planted(books: Books, statements: Statements) -> AsyncGenerator[list[Snapshot]]:
+    """Both databases with `statements` executed, which are rolled back."""
+    async with books.orders.engine.connect() as orders, books.payments.engine.connect() as payments:
+        for database, statement in statements:
+            await (orders if database == "orders" else payments).execute(text(statement))
+        yield [Snapshot("orders", orders), Snapshot("payments", payments)]
+
+
+async def said(books: Books, statements: Statements) -> dict[str, Any]:
+    """What the report of the defective databases says of each invariant."""
+    async with planted(books, statements) as (orders, payments):
+        report = json.loads(as_json(await everything(orders, payments, Limits())))
+    return {found["name"]: found for found in report["invariants"]}
+
+
+def includes(row: dict[str, Any], part: dict[str, Any]) -> bool:
+    """An order and a payment in it may be given in part, too."""
+    return all(
+        row[name] == value
+        or (name in ("order", "payment") and None not in (row[name], value) and includes(row[name], value))
+        for name, value in part.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("statements", "broken"), [pytest.param(*defect, id=name) for name, defect in DEFECTS.items()]
+)
+async def test_a_defect_is_named_with_its_row_and_nothing_else_is(
+    healthy: Books, statements: Statements, broken: dict[str, dict[str, Any]]
+) -> None:
+    invariants = await said(healthy, statements)
+    found = {name: invariant["rows"] for name, invariant in invariants.items() if invariant["offenders"]}
+    assert found.keys() == broken.keys()
+    for name, row in broken.items():
+        assert any(includes(shown, row) for shown in found[name]), found[name]
+
+
+async def test_every_invariant_has_a_defect_that_breaks_it(healthy: Books) -> None:
+    named = {name for _, broken in DEFECTS.values() for name in broken}
+    assert named == (await said(healthy, [])).keys()
+
+
+async def test_a_healthy_shop_is_looked_at_and_has_no_defect(healthy: Books) -> None:
+    invariants = await said(healthy, [])
+    assert [found["name"] for found in invariants.values() if found["offenders"] or found["rows"]] == []
+    assert {name: found["looked_at"] for name, found in invariants.items() if found["looked_at"]} == {
+        "one-payment-per-order": 5,
+        "debit-of-payment": 5,
+        "entry-of-its-kind": 9,
+        "entry-of-an-account": 5,
+        "balance-is-the-sum": 6,
+        "versions-without-gaps": 6,
+        "running-balance": 9,
+        "no-negative-balance": 15,
+        "known-outcome": 5,
+        "paid-from-balance": 2,
+        "declined-for-lack-of-funds": 2,
+        "declined-without-account": 1,
+        "status-and-version": 5,
+        "status-is-outcome": 5,
+        "same-user-and-amount": 5,
+        "payment-of-an-order": 5,
+        "result-applied": 5,
+    }
+
+
+@pytest.mark.parametrize("statements", NO_DEFECTS.values(), ids=NO_DEFECTS)
+async def test_what_is_in_flight_or_at_its_end_is_no_defect(healthy: Books, statements: Statements) -> None:
+    invariants = await said(healthy, statements)
+    assert [found["name"] for found in invariants.values() if found["offenders"]] == []
