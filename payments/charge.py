@@ -27,11 +27,13 @@ RECORDED = text("""
     SELECT order_id, user_id, amount, reason FROM payments WHERE order_id = ANY (CAST(:order_ids AS uuid[]))
 """)
 
+# In the order of their ids, so that two replicas that decide the same orders cannot deadlock.
 RECORD = text("""
     INSERT INTO payments (order_id, user_id, amount, outcome, reason, account_version, balance_before)
     SELECT * FROM unnest(CAST(:order_ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:amounts AS bigint[]),
                          CAST(:outcomes AS text[]), CAST(:reasons AS text[]),
-                         CAST(:versions AS bigint[]), CAST(:balances AS bigint[]))
+                         CAST(:versions AS bigint[]), CAST(:balances AS bigint[])) AS decided (order_id)
+    ORDER BY order_id
 """)
 
 

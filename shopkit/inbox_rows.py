@@ -29,10 +29,14 @@ from shopkit import crash_guard
 # Seconds.
 LONGEST_WAIT = 300.0
 
+# In the order of their ids, which is that of their writing, so that two replicas that are given the same
+# events cannot deadlock.
 STORE = text("""
     INSERT INTO inbox (event_id, type, event, received_by)
     SELECT *, CAST(:replica AS text)
     FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:events AS bytea[]))
+        AS given (event_id, type, event)
+    ORDER BY event_id
     ON CONFLICT (event_id) DO NOTHING
 """)
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from shopkit.db import Database, migrate
@@ -22,6 +23,12 @@ from tests.servers import Broker, CopyOf, Forwarder, admin, database_at
 from tests.support import OPENED, Caller, Replica
 
 Spawn = Callable[..., Awaitable[Replica]]
+
+# Cores are shared, so an example may take its time; and each run is to try something new, in CI as well.
+settings.register_profile(
+    "gozon", deadline=None, derandomize=False, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("gozon")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

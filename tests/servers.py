@@ -54,6 +54,11 @@ async def rows(database: Database, query: str, **values: Any) -> list[Row[*tuple
         return list(result.all()) if result.returns_rows else []
 
 
+async def stands_still(database: Database) -> bool:
+    """Whether somebody waits for a lock that somebody else holds."""
+    return bool(await rows(database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+
+
 def counted(metric: str, **labels: str) -> float:
     """What a counter of this process stands at."""
     return REGISTRY.get_sample_value(f"{metric}_total", labels) or 0.0

@@ -38,7 +38,7 @@ async def eventually(look: Callable[[], Awaitable[T]], seconds: float = PATIENCE
         found = await look()
         if found:
             return found
-        assert time.monotonic() < deadline, f"waited {seconds} s for {look.__name__}"
+        assert time.monotonic() < deadline, f"waited {seconds} s for {getattr(look, '__name__', look)}"
         await asyncio.sleep(0.05)
 
 

@@ -3,11 +3,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 import aiohttp
 import msgspec
 import pytest
+from uuid_utils.compat import uuid7
 
 from orders.messages import OrderCreated, order_created
 from payments.accounts import NewTopUp, TopUps, open_account
@@ -20,7 +22,7 @@ from shopkit.inbox import Inbox
 from shopkit.inbox_rows import Waiting
 from tests.conftest import Spawn
 from tests.payments.audit import audit
-from tests.servers import Broker, counted, rows, running
+from tests.servers import Broker, counted, rows, running, stands_still
 from tests.support import Caller, Replica, eventually
 
 CHARGED = "SELECT order_id FROM payments WHERE outcome = 'succeeded'"
@@ -196,13 +198,10 @@ async def test_an_order_that_another_replica_is_about_to_decide_is_decided_once(
     first, second = order_created(order_id, user_id, 200), order_created(order_id, user_id, 200)
     await ingest(payments_database, second)
 
-    async def stands_still() -> bool:
-        return bool(await rows(payments_database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
-
     async with payments_database.begin() as other_replica:
         await CHARGE(other_replica, [waiting_row(first)])
         working_off = asyncio.create_task(inbox.work_off())
-        await eventually(stands_still)
+        await eventually(partial(stands_still, payments_database))
     await working_off
     (row,) = await rows(payments_database, "SELECT attempts FROM inbox")
     assert row.attempts == failed_attempts
@@ -213,6 +212,24 @@ async def test_an_order_that_another_replica_is_about_to_decide_is_decided_once(
     assert await told(payments_database) == [(kind, order_id, reason)] * 2
     assert await audit(payments_database) == {"ann": 500 if failed_attempts else 300}
     assert (await parked(payments_database), await waiting(payments_database)) == ([], 0)
+
+
+async def test_replicas_that_decide_the_same_orders_in_another_order_wait_for_each_other_and_no_longer(
+    payments_database: Database, inbox: Inbox
+) -> None:
+    low, high = uuid7(), uuid7()
+    await ingest(payments_database, order_created(high, "nobody", 200))
+    await ingest(payments_database, order_created(low, "nobody", 200))
+    async with payments_database.begin() as other_replica:
+        await CHARGE(other_replica, [waiting_row(order_created(low, "nobody", 200))])
+        working_off = asyncio.create_task(inbox.work_off())
+        await eventually(partial(stands_still, payments_database))
+        await CHARGE(other_replica, [waiting_row(order_created(high, "nobody", 200))])
+    await working_off
+    assert Counter(await told(payments_database)) == {
+        ("payment.failed", low, "no_account"): 2,
+        ("payment.failed", high, "no_account"): 2,
+    }
 
 
 async def test_debits_and_top_ups_at_the_same_time_lose_nothing(payments_database: Database) -> None:

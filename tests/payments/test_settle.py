@@ -1,12 +1,17 @@
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from payments.settle import INSUFFICIENT_FUNDS, NO_ACCOUNT, Account, Charge, Payment, settle
 
 FULL = Account(100, 7)
+OWNERS = ("ann", "bob")
+USERS = (*OWNERS, "eve")
 
 
 def charge(amount: int, user_id: str = "ann", order_id: UUID | None = None) -> Charge:
@@ -76,10 +81,10 @@ def test_an_order_that_comes_again_with_other_contents_is_a_conflict() -> None:
 class Till:
     """One order at a time, and nothing clever: what `settle` must amount to."""
 
-    def __init__(self, balances: Mapping[str, int]) -> None:
-        self.balances = dict(balances)
-        self.entries = dict.fromkeys(balances, 0)
-        self.book: dict[UUID, tuple[str, int, str | None]] = {}
+    def __init__(self, accounts: Mapping[str, Account], recorded: Mapping[UUID, Payment]) -> None:
+        self.balances = {user_id: account.balance for user_id, account in accounts.items()}
+        self.versions = {user_id: account.version for user_id, account in accounts.items()}
+        self.book = {order_id: (past.user_id, past.amount, past.reason) for order_id, past in recorded.items()}
         self.decided: list[UUID] = []
         self.told: list[tuple[UUID, str | None]] = []
         self.conflicts: list[UUID] = []
@@ -101,50 +106,73 @@ class Till:
         if self.balances[charge.user_id] < charge.amount:
             return INSUFFICIENT_FUNDS
         self.balances[charge.user_id] -= charge.amount
-        self.entries[charge.user_id] += 1
+        self.versions[charge.user_id] += 1
         return None
 
 
-# Few orders, users and amounts, so that duplicates, conflicts and exact balances are common.
-few_orders = st.sampled_from([UUID(int=n) for n in range(6)])
-charges_ = st.lists(
-    st.builds(Charge, st.uuids(), few_orders, st.sampled_from(["ann", "bob", "eve"]), st.integers(1, 6)),
-    max_size=14,
-)
-balances_ = st.dictionaries(st.sampled_from(["ann", "bob"]), st.integers(0, 14))
+class Case(NamedTuple):
+    accounts: dict[str, Account]
+    recorded: dict[UUID, Payment]
+    charges: list[Charge]
 
 
-@given(charges_, charges_, balances_)
-def test_settling_at_once_is_settling_one_after_the_other(
-    before: list[Charge], charges: list[Charge], balances: dict[str, int]
-) -> None:
-    till = Till(balances)
-    for earlier in before:
-        till.take(earlier)
-    accounts = {user_id: Account(balance, 0) for user_id, balance in till.balances.items()}
-    recorded = {order_id: Payment(order_id, *payment, None) for order_id, payment in till.book.items()}
-    till.decided, till.told, till.conflicts = [], [], []
-    till.entries = dict.fromkeys(balances, 0)
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Some orders, coming again or decided before, mostly with the same contents; balances that they use up."""
+    wanted = st.tuples(st.sampled_from(USERS), st.integers(1, 6))
+    orders = [
+        Charge(UUID(int=0), UUID(int=n), *contents)
+        for n, contents in enumerate(draw(st.lists(wanted, min_size=3, max_size=8)))
+    ]
+    coming = draw(st.permutations(orders + draw(st.lists(again(orders), max_size=6))))
+    before = draw(st.lists(again(orders), max_size=3))
+    reasons = st.sampled_from([None, NO_ACCOUNT, INSUFFICIENT_FUNDS])
+    return Case(
+        {owner: draw(accounts(owner, coming)) for owner in draw(st.sampled_from([OWNERS, OWNERS[:1]]))},
+        {one.order_id: Payment(one.order_id, one.user_id, one.amount, draw(reasons), None) for one in before},
+        [replace(charge, event_id=UUID(int=n)) for n, charge in enumerate(coming)],
+    )
 
-    settlement = settle(charges, accounts, recorded)
-    for one in charges:
+
+@st.composite
+def again(draw: st.DrawFn, orders: Sequence[Charge]) -> Charge:
+    order = draw(st.sampled_from(orders))
+    if draw(st.sampled_from([True, True, False])):
+        return order
+    return replace(order, user_id=draw(st.sampled_from(USERS)), amount=draw(st.integers(1, 7)))
+
+
+@st.composite
+def accounts(draw: st.DrawFn, owner: str, coming: Sequence[Charge]) -> Account:
+    """With mostly what the first of these charges cost together, or hardly more or less."""
+    costs = list(accumulate(charge.amount for charge in coming if charge.user_id == owner)) or [0]
+    balance = draw(st.sampled_from(costs)) + draw(st.sampled_from([0, 0, 1, -1]))
+    return Account(max(0, balance), draw(st.integers(0, 9)))
+
+
+@settings(max_examples=300)
+@given(cases())
+def test_settling_at_once_is_settling_one_after_the_other(case: Case) -> None:
+    till = Till(case.accounts, case.recorded)
+    settlement = settle(case.charges, case.accounts, case.recorded)
+    for one in case.charges:
         till.take(one)
 
     assert [payment.order_id for payment in settlement.decided] == till.decided
     assert [(payment.order_id, payment.reason) for payment in settlement.outcomes] == till.told
     assert [conflict.event_id for conflict in settlement.conflicts] == till.conflicts
-    after = accounts | settlement.accounts
+    for payment in settlement.outcomes:
+        assert (payment.user_id, payment.amount, payment.reason) == till.book[payment.order_id]
+    after = case.accounts | settlement.accounts
     assert {user_id: account.balance for user_id, account in after.items()} == till.balances
-    assert {user_id: account.version for user_id, account in after.items()} == till.entries
-    assert settlement.accounts.keys() == {user_id for user_id, count in till.entries.items() if count}
+    assert {user_id: account.version for user_id, account in after.items()} == till.versions
+    assert settlement.accounts.keys() == {user_id for user_id in after if after[user_id] != case.accounts[user_id]}
 
 
-@given(charges_, balances_)
-def test_each_decision_remembers_the_account_as_it_was_found(
-    charges: list[Charge], balances: dict[str, int]
-) -> None:
-    found = {user_id: Account(balance, 0) for user_id, balance in balances.items()}
-    for payment in settle(charges, found, {}).decided:
+@given(cases())
+def test_each_decision_remembers_the_account_as_it_was_found(case: Case) -> None:
+    found = dict(case.accounts)
+    for payment in settle(case.charges, case.accounts, case.recorded).decided:
         assert payment.account == found.get(payment.user_id)
         if payment.reason is None:
             found[payment.user_id] = found[payment.user_id].after(-payment.amount)

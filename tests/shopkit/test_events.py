@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shopkit.events import BATCH_LIMIT, Event, Outgoing, batches, decode_batch, encode_batch, outgoing
+from tests.strategies import amounts, texts
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -17,7 +18,7 @@ class Parcel(msgspec.Struct, frozen=True):
     amount: int
 
 
-parcels = st.builds(Parcel, st.uuids(), st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 10**12))
+parcels = st.builds(Parcel, st.uuids(), texts, amounts)
 
 
 @given(parcels, st.sampled_from(["parcel.sent", "parcel.lost"]))

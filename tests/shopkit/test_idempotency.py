@@ -1,4 +1,8 @@
+from contextlib import suppress
+
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from shopkit.idempotency import parse_key
 from shopkit.problems import Problem
@@ -29,3 +33,25 @@ def test_a_malformed_key_is_refused_and_named(given: str) -> None:
         parse_key(given)
     assert refusal.value.status == 400
     assert [error.field for error in refusal.value.errors] == ["Idempotency-Key"]
+
+
+ascii_keys = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255)
+
+
+def quoted(key: str) -> str:
+    return '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@given_any(ascii_keys)
+def test_any_key_can_be_quoted(key: str) -> None:
+    assert parse_key(quoted(key)) == key
+
+
+@given_any(st.text(st.sampled_from('ab "\\~\t\u00e9'), max_size=12) | st.text(max_size=300) | ascii_keys)
+def test_what_is_taken_for_a_key_can_be_written_again(given: str) -> None:
+    with suppress(Problem):
+        key = parse_key(given)
+        assert key is not None
+        assert 1 <= len(key) <= 255
+        assert given == key or given.startswith('"')
+        assert parse_key(quoted(key)) == key

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,7 @@ from shopkit import inbox, inbox_rows
 from shopkit.db import Database
 from shopkit.inbox import ATTEMPTS, Committed, Inbox
 from shopkit.inbox_rows import Received, Waiting
-from tests.servers import rows, running
+from tests.servers import rows, running, stands_still
 from tests.support import eventually
 
 EFFECT = text("INSERT INTO accounts (user_id) VALUES (:event_id)")
@@ -77,6 +78,18 @@ async def test_an_event_that_comes_again_is_stored_once(payments_database: Datab
     assert await store(payments_database, [second, first]) == 1
     stored = await rows(payments_database, "SELECT event_id FROM inbox ORDER BY seq")
     assert [row.event_id for row in stored] == [first.event_id, second.event_id]
+
+
+async def test_replicas_that_store_the_same_events_in_another_order_wait_for_each_other_and_no_longer(
+    payments_database: Database,
+) -> None:
+    first, second = events(2)
+    async with payments_database.begin() as other_replica:
+        await inbox_rows.store(other_replica, [first], "payments-2")
+        storing = asyncio.create_task(store(payments_database, [second, first]))
+        await eventually(partial(stands_still, payments_database))
+        assert await inbox_rows.store(other_replica, [second], "payments-2") == 1
+    assert await storing == 0
 
 
 async def test_events_take_effect_and_are_marked_in_one_transaction(
