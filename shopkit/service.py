@@ -100,7 +100,6 @@ class Service:
         log.info("starting", host=self.settings.host, port=self.settings.port)
         tracing.start(self.name, self.settings.replica)
         server.run()
-        tracing.stop()
         if self.failed:
             sys.exit(1)
 
@@ -147,6 +146,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        tracing.stop()  # not after the server, which ends the process by the signal that told it to stop
 
     async def _supervise(self, worker: Worker) -> None:
         try:
