@@ -1,7 +1,7 @@
 """The trace of an order: `traceparent` (W3C) from the request through every event to the WebSocket frame.
 
 It is handed on whether anybody collects spans or not. Spans are made only when an OTLP endpoint is
-configured (`OTEL_EXPORTER_OTLP_ENDPOINT`), and OpenTelemetry is not even imported otherwise.
+configured (`OTEL_EXPORTER_OTLP_ENDPOINT`), and OpenTelemetry's SDK is not even imported otherwise.
 """
 
 import os
