@@ -13,12 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
-from shopkit import inbox_rows
+from shopkit import inbox, inbox_rows
 from shopkit.crash_guard import LONELY_CRASHES, CrashGuard
 from shopkit.db import Database
 from shopkit.inbox import Committed, Inbox
 from shopkit.inbox_rows import Received, Waiting
-from tests.servers import rows
+from tests.servers import rows, running
 from tests.shopkit.frail_inbox import DEADLY, EFFECT, ENDLESS, HARMLESS
 from tests.support import Replica, eventually
 
@@ -220,8 +220,8 @@ async def test_those_that_crashed_least_come_first_so_that_no_innocent_waits_for
     await crash(payments_database, *received)
     await worker.work_off()
     await crash(payments_database, culprit)
-    for inbox in (worker, other, worker):
-        assert await inbox.work_off_suspect()
+    for replica in (worker, other, worker):
+        assert await replica.work_off_suspect()
     assert await suspects(payments_database) == {culprit.event_id: 1}
     assert await effects(payments_database) == ids(innocents)
     assert len(handle.given) == 2
@@ -251,6 +251,28 @@ async def test_what_came_along_with_a_suspect_is_handled_at_once_and_together(
     assert await suspects(payments_database) == dict.fromkeys(ids(held), 0)
 
 
+async def test_what_a_crash_left_is_not_put_off_until_the_next_poll(
+    payments_database: Database, worker: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "POLL_SECONDS", 600)
+    (first,), held, fresh = events(1), events(2), events(2)
+
+    async def has_handled(*received: Received) -> None:
+        async def all_of_them() -> bool:
+            return await effects(payments_database) == ids(received)
+
+        await eventually(all_of_them, 10)
+
+    async with running(worker):
+        await store(payments_database, first)
+        worker.wake()
+        await has_handled(first)
+        await crash(payments_database, *held)
+        await store(payments_database, *held, *fresh)
+        worker.wake()
+        await has_handled(first, *held, *fresh)
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), ConnectionResetError("away"), asyncio.CancelledError()])
 async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle, error: BaseException
@@ -271,7 +293,7 @@ async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
 
 async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
     await store(payments_database, *events(2))
-    running = asyncio.create_task(worker.run())
+    working = asyncio.create_task(worker.run())
 
     async def done() -> bool:
         return len(await effects(payments_database)) == 2
@@ -279,7 +301,7 @@ async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: D
     await eventually(done)
     assert len(await notes(payments_database)) == 1
     worker.stop()
-    await running
+    await working
     assert await notes(payments_database) == []
 
 
