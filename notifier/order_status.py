@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from importlib import resources
 from uuid import uuid4
 
+from msgspec.json import encode as encode_json
 from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from notifier.messages import FRAME_START, OrderStatusEvent, frame_rest
 from notifier.streams import channel, event_key, meta_key, stream_key
+from shopkit import event_log
 from shopkit.telemetry import DUPLICATES
 
 PUBLISHED = Counter("gozon_notifications_published", "Status changes appended and published in Redis")
@@ -32,5 +34,6 @@ class FanOut:
                     client=pipeline,
                 )
             new = sum(await pipeline.execute())
+        event_log.each("notified", map(encode_json, events))
         PUBLISHED.inc(new)
         DUPLICATES.labels("notifications").inc(len(events) - new)

@@ -1,15 +1,16 @@
 """Hop 7: a payment result makes its order FINISHED or CANCELLED, with the status event in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
+import msgspec
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.messages import OrderStatus, PaymentEvent, status_changed
-from shopkit import journey, outbox, tracing
+from shopkit import event_log, journey, outbox, tracing
 from shopkit.db import Database
 from shopkit.events import Outgoing
 from shopkit.journey import UPDATED, Hop
@@ -28,7 +29,7 @@ APPLY = text("""
     FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
                 CAST(:journeys AS text[])) AS result (id, status, reason, journey)
     WHERE orders.id = result.id AND orders.status = 'NEW'
-    RETURNING orders.id, user_id, amount, description, orders.status, version, orders.reason
+    RETURNING orders.id, user_id, amount, description, orders.status, version, orders.reason, orders.journey
 """)
 
 STATUSES = text("SELECT id, status FROM orders WHERE id = ANY (CAST(:ids AS uuid[]))")
@@ -53,9 +54,11 @@ class ApplyResults:
         hop = journey.now(UPDATED, self._replica)
         async with self._database.begin() as connection:
             changed = await _apply(connection, list(first.values()), hop)
-            await outbox.add(connection, [_status_changed(order, first[order.order_id], hop) for order in changed])
+            told = [_status_changed(order, first[order.order_id], hops) for order, hops in changed.items()]
+            await outbox.add(connection, told)
             ignored = await _not_applied(connection, events, changed)
         self._committed()
+        event_log.each(UPDATED, (event.event for event in told))
         for order in changed:
             DECIDED.labels(order.status).inc()
         _report(ignored, len(events) - len(changed))
@@ -66,11 +69,14 @@ def first_of_each_order(events: Sequence[PaymentEvent]) -> dict[UUID, PaymentEve
     return {event.data.order_id: event for event in reversed(events)}
 
 
-def _status_changed(order: OrderStatus, result: PaymentEvent, hop: Hop) -> Outgoing:
-    return status_changed(order, tracing.child("update", result.traceparent), [*result.journey, hop])
+def _status_changed(order: OrderStatus, result: PaymentEvent, hops: Sequence[Hop]) -> Outgoing:
+    return status_changed(order, tracing.child("update", result.traceparent), hops)
 
 
-async def _apply(connection: AsyncConnection, events: Sequence[PaymentEvent], hop: Hop) -> list[OrderStatus]:
+async def _apply(
+    connection: AsyncConnection, events: Sequence[PaymentEvent], hop: Hop
+) -> dict[OrderStatus, Sequence[Hop]]:
+    """The orders that changed, each with its whole journey."""
     ids = [event.data.order_id for event in events]
     await connection.execute(LOCK, {"ids": ids})
     rows = await connection.execute(
@@ -83,11 +89,11 @@ async def _apply(connection: AsyncConnection, events: Sequence[PaymentEvent], ho
             "updated": journey.encode(hop).decode(),
         },
     )
-    return [OrderStatus(*row) for row in rows]
+    return {OrderStatus(*row[:-1]): msgspec.convert(row.journey, tuple[Hop, ...]) for row in rows}
 
 
 async def _not_applied(
-    connection: AsyncConnection, events: Sequence[PaymentEvent], changed: Sequence[OrderStatus]
+    connection: AsyncConnection, events: Sequence[PaymentEvent], changed: Collection[OrderStatus]
 ) -> list[PaymentEvent]:
     """The results that say something else than the order's final status, or speak of no order of ours."""
     if len(changed) == len(events):

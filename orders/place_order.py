@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from orders.messages import order_created
-from shopkit import journey, tracing
+from shopkit import event_log, journey, tracing
 from shopkit.db import Database
 from shopkit.idempotency import key_reused
 from shopkit.journey import ACCEPTED, Hop
@@ -113,7 +113,9 @@ async def _place(connection: AsyncConnection, orders: Sequence[NewOrder], hop: H
             "routing_key": events[0].routing_key,
         },
     )
-    return {row.id: row.created_at for row in rows}
+    placed = {row.id: row.created_at for row in rows}
+    event_log.each(ACCEPTED, (e.event for order, e in zip(orders, events, strict=True) if order.id in placed))
+    return placed
 
 
 async def _first_of_keys(connection: AsyncConnection, repeated: Sequence[NewOrder]) -> OfKey:

@@ -49,6 +49,7 @@ class Ingest:
         async with self._database.at_once() as connection:
             new = await inbox_rows.store(connection, received, self._replica)
         self._stored()
+        event_log.each(RECEIVED, (event.event for event in received))
         DUPLICATES.labels("inbox").inc(len(received) - new)
 
 
@@ -96,7 +97,7 @@ class ChargeOrders:
         self._committed()
         for payment in settlement.decided:
             SETTLED_ORDERS.labels(payment.reason or "succeeded").inc()
-        event_log.each("settled", (event.event for event in waiting))
+        event_log.each(SETTLED, (event.event for event in waiting))
         conflicting = {conflict.event_id for conflict in settlement.conflicts}
         for event in waiting:
             if event.event_id in conflicting:

@@ -5,6 +5,7 @@ There is no timer. An idle shop writes each item at once; under load the batch g
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from shopkit.retry import is_transient
@@ -39,7 +40,8 @@ class Batcher(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush_waiting())
+            # In a context of its own: what it logs is not of the request that happened to come first.
+            self._flusher = asyncio.create_task(self._flush_waiting(), context=Context())
         return await future
 
     async def _flush_waiting(self) -> None:

@@ -17,7 +17,9 @@ def correlate(app: ASGIApp) -> ASGIApp:
         given = dict(scope["headers"])
         request_id = given.get(b"x-request-id", b"").decode("latin-1")[:100] or uuid4().hex
         traceparent = given.get(b"traceparent", b"").decode("latin-1")
-        with tracing.request(f"{scope['method']} {scope['path_template']}", traceparent) as span:
+        # Litestar has no template for what is mounted.
+        path = scope["path_template"] or min(scope["route_handler"].paths)
+        with tracing.request(f"{scope['method']} {path}", traceparent) as span:
             structlog.contextvars.bind_contextvars(
                 request_id=request_id, trace_id=tracing.trace_id(tracing.current() or "")
             )

@@ -23,14 +23,18 @@ NOTE = text("""
         INSERT INTO inbox_in_hand (id, event_ids, replica) VALUES (:id, CAST(:event_ids AS uuid[]), :replica)
         ON CONFLICT (id) DO UPDATE SET event_ids = excluded.event_ids, taken_at = now()
     )
-    SELECT id, event_ids FROM inbox_in_hand
+    SELECT id, event_ids, replica FROM inbox_in_hand
     WHERE id <> :id AND event_ids && CAST(:event_ids AS uuid[]) AND taken_at > pg_postmaster_start_time()
 """)
 
-ERASE = text("UPDATE inbox_in_hand SET event_ids = '{}' WHERE id = :id")
+ERASE = text("DELETE FROM inbox_in_hand WHERE id = :id")
 
-# A crash with several events stays noted: the rest of them may be in other hands, which must learn of it too.
-COUNTED = text("DELETE FROM inbox_in_hand WHERE id = ANY (CAST(:ids AS uuid[]))")
+# A crash with several events stays noted while one of them waits: it may be in other hands, which must learn of
+# it too.
+COUNTED = text("""
+    DELETE FROM inbox_in_hand WHERE id = ANY (CAST(:ids AS uuid[])) OR NOT EXISTS
+        (SELECT FROM inbox WHERE event_id = ANY (inbox_in_hand.event_ids) AND processed_at IS NULL)
+""")
 
 SUSPECT = text("""
     UPDATE inbox SET lonely_crashes = coalesce(lonely_crashes, 0)
@@ -57,6 +61,7 @@ class Crash(msgspec.Struct, frozen=True):
 
     id: UUID
     event_ids: frozenset[UUID]
+    replica: str
 
 
 class CrashGuard:
@@ -70,10 +75,10 @@ class CrashGuard:
         async with self._database.at_once() as connection:
             values = {"id": self._process, "event_ids": event_ids, "replica": self._replica}
             rows = await connection.execute(NOTE, values)
-        return [Crash(crash_id, frozenset(ids)) for crash_id, ids in rows]
+        return [Crash(crash_id, frozenset(ids), replica) for crash_id, ids, replica in rows]
 
     async def erase(self) -> None:
-        """To be called before the locks of rows that could not be handled are given up."""
+        """To be called before the locks of rows that were not handled are given up."""
         async with self._database.at_once() as connection:
             await connection.execute(ERASE, {"id": self._process})
 

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 class _Named(msgspec.Struct, frozen=True):
     id: str = ""
     subject: str = ""
-    traceparent: str = ""
+    traceparent: str | None = None
 
 
 _named = msgspec.json.Decoder(_Named)
@@ -26,7 +26,8 @@ def named(encoded: bytes) -> dict[str, str]:
         event = _named.decode(encoded)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
-    return {"event_id": event.id, "order_id": event.subject, "trace_id": tracing.trace_id(event.traceparent)}
+    trace_id = tracing.trace_id(event.traceparent or "")
+    return {"event_id": event.id, "order_id": event.subject, "trace_id": trace_id}
 
 
 def each(step: str, events: Iterable[bytes]) -> None:

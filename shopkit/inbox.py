@@ -75,7 +75,7 @@ class Inbox:
             self._wake.clear()
             try:
                 count = await self.work_off()
-                busy = await self._work_off_suspect() or count == MOST
+                busy = await self.work_off_suspect() or count == MOST
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -85,13 +85,14 @@ class Inbox:
             backoff.reset()
             if not busy:
                 await self._wait()
+        await self._leave()
 
     async def work_off(self) -> int:
         """Returns how many events it was given."""
         return await self._transact(partial(inbox_rows.oldest, most=MOST))
 
-    async def _work_off_suspect(self) -> bool:
-        """One at a time, between two batches, so that nothing else waits for them."""
+    async def work_off_suspect(self) -> bool:
+        """One at a time, between two batches, so that nothing else waits for them. False when there is none."""
         if time.monotonic() < self._suspects_due:
             return False
         found = await self._transact(inbox_rows.oldest_suspect, alone=True) > 0
@@ -124,13 +125,16 @@ class Inbox:
     async def _guarded(self, connection: AsyncConnection, claimed: list[Waiting], alone: bool) -> Committed:
         event_ids = [event.event_id for event in claimed]
         crashes = await self._guard.note(event_ids)
-        # A suspect is in the notes of the crash that made it one; what counts is whether it was alone since.
-        if crashes := crash_guard.lonely(crashes) if alone else crashes:
-            return await _suspect(connection, claimed, crashes)
         try:
+            # A suspect is in the notes of the crash that made it one; what counts is whether it was alone since.
+            if crashes := crash_guard.lonely(crashes) if alone else crashes:
+                committed = await _suspect(connection, claimed, crashes)
+                self._suspects_due = 0.0
+                await self._guard.erase()  # whoever gets these events next is not to take us for dead
+                return committed
             committed = await self._handle(connection, claimed)
             await inbox_rows.mark_processed(connection, event_ids)
-        except Exception:
+        except BaseException:  # a worker that is cancelled is not dead either
             await self._guard.erase()
             raise
         return committed
@@ -153,6 +157,13 @@ class Inbox:
         if parked:
             report_parked(event, error)
 
+    async def _leave(self) -> None:
+        try:
+            await self._guard.erase()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+
     async def _wait(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
@@ -167,7 +178,8 @@ async def _suspect(connection: AsyncConnection, held: Sequence[Waiting], crashes
         await park(connection, event.event_id, error)
 
     def committed() -> None:
-        log.error("a process died with events in its hand", events=sum(len(c.event_ids) for c in crashes))
+        replicas = sorted({crash.replica for crash in crashes})
+        log.error("a process died with events in its hand", replicas=replicas, events=len(held))
         for event in guilty:
             report_parked(event, error)
 

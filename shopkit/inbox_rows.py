@@ -46,15 +46,16 @@ CLAIM = text("""
     ORDER BY seq LIMIT :most FOR UPDATE SKIP LOCKED
 """)
 
+# Those that crashed least come first, so that no innocent waits until a culprit has crashed to the end.
 CLAIM_SUSPECT = text("""
     SELECT event_id, type, event, received_at, received_by FROM inbox
     WHERE processed_at IS NULL AND lonely_crashes IS NOT NULL AND (not_before IS NULL OR not_before <= now())
-    ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED
+    ORDER BY lonely_crashes, seq LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
 
 CLAIM_AMONG = text("""
     SELECT event_id, type, event, received_at, received_by FROM inbox
-    WHERE processed_at IS NULL AND event_id = ANY (CAST(:among AS uuid[]))
+    WHERE processed_at IS NULL AND lonely_crashes IS NULL AND event_id = ANY (CAST(:among AS uuid[]))
     ORDER BY seq FOR UPDATE SKIP LOCKED
 """)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import structlog
 
-from shopkit import journey, outbox, tracing
+from shopkit import event_log, journey, outbox, tracing
 from shopkit.db import Database
 from shopkit.events import Outgoing, batches
 from shopkit.publisher import Publisher
@@ -82,10 +82,14 @@ class Relay:
         """One pass; returns how many events it relayed. Raises NotPublished with nothing removed."""
         async with self._database.begin() as connection:
             taken = await outbox.take(connection, MOST)
+            if not taken:
+                return 0
             with tracing.batch("relay", (tracing.of_event(event.event) for event in taken)):
                 await self._publish(taken)
         for routing_key, count in Counter(event.routing_key for event in taken).items():
             RELAYED.labels(routing_key).inc(count)
+            step = self._hops.get(routing_key, journey.RELAYED)
+            event_log.each(step, (event.event for event in taken if event.routing_key == routing_key))
         return len(taken)
 
     async def _publish(self, taken: list[Outgoing]) -> None:

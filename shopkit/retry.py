@@ -4,7 +4,6 @@ import asyncio
 import random
 
 import asyncpg
-from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -20,8 +19,7 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later, so that nothing speaks against its content."""
-    # Redis is given nothing that it could refuse for what it says: whatever it answers is about itself.
-    if isinstance(error, OSError | PoolTimeout | RedisError):
+    if isinstance(error, OSError | PoolTimeout) or _is_of_redis(error):
         return True
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or _is_transient_state(error.orig)
@@ -34,6 +32,14 @@ def blames_content(error: BaseException) -> bool:
         return False
     state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
     return not isinstance(state, str) or state[:2] in _CONTENT_CLASSES
+
+
+def _is_of_redis(error: BaseException) -> bool:
+    """Redis is given nothing that it could refuse for what it says: whatever it answers is about itself.
+
+    Told by its module: its library takes long to import, with half of OpenTelemetry, and one service uses it.
+    """
+    return any(kind.__module__ == "redis.exceptions" for kind in type(error).__mro__)
 
 
 def _is_transient_state(error: BaseException | None) -> bool:

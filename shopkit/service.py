@@ -106,7 +106,6 @@ class Service:
         BUILD.info({"service": self.name, "version": VERSION, "revision": self.settings.revision})
         tracing.start(self.name, self.settings.replica)
         server.run()
-        tracing.stop()
         if self.failed:
             sys.exit(1)
 
@@ -153,6 +152,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        tracing.stop()  # not after the server, which ends the process by the signal that told it to stop
 
     async def _supervise(self, worker: Worker) -> None:
         try:

@@ -4,6 +4,7 @@ As its conventions for messaging have it, a batch is a span of its own, with a l
 works on, and what it does for one order is a span in that order's trace, with a link to the batch.
 """
 
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
@@ -29,17 +30,22 @@ from opentelemetry.trace import (
 # The default of 128 would drop links without a word; a batch may hold more orders than that.
 MOST_LINKS = 4096
 SERVER_ERROR = 500
+CLOSE_SECONDS = 3
 
 
 class Spans:
     def __init__(self, service: str, replica: str) -> None:
         resource = Resource.create({"service.name": service, "service.instance.id": replica})
-        self._provider = TracerProvider(resource=resource, span_limits=SpanLimits(max_links=MOST_LINKS))
+        limits = SpanLimits(max_links=MOST_LINKS)
+        self._provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("gozon")
 
     def close(self) -> None:
-        self._provider.shutdown()
+        """Sends what is left; a collector that is away is not waited for."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
     @contextmanager
     def server(self, name: str, parent: str | None) -> Generator["ServerSpan"]:

@@ -1,7 +1,7 @@
 """The trace of an order: `traceparent` (W3C) from the request through every event to the WebSocket frame.
 
 It is handed on whether anybody collects spans or not. Spans are made only when an OTLP endpoint is
-configured (`OTEL_EXPORTER_OTLP_ENDPOINT`), and OpenTelemetry is not even imported otherwise.
+configured (`OTEL_EXPORTER_OTLP_ENDPOINT`), and OpenTelemetry's SDK is not even imported otherwise.
 """
 
 import os
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
-_VALID = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_IN_EVENT = re.compile(rb'"traceparent":"([0-9a-f-]{55})"')
+_FORM = r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_VALID = re.compile(_FORM)
+_IN_EVENT = re.compile(f'"traceparent":"({_FORM})"'.encode())
 
 _spans: Optional["Spans"] = None
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
@@ -86,7 +87,9 @@ def batch(name: str, traceparents: Iterable[str | None]) -> Generator[None]:
 def child(name: str, traceparent: str | None) -> str | None:
     """What to hand on from a step that a batch takes for one order: a span of its own in the order's trace."""
     span = _batch.get() if _spans is not None else None
-    return span.child(name, traceparent) if span is not None and traceparent else traceparent
+    if span is None or not traceparent or not _VALID.fullmatch(traceparent):
+        return traceparent
+    return span.child(name, traceparent)
 
 
 def of_event(encoded: bytes) -> str | None:

@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +16,7 @@ from payments.messages import payment_decided
 from shopkit.broker import PAYMENT_RESULTS
 from shopkit.consumer import Consumer
 from shopkit.db import Database
+from shopkit.journey import Hop, now
 from shopkit.publisher import Publisher
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder, counted, rows, running, succeeds
@@ -31,9 +32,9 @@ async def placed(database: Database, count: int = 1) -> list[UUID]:
     return [order.id for order in orders]
 
 
-def result(order_id: UUID, reason: str | None = None) -> PaymentEvent:
+def result(order_id: UUID, reason: str | None = None, journey: Sequence[Hop] = ()) -> PaymentEvent:
     """As payments writes it and orders reads it: a new event each time."""
-    return decode_payment_event(payment_decided(order_id, "ann", AMOUNT, reason).event)
+    return decode_payment_event(payment_decided(order_id, "ann", AMOUNT, reason, None, journey).event)
 
 
 async def order(database: Database, order_id: UUID) -> Row[*tuple[Any, ...]]:
@@ -45,6 +46,14 @@ async def told(database: Database) -> list[tuple[str, UUID]]:
     """The status events in the outbox: type and order."""
     events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
     return [(event["type"], UUID(event["subject"])) for event in events]
+
+
+async def journeys(database: Database) -> dict[UUID, tuple[list[str], list[str]]]:
+    """The hops of each order and those that its status event tells of."""
+    events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox")]
+    told = {UUID(event["subject"]): [hop["hop"] for hop in event["journey"]] for event in events}
+    orders = await rows(database, "SELECT id, journey FROM orders")
+    return {order.id: ([hop["hop"] for hop in order.journey], told[order.id]) for order in orders}
 
 
 @pytest.fixture
@@ -133,6 +142,34 @@ async def test_a_contradiction_is_never_applied_and_is_counted(
     assert await order(orders_database, order_id) == (status, first, 2)
     assert len(await told(orders_database)) == 1
     assert counted("gozon_contradicting_results") == before + 1
+
+
+HOPS = [now(hop, "payments-1") for hop in ("accepted", "relayed", "received", "settled", "result_relayed")]
+OWN = ["accepted", "updated"]
+
+
+@pytest.mark.parametrize(
+    ("of_result", "expected"),
+    [(HOPS, [*(hop.hop for hop in HOPS), "updated"]), ([], OWN)],
+    ids=["with-a-journey", "of-an-older-release"],
+)
+async def test_an_order_and_its_status_event_have_the_journey_of_the_result_or_else_their_own(
+    orders_database: Database, apply: ApplyResults, of_result: list[Hop], expected: list[str]
+) -> None:
+    first, second = await placed(orders_database, 2)
+    await apply([result(first, journey=of_result), result(second)])
+    assert await journeys(orders_database) == {first: (expected, expected), second: (OWN, OWN)}
+    await apply([result(first, journey=HOPS[:1]), result(second, journey=HOPS)])
+    assert await journeys(orders_database) == {first: (expected, expected), second: (OWN, OWN)}
+
+
+async def test_an_order_that_an_older_release_accepted_has_the_hops_that_are_known(
+    orders_database: Database, apply: ApplyResults
+) -> None:
+    (order_id,) = await placed(orders_database)
+    await rows(orders_database, "UPDATE orders SET journey = DEFAULT")
+    await apply([result(order_id)])
+    assert await journeys(orders_database) == {order_id: (["updated"], ["updated"])}
 
 
 async def test_a_result_for_an_order_that_is_not_ours_harms_no_other(

@@ -20,6 +20,7 @@ from shopkit.db import Database
 from shopkit.events import Outgoing
 from shopkit.inbox import Inbox
 from shopkit.inbox_rows import Waiting
+from shopkit.journey import now
 from tests.conftest import Spawn
 from tests.payments.audit import audit
 from tests.servers import Broker, counted, rows, running, stands_still
@@ -54,6 +55,15 @@ async def told(database: Database) -> list[tuple[str, UUID, str | None]]:
     """The results in the outbox: type, order, and the reason against it."""
     events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
     return [(event["type"], UUID(event["subject"]), event["data"].get("reason")) for event in events]
+
+
+async def journeys(database: Database) -> list[list[tuple[str, str]]]:
+    """The journeys of the results in the outbox: hops and replicas; their times do not decrease."""
+    events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
+    for event in events:
+        times = [datetime.fromisoformat(hop["at"]) for hop in event["journey"]]
+        assert times == sorted(times)
+    return [[(hop["hop"], hop["replica"]) for hop in event["journey"]] for event in events]
 
 
 async def parked(database: Database) -> list[UUID]:
@@ -144,6 +154,36 @@ async def test_an_order_under_a_new_event_id_is_told_again_and_not_charged_again
     assert await told(payments_database) == [("payment.succeeded", order_id, None)] * 2
     assert await audit(payments_database) == {"ann": 300}
     assert await parked(payments_database) == []
+
+
+async def test_a_result_carries_the_journey_on_and_one_that_is_told_again_that_of_its_own_event(
+    payments_database: Database,
+) -> None:
+    order_id = uuid4()
+    for number in (1, 2):
+        accepted = now("accepted", f"orders-{number}")
+        event = order_created(order_id, "ann", 200, None, [accepted])
+        store = Ingest(payments_database, f"stored-{number}", lambda: None)
+        await store([receive(event.event)])
+        await Inbox(payments_database, "any", ChargeOrders(f"settled-{number}", lambda: None)).work_off()
+    assert await journeys(payments_database) == [
+        [("accepted", f"orders-{n}"), ("received", f"stored-{n}"), ("settled", f"settled-{n}")] for n in (1, 2)
+    ]
+
+
+async def test_an_event_that_an_older_release_stored_is_charged_and_its_journey_begins_where_it_can(
+    payments_database: Database, inbox: Inbox
+) -> None:
+    event = order_created(uuid4(), "ann", 200)
+    await rows(
+        payments_database,
+        "INSERT INTO inbox (event_id, type, event) VALUES (:id, :type, :event)",
+        id=event.event_id,
+        type=event.routing_key,
+        event=event.event,
+    )
+    await inbox.work_off()
+    assert await journeys(payments_database) == [[("received", ""), ("settled", "payments-1")]]
 
 
 @pytest.mark.parametrize(("user_id", "amount"), [("ann", 201), ("bob", 200), ("nobody", 200)])

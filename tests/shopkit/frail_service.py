@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from litestar import post
 
 from shopkit.service import Service
@@ -35,6 +36,7 @@ class Organ:
             raise ConnectionError("unwell")
 
 
+log = structlog.get_logger()
 heart, liver = Organ(), Organ()
 
 
@@ -48,11 +50,16 @@ async def spoil_liver() -> None:
     liver.well = False
 
 
+@post("/say/{word:str}")
+async def say(word: str) -> None:
+    log.info(word)
+
+
 if __name__ == "__main__":
     Service(
         "frail",
         load(Settings),
-        handlers=[break_heart, spoil_liver],
+        handlers=[break_heart, spoil_liver, say],
         workers=[heart, liver],
         checks={"heart": heart.check, "liver": liver.check},
     ).serve()

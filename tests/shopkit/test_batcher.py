@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+import structlog
 
 from shopkit.batcher import Batcher
 
@@ -122,3 +123,15 @@ async def test_after_a_failure_the_batcher_works_on(batcher: Batcher[int, int], 
     with pytest.raises(ValueError, match="bad"):
         await batcher.submit(1)
     assert await batcher.submit(2) == 20
+
+
+async def test_a_flush_is_in_the_name_of_no_request() -> None:
+    names: list[dict[str, str]] = []
+
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        names.append(structlog.contextvars.get_contextvars())
+        return items
+
+    with structlog.contextvars.bound_contextvars(request_id="r-1"):
+        await Batcher("test", flush).submit(1)
+    assert names == [{}]

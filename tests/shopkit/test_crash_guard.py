@@ -1,133 +1,393 @@
-"""A message that kills the process which handles it. The process is a real one, started again when it dies."""
+"""What happens to an event that kills the process that handles it, and to those around it."""
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from uuid_utils.compat import uuid7
 
-from shopkit.broker import LONELY_CRASHES, ORDER_CREATED
-from shopkit.consumer import SUSPICIOUS
-from tests.servers import Broker
-from tests.shopkit.frail_consumer import POISON
+from shopkit import inbox, inbox_rows
+from shopkit.crash_guard import LONELY_CRASHES, CrashGuard
+from shopkit.db import Database
+from shopkit.inbox import Committed, Inbox
+from shopkit.inbox_rows import Received, Waiting
+from tests.servers import rows, running
+from tests.shopkit.frail_inbox import DEADLY, EFFECT, ENDLESS, HARMLESS
 from tests.support import Replica, eventually
 
-KEY = ORDER_CREATED.routing_keys[0]
+SAYS_WHY = "the process that handled it died 3 times"
 
 
-class Frail:
-    """A consumer that is started again whenever it dies. It dies of the poison only while `permitted`."""
+def events(count: int, kind: str = HARMLESS) -> list[Received]:
+    return [Received(uuid7(), kind, b"{}") for _ in range(count)]
 
-    def __init__(self, broker_url: str, folder: Path) -> None:
-        self._handled = folder / "handled"
-        self._handled.touch()
-        self._permit = folder / "permit"
-        settings = {"BROKER_URL": broker_url, "HANDLED": str(self._handled), "PERMIT": str(self._permit)}
-        self._replica = Replica("tests.shopkit.frail_consumer", settings, folder / "frail.log")
+
+async def store(database: Database, *received: Received) -> None:
+    async with database.begin() as connection:
+        await inbox_rows.store(connection, received, "payments-1")
+
+
+async def effects(database: Database) -> set[UUID]:
+    return {UUID(row.user_id) for row in await rows(database, "SELECT user_id FROM accounts")}
+
+
+async def parked(database: Database) -> list[tuple[UUID, str]]:
+    return [tuple(row) for row in await rows(database, "SELECT event_id, error FROM dead_letters")]
+
+
+async def suspects(database: Database) -> dict[UUID, int]:
+    """Those that wait to be handled alone, and how often each has crashed like that."""
+    found = await rows(
+        database, "SELECT event_id, lonely_crashes FROM inbox WHERE lonely_crashes >= 0 AND processed_at IS NULL"
+    )
+    return {row.event_id: row.lonely_crashes for row in found}
+
+
+async def notes(database: Database) -> list[list[UUID]]:
+    return [row.event_ids for row in await rows(database, "SELECT event_ids FROM inbox_in_hand")]
+
+
+def ids(received: Sequence[Received]) -> set[UUID]:
+    return {event.event_id for event in received}
+
+
+class Keeper:
+    """Starts a process again each time it dies, as a supervisor does."""
+
+    def __init__(self, name: str, log: Path, **settings: str) -> None:
+        self.replica = Replica("tests.shopkit.frail_inbox", settings | {"REPLICA": name}, log)
+        self.log = log
         self.deaths = 0
+        self._over = False
 
-    def permit(self) -> None:
-        self._permit.touch()
+    async def keep(self) -> None:
+        while not self._over:
+            await self.replica.start()
+            assert self.replica.process is not None
+            status = await self.replica.process.wait()
+            assert status == -signal.SIGKILL, self.replica.log()
+            self.deaths += not self._over
 
-    def forbid(self) -> None:
-        self._permit.unlink()
+    async def end(self) -> None:
+        self._over = True
+        if self.replica.running:
+            await self.replica.kill()
 
-    async def live(self) -> None:
-        try:
-            while True:
-                await self._replica.start()
-                assert self._replica.process is not None
-                assert await self._replica.process.wait() == -signal.SIGKILL, self._replica.log()
-                self.deaths += 1
-        finally:
-            if self._replica.running:
-                await self._replica.kill()
-
-    async def has_died(self, times: int) -> None:
-        async def died() -> bool:
-            return self.deaths >= times
-
-        await eventually(died, 60)
-
-    def handled(self) -> set[int]:
-        return {int(line) for line in self._handled.read_text().splitlines()}
-
-    async def has_handled(self, numbers: set[int]) -> None:
-        async def are_handled() -> bool:
-            return numbers <= self.handled()
-
-        await eventually(are_handled, 60)
+    def batches(self) -> list[list[UUID]]:
+        """What was given to its handler."""
+        lines = self.replica.log().splitlines() if self.log.exists() else []
+        return [[UUID(word) for word in line.split()[1:]] for line in lines if line.startswith("given")]
 
 
 @asynccontextmanager
-async def living(frail: Frail) -> AsyncGenerator[None]:
-    life = asyncio.create_task(frail.live())
-    yield
-    life.cancel()
-    with suppress(asyncio.CancelledError):
-        await life
+async def kept(*keepers: Keeper) -> AsyncGenerator[None]:
+    tasks = [asyncio.create_task(keeper.keep()) for keeper in keepers]
+    try:
+        yield
+        assert not [task for task in tasks if task.done()]
+    finally:
+        while not all(task.done() for task in tasks):
+            await asyncio.gather(*(keeper.end() for keeper in keepers))
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["one-process", "two-processes"])
+async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_it(
+    payments_database: Database, payments_url: str, tmp_path: Path, count: int
+) -> None:
+    before, (bomb,), after = events(4), events(1, DEADLY), events(4)
+    await store(payments_database, *before, bomb, *after)
+    keepers = [Keeper(f"payments-{n}", tmp_path / f"{n}.log", DATABASE_URL=payments_url) for n in range(count)]
+    later: list[Received] = []
+    seen: list[bool] = []
+
+    async def one_more_is_handled() -> bool:
+        """One event is stored after the other, as long as the culprit is tried."""
+        if not later or later[-1].event_id in await effects(payments_database):
+            seen.append(bool(await parked(payments_database)))
+            later.extend(events(1))
+            await store(payments_database, later[-1])
+        return seen[-1]
+
+    async def all_are_handled() -> bool:
+        return await effects(payments_database) == ids([*before, *after, *later])
+
+    async with kept(*keepers):
+        await eventually(one_more_is_handled, 60)
+        await eventually(all_are_handled)
+    assert await parked(payments_database) == [(bomb.event_id, SAYS_WHY)]
+    assert len(later) > LONELY_CRASHES  # some of them before it was parked
+    crashes = Counter(
+        "alone" if len(batch) == 1 else "in company"
+        for keeper in keepers
+        for batch in keeper.batches()
+        if bomb.event_id in batch
+    )
+    assert crashes["alone"] == LONELY_CRASHES
+    assert crashes["in company"] <= count
+    assert sum(keeper.deaths for keeper in keepers) == crashes.total()
+    assert not await suspects(payments_database)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_what_a_process_held_that_was_killed_from_outside_is_done_by_others_one_by_one(
+    payments_database: Database, payments_url: str, tmp_path: Path, count: int
+) -> None:
+    received = [*events(count - 1), *events(1, ENDLESS)]
+    await store(payments_database, *received)
+    lost = Keeper("payments-0", tmp_path / "0.log", DATABASE_URL=payments_url, MAPS="false")
+
+    async def is_at_work() -> bool:
+        return bool(lost.batches())
+
+    async with kept(lost):
+        await eventually(is_at_work)
+    others = [Keeper(f"payments-{n}", tmp_path / f"{n}.log", DATABASE_URL=payments_url) for n in (1, 2)]
+
+    async def all_are_handled() -> bool:
+        return await effects(payments_database) == ids(received)
+
+    async with kept(*others):
+        await eventually(all_are_handled)
+    handled = [batch for other in others for batch in other.batches()]
+    assert sorted(handled) == sorted([event.event_id] for event in received)
+    assert await parked(payments_database) == []
+
+
+# From here on a crash is a note that nobody takes back, which is all that it leaves behind.
+
+
+class Handle:
+    """Lets each event take effect; raises `error` when there is one."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.given: list[set[UUID]] = []
+
+    async def __call__(self, connection: AsyncConnection, received: Sequence[Waiting]) -> Committed:
+        self.given.append(ids(received))
+        for event in received:
+            await connection.execute(EFFECT, {"event_id": str(event.event_id)})
+        if self.error is not None:
+            raise self.error
+        return lambda: None
 
 
 @pytest.fixture
-def frail(broker_url: str, tmp_path: Path) -> Frail:
-    return Frail(broker_url, tmp_path)
+def handle() -> Handle:
+    return Handle()
 
 
-def message(*numbers: int) -> bytes:
-    return b"[" + b",".join(b'{"n":%d}' % n for n in numbers) + b"]"
+@pytest.fixture
+def worker(payments_database: Database, handle: Handle) -> Inbox:
+    return Inbox(payments_database, "payments-1", handle)
 
 
-async def dead_letter(broker: Broker) -> bytes:
-    async def lies_there() -> bool:
-        return await broker.ready_in(ORDER_CREATED.dead) > 0
-
-    await eventually(lies_there, 60)
-    letter = await broker.take(ORDER_CREATED.dead)
-    assert letter.headers["x-first-death-queue"] == ORDER_CREATED.alone
-    assert letter.headers["x-first-death-reason"] == "delivery_limit"
-    return letter.body
+@pytest.fixture
+def other(payments_database: Database, handle: Handle) -> Inbox:
+    return Inbox(payments_database, "payments-2", handle)
 
 
-async def test_only_the_message_that_kills_its_process_becomes_a_dead_letter(broker: Broker, frail: Frail) -> None:
-    innocents = set(range(40)) - {POISON}
-    for n in range(40):
-        await broker.publish_body(KEY, message(n))
-    frail.permit()
-    async with living(frail):
-        assert await dead_letter(broker) == message(POISON)
-        await frail.has_handled(innocents)
-    assert frail.deaths == SUSPICIOUS + LONELY_CRASHES
-    for queue in (ORDER_CREATED.name, ORDER_CREATED.alone, ORDER_CREATED.dead):
-        assert await broker.left_in(queue) == 0
-    assert POISON not in frail.handled()
+async def crash(database: Database, *received: Received) -> None:
+    await CrashGuard(database, "payments-0").note([event.event_id for event in received])
 
 
-async def test_nothing_that_comes_later_waits_for_it(broker: Broker, frail: Frail) -> None:
-    await broker.publish_body(KEY, message(POISON))
-    frail.permit()
-    async with living(frail):
-        await frail.has_died(SUSPICIOUS)
-        frail.forbid()
-        for n in range(100, 140):
-            await broker.publish_body(KEY, message(n))
-        await frail.has_handled(set(range(100, 140)))
-        assert await broker.ready_in(ORDER_CREATED.dead) == 0
-        frail.permit()
-        assert await dead_letter(broker) == message(POISON)
-
-
-async def test_of_a_message_of_many_events_only_the_culprit_becomes_a_dead_letter(
-    broker: Broker, frail: Frail
+async def test_finding_a_crash_looks_like_no_crash_to_the_next_one(
+    payments_database: Database, worker: Inbox, other: Inbox, handle: Handle
 ) -> None:
-    innocents = set(range(40)) - {POISON}
-    await broker.publish_body(KEY, message(*range(20)))
-    await broker.publish_body(KEY, message(*range(20, 40)))
-    frail.permit()
-    async with living(frail):
-        assert await dead_letter(broker) == message(POISON)
-        await frail.has_handled(innocents)
-    assert frail.deaths == SUSPICIOUS + 1 + LONELY_CRASHES
-    for queue in (ORDER_CREATED.name, ORDER_CREATED.alone, ORDER_CREATED.dead):
-        assert await broker.left_in(queue) == 0
+    (event,) = events(1)
+    await store(payments_database, event)
+    await crash(payments_database, event)
+    await worker.work_off()
+    assert await suspects(payments_database) == {event.event_id: 1}
+    assert await other.work_off_suspect()
+    assert handle.given == [{event.event_id}]
+    assert await effects(payments_database) == {event.event_id}
+
+
+async def test_those_that_crashed_least_come_first_so_that_no_innocent_waits_for_the_last_crash_of_a_culprit(
+    payments_database: Database, worker: Inbox, other: Inbox, handle: Handle
+) -> None:
+    received = culprit, *innocents = events(3)
+    await store(payments_database, *received)
+    await crash(payments_database, *received)
+    await worker.work_off()
+    await crash(payments_database, culprit)
+    for replica in (worker, other, worker):
+        assert await replica.work_off_suspect()
+    assert await suspects(payments_database) == {culprit.event_id: 1}
+    assert await effects(payments_database) == ids(innocents)
+    assert len(handle.given) == 2
+
+
+async def test_replicas_that_find_one_crash_count_it_once(
+    payments_database: Database, worker: Inbox, other: Inbox
+) -> None:
+    received = events(4)
+    await store(payments_database, *received[:2])
+    await crash(payments_database, *received)
+    await worker.work_off()
+    await store(payments_database, *received[2:])  # the other two were in other hands
+    await other.work_off()
+    assert await suspects(payments_database) == dict.fromkeys(ids(received), 0)
+
+
+async def test_what_came_along_with_a_suspect_is_handled_at_once_and_together(
+    payments_database: Database, worker: Inbox, handle: Handle
+) -> None:
+    held, fresh = events(2), events(3)
+    await store(payments_database, *held, *fresh)
+    await crash(payments_database, *held)
+    await worker.work_off()
+    await worker.work_off()
+    assert handle.given == [ids(fresh)]
+    assert await suspects(payments_database) == dict.fromkeys(ids(held), 0)
+
+
+async def test_what_a_crash_left_is_not_put_off_until_the_next_poll(
+    payments_database: Database, worker: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "POLL_SECONDS", 600)
+    (first,), held, fresh = events(1), events(2), events(2)
+
+    async def has_handled(*received: Received) -> None:
+        async def all_of_them() -> bool:
+            return await effects(payments_database) == ids(received)
+
+        await eventually(all_of_them, 10)
+
+    async with running(worker):
+        await store(payments_database, first)
+        worker.wake()
+        await has_handled(first)
+        await crash(payments_database, *held)
+        await store(payments_database, *held, *fresh)
+        worker.wake()
+        await has_handled(first, *held, *fresh)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), ConnectionResetError("away"), asyncio.CancelledError()])
+async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
+    payments_database: Database, worker: Inbox, other: Inbox, handle: Handle, error: BaseException
+) -> None:
+    received = events(3)
+    await store(payments_database, *received)
+    handle.error = error
+    with suppress(ConnectionResetError, asyncio.CancelledError):
+        await worker.work_off()
+    assert await notes(payments_database) == []
+
+    handle.error = None
+    await rows(payments_database, "UPDATE inbox SET not_before = NULL")
+    await other.work_off()
+    assert await effects(payments_database) == ids(received) == handle.given[-1]
+    assert await suspects(payments_database) == {}
+
+
+async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
+    await store(payments_database, *events(2))
+    working = asyncio.create_task(worker.run())
+
+    async def done() -> bool:
+        return len(await effects(payments_database)) == 2
+
+    await eventually(done)
+    assert len(await notes(payments_database)) == 1
+    worker.stop()
+    await working
+    assert await notes(payments_database) == []
+
+
+async def test_a_replica_whose_transaction_was_ended_for_it_harms_nothing_when_it_goes_on(
+    payments_database: Database, other: Inbox, handle: Handle
+) -> None:
+    """As PostgreSQL does to one that was frozen: it has not crashed, but nobody can know."""
+    received = events(2)
+    await store(payments_database, *received)
+    frozen, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def freeze(connection: AsyncConnection, held: Sequence[Waiting]) -> Committed:
+        pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+        await rows(payments_database, "SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
+        frozen.set()
+        await goes_on.wait()
+        return await handle(connection, held)
+
+    slow = asyncio.create_task(Inbox(payments_database, "payments-1", freeze).work_off())
+    await frozen.wait()
+    await other.work_off()
+    while await other.work_off_suspect():
+        pass
+    goes_on.set()
+    with pytest.raises(Exception, match="connection"):
+        await slow
+    assert await effects(payments_database) == ids(received)
+    assert await parked(payments_database) == []
+    assert await notes(payments_database) in ([], [[received[1].event_id]])
+
+
+async def test_a_note_from_before_the_server_was_started_says_nothing(
+    payments_database: Database, worker: Inbox, handle: Handle
+) -> None:
+    received = events(2)
+    await store(payments_database, *received)
+    await crash(payments_database, *received)
+    earlier = "UPDATE inbox_in_hand SET taken_at = pg_postmaster_start_time() - interval '1 second'"
+    await rows(payments_database, earlier)
+    await worker.work_off()
+    assert handle.given == [ids(received)]
+
+
+async def test_a_suspect_that_fails_is_tried_with_backoff_and_waits_for_its_turn_alone(
+    payments_database: Database, worker: Inbox, handle: Handle
+) -> None:
+    (suspect,) = events(1)
+    await store(payments_database, suspect)
+    await crash(payments_database, suspect)
+    await worker.work_off()
+    handle.error = ValueError("no")
+    assert await worker.work_off_suspect()
+    (row,) = await rows(payments_database, "SELECT attempts, last_error, not_before > now() AS waits FROM inbox")
+    assert row == (1, "ValueError('no')", True)
+    assert await suspects(payments_database) == {suspect.event_id: 1}
+
+    handle.error = None
+    assert not await worker.work_off_suspect()
+    await rows(payments_database, "UPDATE inbox SET not_before = NULL")
+    assert await worker.work_off() == 0
+    assert await Inbox(payments_database, "payments-2", handle).work_off_suspect()
+    assert await effects(payments_database) == {suspect.event_id}
+
+
+async def test_a_suspect_is_not_among_those_that_are_looked_through_for_a_culprit(
+    payments_database: Database, worker: Inbox
+) -> None:
+    suspect, innocent = events(2)
+    await store(payments_database, suspect, innocent)
+    await crash(payments_database, suspect)
+    await worker.work_off()
+    async with payments_database.begin() as connection:
+        found = await inbox_rows.among(connection, [suspect.event_id, innocent.event_id])
+    assert ids(found) == {innocent.event_id}
+
+
+async def test_notes_of_what_is_done_are_removed_when_the_next_crash_is_found(
+    payments_database: Database, worker: Inbox
+) -> None:
+    done, second = events(2), events(1)
+    await store(payments_database, *done)
+    await crash(payments_database, *done)
+    await worker.work_off()
+    while await worker.work_off_suspect():
+        pass
+    await store(payments_database, *second)
+    await crash(payments_database, *second)
+    await worker.work_off()
+    assert await notes(payments_database) == []

@@ -8,7 +8,7 @@ import pytest
 
 from orders.messages import order_created
 from payments.messages import payment_decided
-from shopkit import outbox, relay
+from shopkit import journey, outbox, relay
 from shopkit.db import Database
 from shopkit.events import Outgoing
 from shopkit.publisher import NotPublished, Publisher
@@ -191,3 +191,20 @@ async def test_rows_that_another_relay_holds_are_not_waited_for(
         async with asyncio.timeout(5):
             assert await Relay(orders_database, publisher, "orders-1").relay_once() == 1
     assert await received(broker, CREATED, 1) == [free.event_id]
+
+
+async def test_the_relays_hop_goes_to_the_journeys_of_its_events_and_to_no_event_without_one(
+    orders_database: Database, publisher: Publisher, broker: Broker
+) -> None:
+    accepted = journey.now("accepted", "orders-1")
+    hopped = [order_created(uuid4(), "ann", 100, None, [accepted]), *orders_created(1)]
+    decided = payment_decided(uuid4(), "ann", 100, None, None, [accepted])
+    await put(orders_database, [*hopped, decided])
+    await Relay(orders_database, publisher, "orders-2", {"order.created": "relayed"}).relay_once()
+    with_journey, without = await broker.take_events(CREATED)
+    assert [(hop["hop"], hop["replica"]) for hop in with_journey["journey"]] == [
+        ("accepted", "orders-1"),
+        ("relayed", "orders-2"),
+    ]
+    assert without == json.loads(hopped[1].event)
+    assert await broker.take_events(RESULTS) == [json.loads(decided.event)]

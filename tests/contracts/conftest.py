@@ -1,0 +1,108 @@
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aio_pika
+import aiohttp
+import pytest
+
+from shopkit.broker import EXCHANGE
+from tests.conftest import Spawn
+from tests.servers import Broker
+from tests.support import Caller, Replica, Socket, eventually, free_port
+
+ORIGIN = "http://shop.test"
+
+
+class Chain:
+    """A gateway, orders, payments and a notifier of this test alone, and a listener to all of their events."""
+
+    def __init__(
+        self, replicas: list[Replica], session: aiohttp.ClientSession, overheard: aio_pika.abc.AbstractQueue
+    ):
+        self.gateway, self.orders, self.payments, self.notifier = self.replicas = replicas
+        self._session = session
+        self._overheard = overheard
+        self._events: list[dict[str, Any]] = []
+
+    def caller(self) -> Caller:
+        return Caller(self._session, self.gateway.url)
+
+    async def socket(self, caller: Caller) -> Socket:
+        return await caller.socket(self.notifier.url, origin=ORIGIN)
+
+    async def place(self, caller: Caller, amount: int = 100, **headers: str) -> str:
+        answer = await caller.call("POST", "/api/orders", {"amount": amount, "description": "a lamp"}, **headers)
+        assert answer.status == 201
+        return answer.body["id"]
+
+    async def events(self, order_id: str, count: int = 3) -> list[dict[str, Any]]:
+        """The first `count` events of the order, in the order in which they were published."""
+
+        async def heard() -> list[dict[str, Any]] | None:
+            while message := await self._overheard.get(no_ack=True, fail=False):
+                self._events += json.loads(message.body)
+            events = [event for event in self._events if event["subject"] == order_id]
+            return events if len(events) >= count else None
+
+        return await eventually(heard) or []
+
+    async def stop(self) -> None:
+        """From the gateway on, so that each has nothing left to do when it is told."""
+        for replica in self.replicas:
+            await replica.stop()
+
+    def lines(self, **wanted: str) -> list[dict[str, Any]]:
+        """The log lines that say what is `wanted`."""
+        written = "\n".join(replica.log() for replica in self.replicas).splitlines()
+        lines = [json.loads(line) for line in written if line.startswith("{")]
+        return [line for line in lines if wanted.items() <= line.items()]
+
+
+MakeChain = Callable[..., Awaitable[Chain]]
+
+
+@pytest.fixture
+async def make_chain(
+    spawn: Spawn,
+    servers: dict[str, Any],
+    session: aiohttp.ClientSession,
+    orders_url: str,
+    payments_url: str,
+    broker: Broker,
+    broker_url: str,
+) -> MakeChain:
+    """`await make_chain(LOG_LEVEL="DEBUG")` starts one with these settings."""
+
+    async def make(**settings: str) -> Chain:
+        overheard = await broker.channel.declare_queue(exclusive=True)
+        await overheard.bind(EXCHANGE, "#")
+        orders, payments, notifier = await asyncio.gather(
+            spawn("orders", DATABASE_URL=orders_url, BROKER_URL=broker_url, **settings),
+            spawn("payments", DATABASE_URL=payments_url, BROKER_URL=broker_url, **settings),
+            spawn(
+                "notifier",
+                BROKER_URL=broker_url,
+                REDIS_URL=servers["redis"],
+                ALLOWED_ORIGINS=ORIGIN,
+                **settings,
+            ),
+        )
+        gateway = await spawn(
+            "gateway",
+            ORDERS_URLS=orders.url,
+            PAYMENTS_URLS=payments.url,
+            NOTIFIER_URLS=notifier.url,
+            WEB_URLS=f"http://127.0.0.1:{free_port()}",
+            wait=False,
+            **settings,
+        )
+
+        async def listens() -> bool:
+            return (await gateway.readiness(session))[0] != 0
+
+        await eventually(listens)
+        return Chain([gateway, orders, payments, notifier], session, overheard)
+
+    return make

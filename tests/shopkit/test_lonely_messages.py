@@ -1,0 +1,133 @@
+"""A message that kills the process which handles it. The process is a real one, started again when it dies."""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from shopkit.broker import LONELY_CRASHES, ORDER_CREATED
+from shopkit.consumer import SUSPICIOUS
+from tests.servers import Broker
+from tests.shopkit.frail_consumer import POISON
+from tests.support import Replica, eventually
+
+KEY = ORDER_CREATED.routing_keys[0]
+
+
+class Frail:
+    """A consumer that is started again whenever it dies. It dies of the poison only while `permitted`."""
+
+    def __init__(self, broker_url: str, folder: Path) -> None:
+        self._handled = folder / "handled"
+        self._handled.touch()
+        self._permit = folder / "permit"
+        settings = {"BROKER_URL": broker_url, "HANDLED": str(self._handled), "PERMIT": str(self._permit)}
+        self._replica = Replica("tests.shopkit.frail_consumer", settings, folder / "frail.log")
+        self.deaths = 0
+
+    def permit(self) -> None:
+        self._permit.touch()
+
+    def forbid(self) -> None:
+        self._permit.unlink()
+
+    async def live(self) -> None:
+        try:
+            while True:
+                await self._replica.start()
+                assert self._replica.process is not None
+                assert await self._replica.process.wait() == -signal.SIGKILL, self._replica.log()
+                self.deaths += 1
+        finally:
+            if self._replica.running:
+                await self._replica.kill()
+
+    async def has_died(self, times: int) -> None:
+        async def died() -> bool:
+            return self.deaths >= times
+
+        await eventually(died, 60)
+
+    def handled(self) -> set[int]:
+        return {int(line) for line in self._handled.read_text().splitlines()}
+
+    async def has_handled(self, numbers: set[int]) -> None:
+        async def are_handled() -> bool:
+            return numbers <= self.handled()
+
+        await eventually(are_handled, 60)
+
+
+@asynccontextmanager
+async def living(frail: Frail) -> AsyncGenerator[None]:
+    life = asyncio.create_task(frail.live())
+    yield
+    life.cancel()
+    with suppress(asyncio.CancelledError):
+        await life
+
+
+@pytest.fixture
+def frail(broker_url: str, tmp_path: Path) -> Frail:
+    return Frail(broker_url, tmp_path)
+
+
+def message(*numbers: int) -> bytes:
+    return b"[" + b",".join(b'{"n":%d}' % n for n in numbers) + b"]"
+
+
+async def dead_letter(broker: Broker) -> bytes:
+    async def lies_there() -> bool:
+        return await broker.ready_in(ORDER_CREATED.dead) > 0
+
+    await eventually(lies_there, 60)
+    letter = await broker.take(ORDER_CREATED.dead)
+    assert letter.headers["x-first-death-queue"] == ORDER_CREATED.alone
+    assert letter.headers["x-first-death-reason"] == "delivery_limit"
+    return letter.body
+
+
+async def test_only_the_message_that_kills_its_process_becomes_a_dead_letter(broker: Broker, frail: Frail) -> None:
+    innocents = set(range(40)) - {POISON}
+    for n in range(40):
+        await broker.publish_body(KEY, message(n))
+    frail.permit()
+    async with living(frail):
+        assert await dead_letter(broker) == message(POISON)
+        await frail.has_handled(innocents)
+    assert frail.deaths == SUSPICIOUS + LONELY_CRASHES
+    for queue in (ORDER_CREATED.name, ORDER_CREATED.alone, ORDER_CREATED.dead):
+        assert await broker.left_in(queue) == 0
+    assert POISON not in frail.handled()
+
+
+async def test_nothing_that_comes_later_waits_for_it(broker: Broker, frail: Frail) -> None:
+    await broker.publish_body(KEY, message(POISON))
+    frail.permit()
+    async with living(frail):
+        await frail.has_died(SUSPICIOUS)
+        frail.forbid()
+        for n in range(100, 140):
+            await broker.publish_body(KEY, message(n))
+        await frail.has_handled(set(range(100, 140)))
+        assert await broker.ready_in(ORDER_CREATED.dead) == 0
+        frail.permit()
+        assert await dead_letter(broker) == message(POISON)
+
+
+async def test_of_a_message_of_many_events_only_the_culprit_becomes_a_dead_letter(
+    broker: Broker, frail: Frail
+) -> None:
+    innocents = set(range(40)) - {POISON}
+    await broker.publish_body(KEY, message(*range(20)))
+    await broker.publish_body(KEY, message(*range(20, 40)))
+    frail.permit()
+    async with living(frail):
+        assert await dead_letter(broker) == message(POISON)
+        await frail.has_handled(innocents)
+    assert frail.deaths == SUSPICIOUS + 1 + LONELY_CRASHES
+    for queue in (ORDER_CREATED.name, ORDER_CREATED.alone, ORDER_CREATED.dead):
+        assert await broker.left_in(queue) == 0

@@ -1,0 +1,136 @@
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from shopkit import tracing
+from shopkit.events import outgoing
+from shopkit.journey import now
+from tests.collector import Collector, collecting
+from tests.conftest import Spawn
+from tests.shopkit.test_service import ENDED, FRAIL
+from tests.support import Caller, Replica
+
+OK, ERROR = 1, 2
+ORDER = uuid4()
+FORGED = "0" * 55  # as long as a valid one
+
+
+def traceparent(number: int) -> str:
+    return f"00-{number:032x}-{number:016x}-01"
+
+
+@pytest.fixture
+async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Collector]:
+    """Spans of this process are collected, and are there once `tracing.stop` is through."""
+    async with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        tracing.start("test", "test-1", os.environ)
+        yield collector
+        await sent()
+
+
+async def sent() -> None:
+    await asyncio.to_thread(tracing.stop)
+
+
+async def test_a_batch_is_linked_to_each_of_its_traces_however_many(collector: Collector) -> None:
+    with tracing.batch("handle", [traceparent(n) for n in range(1, 1001)]):
+        pass
+    await sent()
+    (batch,) = collector.spans
+    assert batch.links == [f"{n:016x}" for n in range(1, 1001)]
+
+
+async def test_a_batch_that_fails_is_an_error_with_all_that_it_did(collector: Collector) -> None:
+    def fail() -> None:
+        with tracing.batch("bad", [traceparent(1)]):
+            tracing.child("settle", traceparent(1))
+            raise ValueError("poison")
+
+    with pytest.raises(ValueError, match="poison"):
+        fail()
+    with tracing.batch("good", [traceparent(2)]):
+        tracing.child("settle", traceparent(2))
+    await sent()
+    bad, good = (collector.of(f"{n:032x}")["test", "settle"] for n in (1, 2))
+    assert (bad.status, good.status) == (ERROR, OK)
+    assert bad.links == [span.id for span in collector.named("bad") if span.status == ERROR]
+    assert good.links == [span.id for span in collector.named("good") if span.status != ERROR]
+
+
+async def test_a_malformed_traceparent_is_handed_on_and_makes_no_span(collector: Collector) -> None:
+    event = outgoing("post", "parcel.sent", ORDER, now("accepted", "a"), FORGED)
+    with tracing.batch("handle", [tracing.of_event(event.event)]):
+        assert tracing.child("settle", FORGED) == FORGED
+        assert tracing.child("settle", None) is None
+    await sent()
+    (batch,) = collector.spans
+    assert batch.links == []
+
+
+async def test_no_child_is_made_outside_of_a_batch(collector: Collector) -> None:
+    with tracing.batch("handle", []):
+        pass
+    assert tracing.child("settle", traceparent(1)) == traceparent(1)
+
+
+@pytest.mark.parametrize("given", [traceparent(7), None])
+def test_the_traceparent_of_an_event_is_found_without_parsing(given: str | None) -> None:
+    note = now('","traceparent":"' + traceparent(9) + '"', "a")
+    assert tracing.of_event(outgoing("post", "parcel.sent", ORDER, note, given).event) == given
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["refuses", "never-answers"])
+async def test_a_collector_that_is_away_harms_nobody(
+    spawn: Spawn, session: aiohttp.ClientSession, answers: bool
+) -> None:
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    if not answers:
+        silent.close()
+    replica = await spawn(
+        FRAIL, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}", OTEL_BSP_SCHEDULE_DELAY="10"
+    )
+    caller = Caller(session, replica.url)
+    slowest = max([await seconds_of(caller) for _ in range(20)])
+    assert slowest < 1
+    began = time.monotonic()
+    assert await replica.stop() in ENDED
+    assert time.monotonic() - began < 6
+    silent.close()
+
+
+async def say_nothing(*_: object) -> None:
+    await asyncio.sleep(60)
+
+
+async def seconds_of(caller: Caller) -> float:
+    began = time.monotonic()
+    assert (await caller.call("POST", "/say/hello")).status == 201
+    return time.monotonic() - began
+
+
+async def said(spawn: Spawn, session: aiohttp.ClientSession, *requests: dict[str, str]) -> list[dict[str, Any]]:
+    """The lines that a replica logged on these requests."""
+    replica: Replica = await spawn(FRAIL)
+    for headers in requests:
+        await Caller(session, replica.url).call("POST", "/say/hello", **headers)
+    lines = [json.loads(line) for line in replica.log().splitlines()]
+    return [line for line in lines if line["event"] == "hello"]
+
+
+async def test_log_lines_name_the_request_and_its_trace(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+    first, second, third = await said(
+        spawn, session, {"X_Request_Id": "r-1", "traceparent": traceparent(7)}, {}, {"traceparent": FORGED}
+    )
+    assert (first["request_id"], first["trace_id"]) == ("r-1", traceparent(7)[3:35])
+    assert len({line["request_id"] for line in (first, second, third)}) == 3
+    assert len({line["trace_id"] for line in (first, second, third)}) == 3
+    assert len(second["trace_id"]) == len(third["trace_id"]) == 32
