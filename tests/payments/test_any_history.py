@@ -100,7 +100,7 @@ class History(RuleBasedStateMachine):
         self.troubles = 0
         self.suspicious = False
         for table in TABLES:  # as small as they are, this is faster than to truncate them
-            self.rows(f"DELETE FROM {table}")  # noqa: S608 (the names are ours)
+            self.rows(f"DELETE FROM {table}")
         self.replica = self.new_replica()
 
     def run(self, work: Awaitable[T]) -> T:
