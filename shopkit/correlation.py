@@ -7,12 +7,15 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from shopkit import tracing
 
+# Asked every few seconds by those who look after the service; no order comes this way.
+FOR_OPERATORS = ("/health/", "/metrics")
+
 
 def correlate(app: ASGIApp) -> ASGIApp:
     """Takes the id that nginx gave the request, and the trace that the caller started; makes what is missing."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"].startswith(FOR_OPERATORS):
             return await app(scope, receive, send)
         given = dict(scope["headers"])
         request_id = given.get(b"x-request-id", b"").decode("latin-1")[:100] or uuid4().hex
