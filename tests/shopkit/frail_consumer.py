@@ -1,5 +1,7 @@
 """A consumer to kill: `python -m tests.shopkit.frail_consumer`. It appends the numbers it handles to a file.
 
+Told to end with SIGTERM, it acknowledges what it has handled.
+
 The poisonous number kills the process, as soon as the file PERMIT is there.
 """
 
@@ -51,7 +53,11 @@ async def consume(settings: FrailSettings) -> None:
     publisher = Publisher(settings.broker_url, settings.replica)
     decode = msgspec.json.Decoder(Number).decode
     consumer = Consumer(settings.broker_url, settings.replica, ORDER_CREATED, decode, handle, publisher)
-    await asyncio.gather(publisher.run(), consumer.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, consumer.stop)
+    publishing = asyncio.create_task(publisher.run())
+    await consumer.run()
+    publisher.stop()
+    await publishing
 
 
 if __name__ == "__main__":

@@ -42,8 +42,7 @@ class Frail:
                 assert await self._replica.process.wait() == -signal.SIGKILL, self._replica.log()
                 self.deaths += 1
         finally:
-            if self._replica.running:
-                await self._replica.kill()
+            await self._replica.stop()
 
     async def has_died(self, times: int) -> None:
         async def died() -> bool:
