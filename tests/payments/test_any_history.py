@@ -57,6 +57,9 @@ wishes = st.lists(st.tuples(users, amounts | st.sampled_from([0, -1])), min_size
 troubles = st.sampled_from([None, None, None, None, ConnectionResetError, ValueError, asyncio.CancelledError])
 
 
+MUCH = settings(max_examples=35, stateful_step_count=30, report_multiple_bugs=False)
+
+
 def batches_of(events: st.SearchStrategy[T]) -> st.SearchStrategy[list[list[T]]]:
     return st.lists(st.lists(events, min_size=1, max_size=6), min_size=1, max_size=4)
 
@@ -279,6 +282,7 @@ def balance_or_status(outcome: Done | Exception) -> int:
     return outcome.topped_up.balance_after
 
 
+@pytest.mark.timeout(600)  # a history that fails is made short before it is shown
 def test_any_history_leaves_the_books_as_a_plain_bank_would(
     payments_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +297,6 @@ def test_any_history_leaves_the_books_as_a_plain_bank_would(
 
         runner.run(database.open())
         try:
-            run_state_machine_as_test(HistoryHere, settings=settings(max_examples=35, stateful_step_count=30))
+            run_state_machine_as_test(HistoryHere, settings=MUCH)
         finally:
             runner.run(database.engine.dispose())
