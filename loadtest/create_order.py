@@ -2,10 +2,12 @@
 
     python -m loadtest.create_order postgresql://user@127.0.0.1/an_empty_database
 
-The service runs on one core and the load on another; both variants take turns, medians are compared.
+The service runs on one core and the load on another. Both variants take turns, with more and more requests in
+flight: what is written at once grows with them, and the cost of a write is shared.
 """
 
 import asyncio
+import operator
 import os
 import statistics
 import subprocess
@@ -27,7 +29,8 @@ from shopkit.service import Service
 from shopkit.settings import Settings
 
 BODY = b'{"amount": 100, "description": "a lamp for the load test"}'
-ROUNDS, SECONDS, IN_FLIGHT = 3, 5.0, 64
+ROUNDS, SECONDS = 7, 2.0
+IN_FLIGHT = 64, 128, 256
 PORTS = {"without": 19811, "with": 19812}
 
 
@@ -45,10 +48,10 @@ def order() -> bytes:
     return post("/api/orders", "load", BODY, uuid4().hex)
 
 
-async def requests_a_second(port: int) -> float:
+async def requests_a_second(port: int, in_flight: int) -> float:
     answers: list[int] = []
     took = await flood(
-        f"http://127.0.0.1:{port}", IN_FLIGHT, SECONDS, order, lambda status, _: answers.append(status)
+        f"http://127.0.0.1:{port}", in_flight, SECONDS, order, lambda status, _: answers.append(status)
     )
     assert set(answers) == {201}, set(answers)
     return len(answers) / took
@@ -63,18 +66,26 @@ async def answers(port: int) -> bool:
     return status == 201
 
 
-async def main() -> None:
+async def compare(in_flight: int) -> None:
     rates: dict[str, list[float]] = {name: [] for name in PORTS}
+    for _ in range(ROUNDS):
+        for name, port in PORTS.items():
+            rates[name].append(await requests_a_second(port, in_flight))
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    ratios = sorted(map(operator.truediv, rates["without"], rates["with"]))
+    print(
+        f"{in_flight:4} in flight: {medians['without']:6,.0f} orders/s without a database, {medians['with']:6,.0f}"
+        f" with it; it costs {statistics.median(ratios):.2f} times the handler alone"
+        f" (rounds from {ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+
+
+async def main() -> None:
     for port in PORTS.values():
         while not await answers(port):
             await asyncio.sleep(0.2)
-    for _ in range(ROUNDS):
-        for name, port in PORTS.items():
-            rates[name].append(await requests_a_second(port))
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    print(f"without a database  {medians['without']:,.0f} orders/s")
-    print(f"with its database   {medians['with']:,.0f} orders/s")
-    print(f"cost                {medians['without'] / medians['with']:.2f} times the handler alone")
+    for in_flight in IN_FLIGHT:
+        await compare(in_flight)
 
 
 def on_core(core: int, *words: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -27,6 +27,10 @@ CONNECT: dict[str, Any] = {
     "server_settings": {
         "application_name": "gozon",
         "jit": "off",
+        # Plans are made and kept while the table of a queue is empty, and then meet a hundred thousand rows. Only
+        # the walk along an index takes the oldest few without reading and sorting all of them for each batch.
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
         # A frozen replica must not hold rows, or the migration lock, for ever. Longer than a confirm may take.
         "idle_in_transaction_session_timeout": "30s",
         "lock_timeout": "10s",
