@@ -133,6 +133,26 @@ async def test_a_poison_event_is_isolated_and_the_others_are_processed(
     assert await worker.work_off() == 0  # nothing is tried before its time
 
 
+async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
+    payments_database: Database, handle: Handle
+) -> None:
+    other = Inbox(payments_database, "payments-2", handle)
+    given: list[set[UUID]] = []
+
+    async def fail_at_first(_: AsyncConnection, claimed: Sequence[Waiting]) -> Committed:
+        given.append(ids(claimed))
+        if len(claimed) == 2:
+            raise ValueError("both")
+        await other.work_off()
+        return nothing
+
+    first, second = events(2)
+    await store(payments_database, [first, second])
+    await Inbox(payments_database, "payments-1", fail_at_first).work_off()
+    assert given == [ids([first, second]), ids([first])]
+    assert await effects(payments_database) == ids([second])
+
+
 async def test_a_poison_event_is_parked_after_the_last_attempt(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
