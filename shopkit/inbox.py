@@ -126,6 +126,8 @@ class Inbox:
         crashes = await self._guard.note(event_ids)
         # A suspect is in the notes of the crash that made it one; what counts is whether it was alone since.
         if crashes := crash_guard.lonely(crashes) if alone else crashes:
+            # Nor is a replica that does not handle them now to be taken for one that died of them.
+            await self._guard.erase()
             return await _suspect(connection, claimed, crashes)
         try:
             committed = await self._handle(connection, claimed)
