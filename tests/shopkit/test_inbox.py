@@ -133,6 +133,27 @@ async def test_a_poison_event_is_isolated_and_the_others_are_processed(
     assert await worker.work_off() == 0  # nothing is tried before its time
 
 
+async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
+    payments_database: Database, handle: Handle
+) -> None:
+    other = Inbox(payments_database, "payments-2", handle)
+    given: list[set[UUID]] = []
+
+    async def fail_at_first(_: AsyncConnection, claimed: Sequence[Waiting]) -> Committed:
+        given.append(ids(claimed))
+        if len(claimed) == 2:
+            raise ValueError("both")
+        await other.work_off()
+        return nothing
+
+    first, second = events(2)
+    await store(payments_database, [first, second])
+    await Inbox(payments_database, "payments-1", fail_at_first).work_off()
+    assert given == [ids([first, second]), ids([first])]
+    assert await effects(payments_database) == ids([second])
+    assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE lonely_crashes IS NOT NULL")
+
+
 async def test_a_poison_event_is_parked_after_the_last_attempt(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
@@ -238,3 +259,24 @@ async def test_workers_at_work_together_process_each_event_once(
         await eventually(all_processed)
     assert await effects(payments_database) == ids(received)
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE attempts > 0")
+
+
+async def test_a_replica_that_sets_a_suspect_aside_is_not_taken_for_another_that_died_of_it(
+    payments_database: Database, worker: Inbox
+) -> None:
+    async def die(_: AsyncConnection, claimed: Sequence[Waiting]) -> Committed:
+        raise asyncio.CancelledError
+
+    received = events(1)
+    await store(payments_database, received)
+    with pytest.raises(asyncio.CancelledError):
+        await Inbox(payments_database, "payments-1", die).work_off()
+    await Inbox(payments_database, "payments-2", die).work_off()
+
+    async def is_processed() -> bool:
+        return await processed(payments_database) == ids(received)
+
+    async with running(worker):
+        await eventually(is_processed)
+    assert await effects(payments_database) == ids(received)
+    assert [tuple(row) for row in await rows(payments_database, "SELECT lonely_crashes FROM inbox")] == [(1,)]
