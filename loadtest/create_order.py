@@ -7,7 +7,6 @@ flight: what is written at once grows with them, and the cost of a write is shar
 """
 
 import asyncio
-import operator
 import os
 import statistics
 import subprocess
@@ -72,7 +71,7 @@ async def compare(in_flight: int) -> None:
         for name, port in PORTS.items():
             rates[name].append(await requests_a_second(port, in_flight))
     medians = {name: statistics.median(found) for name, found in rates.items()}
-    ratios = sorted(map(operator.truediv, rates["without"], rates["with"]))
+    ratios = sorted(without / having for without, having in zip(rates["without"], rates["with"], strict=True))
     print(
         f"{in_flight:4} in flight: {medians['without']:6,.0f} orders/s without a database, {medians['with']:6,.0f}"
         f" with it; it costs {statistics.median(ratios):.2f} times the handler alone"

@@ -23,7 +23,7 @@ from shopkit.inbox_rows import Waiting, park
 from shopkit.retry import Backoff, blames_content, is_transient, pause
 from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES
 
-MOST = 500
+MOST = 1000
 POLL_SECONDS = 1.0
 ATTEMPTS = 8
 

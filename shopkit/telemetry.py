@@ -11,7 +11,7 @@ BATCH_SIZE = Histogram(
     "gozon_batch_size",
     "Items written or handled at once",
     ["stage"],
-    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
 RELAYED = Counter("gozon_relayed_events", "Outbox events confirmed by the broker", ["routing_key"])
 RELAY_FAILURES = Counter("gozon_relay_failures", "Relay passes that were rolled back")
