@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
+import structlog
 from prometheus_client import Counter
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +17,7 @@ from shopkit import event_log, journey, tracing
 from shopkit.db import Database
 from shopkit.idempotency import key_reused
 from shopkit.journey import ACCEPTED, Hop
+from shopkit.problems import unavailable
 
 ACCEPTED_ORDERS = Counter("gozon_orders_accepted", "Orders accepted")
 
@@ -47,6 +49,8 @@ FIRST_OF_KEYS = text("""
 """)
 
 OfKey: TypeAlias = "Mapping[tuple[str, str | None], Row[*tuple[Any, ...]]]"
+
+log = structlog.get_logger()
 
 
 class NewOrder(msgspec.Struct, frozen=True):
@@ -81,16 +85,29 @@ class PlaceOrders:
         with tracing.batch("place orders", (order.traceparent for order in orders)):
             async with self._database.at_once() as connection:
                 placed = await _place(connection, orders, journey.now(ACCEPTED, self._replica))
-                first = await _first_of_keys(connection, [order for order in orders if order.id not in placed])
         self._committed()
         ACCEPTED_ORDERS.inc(len(placed))
+        first = await self._look_up([order for order in orders if order.id not in placed])
         return [_outcome(order, placed, first) for order in orders]
+
+    async def _look_up(self, repeated: Sequence[NewOrder]) -> OfKey:
+        """Never raises: the other orders are placed, and their callers must be told so."""
+        if not repeated:
+            return {}
+        try:
+            async with self._database.at_once() as connection:
+                return await _first_of_keys(connection, repeated)
+        except Exception as error:  # noqa: BLE001 (what is not found is answered with 503)
+            log.warning("repeated keys cannot be looked up", error=repr(error))
+            return {}
 
 
 def _outcome(order: NewOrder, placed: Mapping[UUID, datetime], first: OfKey) -> Placed | Exception:
     if order.id in placed:
         return Placed(order.id, placed[order.id], replayed=False)
-    earlier = first[order.user_id, order.key]
+    earlier = first.get((order.user_id, order.key))
+    if earlier is None:
+        return unavailable("What this key was used for cannot be found out right now.")
     if (earlier.amount, earlier.description) != (order.amount, order.description):
         return key_reused()
     return Placed(earlier.id, earlier.created_at, replayed=True)
@@ -119,8 +136,6 @@ async def _place(connection: AsyncConnection, orders: Sequence[NewOrder], hop: H
 
 
 async def _first_of_keys(connection: AsyncConnection, repeated: Sequence[NewOrder]) -> OfKey:
-    if not repeated:
-        return {}
     rows = await connection.execute(
         FIRST_OF_KEYS,
         {"user_ids": [order.user_id for order in repeated], "keys": [order.key for order in repeated]},

@@ -1,7 +1,8 @@
 """The reconciler: reminds payments of orders that are NEW for too long, by sending their order.created again.
 
 That is harmless by design: an order decided before is told again and charged nothing. It heals what a
-failover of the database or the broker lost, and an event that ended as a dead letter.
+failover of the database or the broker lost. It ends after half a day: what was set aside as a dead letter
+again and again is for a person to decide, and so is what somebody has discarded.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ REMINDED = Counter("gozon_orders_reminded", "Orders whose order.created was sent
 
 # A reminder behind events that do not leave would only make the queue longer. After the first minute the
 # waits double up to an hour, so that payments that are away for long do not come back to a flood.
+# Sixteen reminders are half a day.
 REMIND = text("""
     WITH due AS (
         SELECT id FROM orders
@@ -30,7 +32,8 @@ REMIND = text("""
         ORDER BY remind_at LIMIT :most FOR UPDATE SKIP LOCKED
     )
     UPDATE orders SET reminders = reminders + 1,
-        remind_at = now() + least(power(2, reminders + 1), 60) * interval '1 minute'
+        remind_at = CASE WHEN reminders + 1 < 16
+            THEN now() + least(power(2, least(reminders, 5) + 1), 60) * interval '1 minute' ELSE 'infinity' END
     FROM due WHERE orders.id = due.id
     RETURNING orders.id, user_id, amount, journey
 """)

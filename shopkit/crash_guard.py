@@ -18,13 +18,15 @@ LONELY_CRASHES = 3
 
 # One row a process. Committed without a flush, as the table is unlogged: the note has to outlive this process
 # and not the server. A note from before the server's last start says nothing, for that start ended everybody.
+# INTERSECT hashes; the operator && would compare each of a thousand ids with each of a thousand others.
 NOTE = text("""
     WITH noted AS (
         INSERT INTO inbox_in_hand (id, event_ids, replica) VALUES (:id, CAST(:event_ids AS uuid[]), :replica)
         ON CONFLICT (id) DO UPDATE SET event_ids = excluded.event_ids, taken_at = now()
     )
     SELECT id, event_ids, replica FROM inbox_in_hand
-    WHERE id <> :id AND event_ids && CAST(:event_ids AS uuid[]) AND taken_at > pg_postmaster_start_time()
+    WHERE id <> :id AND taken_at > pg_postmaster_start_time()
+        AND EXISTS (SELECT unnest(event_ids) INTERSECT SELECT unnest(CAST(:event_ids AS uuid[])))
 """)
 
 ERASE = text("DELETE FROM inbox_in_hand WHERE id = :id")
@@ -68,10 +70,12 @@ class CrashGuard:
     def __init__(self, database: Database, replica: str) -> None:
         self._database = database
         self._process = uuid4()
+        self._noted = False
         self._replica = replica
 
     async def note(self, event_ids: Sequence[UUID]) -> list[Crash]:
         """To be called with the rows locked and before they are handled. Returns who died handling one of them."""
+        self._noted = True
         async with self._database.at_once() as connection:
             values = {"id": self._process, "event_ids": event_ids, "replica": self._replica}
             rows = await connection.execute(NOTE, values)
@@ -79,8 +83,10 @@ class CrashGuard:
 
     async def erase(self) -> None:
         """To be called before the locks of rows that were not handled are given up."""
-        async with self._database.at_once() as connection:
-            await connection.execute(ERASE, {"id": self._process})
+        if self._noted:
+            async with self._database.at_once() as connection:
+                await connection.execute(ERASE, {"id": self._process})
+            self._noted = False
 
 
 def lonely(crashes: Sequence[Crash]) -> list[Crash]:

@@ -125,7 +125,9 @@ async def migrate(url: str, package: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(resources.files(package) / "migrations"))
     engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool, connect_args=CONNECT
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        poolclass=pool.NullPool,
+        connect_args=CONNECT | {"command_timeout": None},  # an index of a large table takes what it takes
     )
     async with engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})

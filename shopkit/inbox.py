@@ -25,6 +25,7 @@ from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES
 
 MOST = 1000
 POLL_SECONDS = 1.0
+SUSPECTS_SECONDS = 0.05
 ATTEMPTS = 8
 
 log = structlog.get_logger()
@@ -75,7 +76,9 @@ class Inbox:
             self._wake.clear()
             try:
                 count = await self.work_off()
-                busy = await self.work_off_suspect() or count == MOST
+                busy = await self._work_off_suspects() or count == MOST
+                if not busy:
+                    await self._guard.erase()  # an event that is replayed later is not to find us in its way
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -85,7 +88,7 @@ class Inbox:
             backoff.reset()
             if not busy:
                 await self._wait()
-        await self._leave()
+        await self._take_back()
 
     async def work_off(self) -> int:
         """Returns how many events it was given."""
@@ -97,6 +100,14 @@ class Inbox:
             return False
         found = await self._transact(inbox_rows.oldest_suspect, alone=True) > 0
         self._suspects_due = 0.0 if found else time.monotonic() + POLL_SECONDS
+        return found
+
+    async def _work_off_suspects(self) -> bool:
+        """For a moment, so that the other events do not wait for many of them. Whether there was one."""
+        enough = time.monotonic() + SUSPECTS_SECONDS
+        found = False
+        while time.monotonic() < enough and await self.work_off_suspect():
+            found = True
         return found
 
     async def _transact(self, claim: Claim, *, alone: bool = False) -> int:
@@ -124,8 +135,8 @@ class Inbox:
 
     async def _guarded(self, connection: AsyncConnection, claimed: list[Waiting], alone: bool) -> Committed:
         event_ids = [event.event_id for event in claimed]
-        crashes = await self._guard.note(event_ids)
         try:
+            crashes = await self._guard.note(event_ids)
             # A suspect is in the notes of the crash that made it one; what counts is whether it was alone since.
             if crashes := crash_guard.lonely(crashes) if alone else crashes:
                 committed = await _suspect(connection, claimed, crashes)
@@ -135,7 +146,7 @@ class Inbox:
             committed = await self._handle(connection, claimed)
             await inbox_rows.mark_processed(connection, event_ids)
         except BaseException:  # a worker that is cancelled is not dead either
-            await self._guard.erase()
+            await self._take_back()
             raise
         return committed
 
@@ -157,12 +168,13 @@ class Inbox:
         if parked:
             report_parked(event, error)
 
-    async def _leave(self) -> None:
+    async def _take_back(self) -> None:
         try:
             await self._guard.erase()
         except Exception as error:
             if not is_transient(error):
                 raise
+            log.warning("note of the crash guard stays", error=repr(error))
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):

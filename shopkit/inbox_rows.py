@@ -79,10 +79,11 @@ PARK = text("""
 
 BACKLOG = (
     text("""
-        SELECT count(*), coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM inbox
-        WHERE processed_at IS NULL
+        SELECT (SELECT count(*) FROM (SELECT FROM inbox WHERE processed_at IS NULL LIMIT 100000) AS waiting),
+            coalesce(extract(epoch FROM now() - (
+                SELECT received_at FROM inbox WHERE processed_at IS NULL ORDER BY seq LIMIT 1)), 0)
     """),
-    Gauge("gozon_inbox_waiting", "Events in the inbox that are not processed"),
+    Gauge("gozon_inbox_waiting", "Events in the inbox that are not processed, counted up to 100,000"),
     Gauge("gozon_inbox_oldest_seconds", "Age of the oldest of them; 0 without one"),
 )
 

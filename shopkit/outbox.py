@@ -33,8 +33,11 @@ TAKE = text("""
 """)
 
 BACKLOG = (
-    text("SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox"),
-    Gauge("gozon_outbox_waiting", "Events in the outbox"),
+    text("""
+        SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT 100000) AS waiting),
+            coalesce(extract(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1)), 0)
+    """),
+    Gauge("gozon_outbox_waiting", "Events in the outbox, counted up to 100,000"),
     Gauge("gozon_outbox_oldest_seconds", "Age of the oldest event in the outbox; 0 without one"),
 )
 

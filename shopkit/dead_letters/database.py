@@ -30,7 +30,8 @@ DISCARD = text("""
     WHERE id = :id AND resolved_at IS NULL
 """)
 
-# The inbox row is there again when retention has removed it.
+# The inbox row is there again when retention has removed it. One that was suspected of killing its process is
+# handled alone again: the operator may be wrong.
 REPLAY = text("""
     WITH letter AS (
         UPDATE dead_letters SET resolved_at = now(), resolution = :resolution
@@ -40,7 +41,8 @@ REPLAY = text("""
     INSERT INTO inbox (event_id, type, event)
     SELECT event_id, type, event FROM letter
     ON CONFLICT (event_id) DO UPDATE
-    SET processed_at = NULL, not_before = NULL, last_error = NULL, lonely_crashes = NULL, attempts = 0
+    SET processed_at = NULL, not_before = NULL, last_error = NULL, attempts = 0, received_at = now(),
+        lonely_crashes = CASE WHEN inbox.lonely_crashes IS NOT NULL THEN 0 END
 """)
 
 

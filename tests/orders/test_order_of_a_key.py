@@ -2,8 +2,12 @@ import asyncio
 
 import aiohttp
 import pytest
+from sqlalchemy import text
 
+from orders import place_order
+from orders.place_order import NewOrder, Placed, PlaceOrders
 from shopkit.db import Database
+from shopkit.problems import Problem
 from tests.conftest import Spawn
 from tests.servers import rows
 from tests.support import Answer, Caller, free_port
@@ -95,3 +99,18 @@ async def test_requests_that_race_with_one_key_on_two_replicas_place_one_order(
         assert sum("Idempotency-Replayed" not in answer.headers for answer in of_key) == 1
     assert len(await rows(orders_database, "SELECT 1 FROM orders")) == 10
     assert len(await rows(orders_database, "SELECT 1 FROM outbox")) == 10
+
+
+async def test_orders_that_are_placed_are_answered_when_a_repeated_key_beside_them_cannot_be_looked_up(
+    orders_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = PlaceOrders(orders_database, "orders-1", lambda: None)
+    await place([NewOrder("ann", 500, "a lamp", "key")])
+    monkeypatch.setattr(place_order, "FIRST_OF_KEYS", text("SELECT 1 / 0"))
+    new, repeated = NewOrder("ann", 700, "a cat"), NewOrder("ann", 500, "a lamp", "key")
+    placed, refused = await place([new, repeated])
+    assert isinstance(placed, Placed)
+    assert placed.id == new.id
+    assert isinstance(refused, Problem)
+    assert refused.status == 503
+    assert len(await rows(orders_database, "SELECT 1 FROM orders")) == 2

@@ -81,6 +81,16 @@ async def test_the_waits_double_up_to_an_hour(orders_database: Database, reconci
     assert len(await sent(orders_database)) == len(waits)
 
 
+async def test_after_half_a_day_an_order_is_left_to_a_person(
+    orders_database: Database, reconciler: Reconciler
+) -> None:
+    await placed(orders_database)
+    for _ in range(20):
+        await rows(orders_database, "UPDATE orders SET remind_at = now() WHERE remind_at < 'infinity'")
+        await reconciler()
+    assert len(await sent(orders_database)) == 16
+
+
 async def test_nothing_is_sent_again_while_events_do_not_leave(
     orders_database: Database, reconciler: Reconciler
 ) -> None:

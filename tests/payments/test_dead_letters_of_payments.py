@@ -33,16 +33,23 @@ async def worker(payments_database: Database) -> Inbox:
     return Inbox(payments_database, "payments-1", ChargeOrders("payments-1", lambda: None))
 
 
-async def park(database: Database, order_id: UUID | None = None, error: str = "ValueError('odd')") -> UUID:
+async def park(
+    database: Database,
+    order_id: UUID | None = None,
+    error: str = "ValueError('odd')",
+    lonely_crashes: int | None = None,
+) -> UUID:
     """Parks an order of 200 by ann after three attempts; returns the id of its event."""
     event = order_created(order_id or uuid4(), "ann", 200)
     await Ingest(database, "payments-1", lambda: None)([receive(event.event)])
     await rows(
         database,
         """
-        UPDATE inbox SET attempts = 3, last_error = 'odd', lonely_crashes = 2, not_before = now() + interval '1 h'
+        UPDATE inbox SET attempts = 3, last_error = 'odd', lonely_crashes = :lonely_crashes,
+            not_before = now() + interval '1 h', received_at = now() - interval '2 days'
         WHERE event_id = :event_id
         """,
+        lonely_crashes=lonely_crashes,
         event_id=event.event_id,
     )
     async with database.begin() as connection:
@@ -97,15 +104,30 @@ async def test_a_replayed_letter_is_charged_once(
     assert (outcome.status, outcome.complaints) == (0, "")
     assert outcome.output.startswith("replayed: db/1")
     (row,) = await rows(
-        payments_database, "SELECT event_id, attempts, not_before, last_error, lonely_crashes, type FROM inbox"
+        payments_database,
+        """
+        SELECT event_id, attempts, not_before, last_error, lonely_crashes, type,
+            received_at > now() - interval '1 minute' AS waits_since_now FROM inbox
+        """,
     )
-    assert row == (event_id, 0, None, None, None, "order.created")
+    assert row == (event_id, 0, None, None, None, "order.created", True)
     assert await worker.work_off() == 1
     assert await audit(payments_database) == {"ann": 300}
 
     again = await does(payments_url, "replay", "db/1", *BY)
     assert (again.status, again.output) == (1, "")
     assert await worker.work_off() == 0
+    assert await audit(payments_database) == {"ann": 300}
+
+
+async def test_a_letter_that_killed_its_process_is_handled_alone_when_it_is_replayed(
+    payments_database: Database, payments_url: str, worker: Inbox
+) -> None:
+    await park(payments_database, lonely_crashes=3)
+    assert (await does(payments_url, "replay", "db/1", *BY)).status == 0
+    assert [row.lonely_crashes for row in await rows(payments_database, "SELECT lonely_crashes FROM inbox")] == [0]
+    assert await worker.work_off() == 0
+    assert await worker.work_off_suspect()
     assert await audit(payments_database) == {"ann": 300}
 
 

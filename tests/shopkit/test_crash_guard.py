@@ -299,7 +299,6 @@ async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: D
         return len(await effects(payments_database)) == 2
 
     await eventually(done)
-    assert len(await notes(payments_database)) == 1
     worker.stop()
     await working
     assert await notes(payments_database) == []
@@ -391,3 +390,13 @@ async def test_notes_of_what_is_done_are_removed_when_the_next_crash_is_found(
     await crash(payments_database, *second)
     await worker.work_off()
     assert await notes(payments_database) == []
+
+
+async def test_a_worker_with_nothing_to_do_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
+    await store(payments_database, *events(2))
+
+    async def is_done_without_a_note() -> bool:
+        return len(await effects(payments_database)) == 2 and await notes(payments_database) == []
+
+    async with running(worker):
+        await eventually(is_done_without_a_note)

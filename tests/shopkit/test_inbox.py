@@ -259,24 +259,3 @@ async def test_workers_at_work_together_process_each_event_once(
         await eventually(all_processed)
     assert await effects(payments_database) == ids(received)
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE attempts > 0")
-
-
-async def test_a_replica_that_sets_a_suspect_aside_is_not_taken_for_another_that_died_of_it(
-    payments_database: Database, worker: Inbox
-) -> None:
-    async def die(_: AsyncConnection, claimed: Sequence[Waiting]) -> Committed:
-        raise asyncio.CancelledError
-
-    received = events(1)
-    await store(payments_database, received)
-    with pytest.raises(asyncio.CancelledError):
-        await Inbox(payments_database, "payments-1", die).work_off()
-    await Inbox(payments_database, "payments-2", die).work_off()
-
-    async def is_processed() -> bool:
-        return await processed(payments_database) == ids(received)
-
-    async with running(worker):
-        await eventually(is_processed)
-    assert await effects(payments_database) == ids(received)
-    assert [tuple(row) for row in await rows(payments_database, "SELECT lonely_crashes FROM inbox")] == [(1,)]
