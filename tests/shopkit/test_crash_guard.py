@@ -123,7 +123,7 @@ async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_i
         await eventually(one_more_is_handled, 60)
         await eventually(all_are_handled)
     assert await parked(payments_database) == [(bomb.event_id, SAYS_WHY)]
-    assert len(later) > LONELY_CRASHES  # some of them before it was parked
+    assert len(later) > 1  # some of them before it was parked
     crashes = Counter(
         "alone" if len(batch) == 1 else "in company"
         for keeper in keepers
