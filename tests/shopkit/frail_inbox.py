@@ -8,16 +8,15 @@ import os
 import signal
 from collections.abc import Sequence
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shopkit.db import Database
 from shopkit.inbox import Committed, Inbox
 from shopkit.inbox_rows import Waiting
 from shopkit.settings import Settings, load
+from tests.shopkit.inbox_events import EFFECT
 
-HARMLESS, DEADLY, ENDLESS = "parcel.sent", "parcel.bomb", "parcel.maze"
-EFFECT = text("INSERT INTO accounts (user_id) VALUES (:event_id)")
+DEADLY, ENDLESS = "parcel.bomb", "parcel.maze"
 
 
 class InboxSettings(Settings, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from uuid_utils.compat import uuid7
 
 from shopkit import inbox, inbox_rows
 from shopkit.crash_guard import LONELY_CRASHES, CrashGuard
@@ -19,23 +18,11 @@ from shopkit.db import Database
 from shopkit.inbox import Committed, Inbox
 from shopkit.inbox_rows import Received, Waiting
 from tests.servers import rows, running
-from tests.shopkit.frail_inbox import DEADLY, EFFECT, ENDLESS, HARMLESS
+from tests.shopkit.frail_inbox import DEADLY, ENDLESS
+from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
 from tests.support import Replica, eventually
 
 SAYS_WHY = "the process that handled it died 3 times"
-
-
-def events(count: int, kind: str = HARMLESS) -> list[Received]:
-    return [Received(uuid7(), kind, b"{}") for _ in range(count)]
-
-
-async def store(database: Database, *received: Received) -> None:
-    async with database.begin() as connection:
-        await inbox_rows.store(connection, received, "payments-1")
-
-
-async def effects(database: Database) -> set[UUID]:
-    return {UUID(row.user_id) for row in await rows(database, "SELECT user_id FROM accounts")}
 
 
 async def parked(database: Database) -> list[tuple[UUID, str]]:
@@ -52,10 +39,6 @@ async def suspects(database: Database) -> dict[UUID, int]:
 
 async def notes(database: Database) -> list[list[UUID]]:
     return [row.event_ids for row in await rows(database, "SELECT event_ids FROM inbox_in_hand")]
-
-
-def ids(received: Sequence[Received]) -> set[UUID]:
-    return {event.event_id for event in received}
 
 
 class Keeper:
@@ -103,7 +86,7 @@ async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_i
     payments_database: Database, payments_url: str, tmp_path: Path, count: int
 ) -> None:
     before, (bomb,), after = events(4), events(1, DEADLY), events(4)
-    await store(payments_database, *before, bomb, *after)
+    await store(payments_database, [*before, bomb, *after])
     keepers = [Keeper(f"payments-{n}", tmp_path / f"{n}.log", DATABASE_URL=payments_url) for n in range(count)]
     later: list[Received] = []
     seen: list[bool] = []
@@ -113,7 +96,7 @@ async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_i
         if not later or later[-1].event_id in await effects(payments_database):
             seen.append(bool(await parked(payments_database)))
             later.extend(events(1))
-            await store(payments_database, later[-1])
+            await store(payments_database, [later[-1]])
         return seen[-1]
 
     async def all_are_handled() -> bool:
@@ -141,7 +124,7 @@ async def test_what_a_process_held_that_was_killed_from_outside_is_done_by_other
     payments_database: Database, payments_url: str, tmp_path: Path, count: int
 ) -> None:
     received = [*events(count - 1), *events(1, ENDLESS)]
-    await store(payments_database, *received)
+    await store(payments_database, received)
     lost = Keeper("payments-0", tmp_path / "0.log", DATABASE_URL=payments_url, MAPS="false")
 
     async def is_at_work() -> bool:
@@ -203,7 +186,7 @@ async def test_finding_a_crash_looks_like_no_crash_to_the_next_one(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle
 ) -> None:
     (event,) = events(1)
-    await store(payments_database, event)
+    await store(payments_database, [event])
     await crash(payments_database, event)
     await worker.work_off()
     assert await suspects(payments_database) == {event.event_id: 1}
@@ -216,7 +199,7 @@ async def test_those_that_crashed_least_come_first_so_that_no_innocent_waits_for
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle
 ) -> None:
     received = culprit, *innocents = events(3)
-    await store(payments_database, *received)
+    await store(payments_database, received)
     await crash(payments_database, *received)
     await worker.work_off()
     await crash(payments_database, culprit)
@@ -231,10 +214,10 @@ async def test_replicas_that_find_one_crash_count_it_once(
     payments_database: Database, worker: Inbox, other: Inbox
 ) -> None:
     received = events(4)
-    await store(payments_database, *received[:2])
+    await store(payments_database, received[:2])
     await crash(payments_database, *received)
     await worker.work_off()
-    await store(payments_database, *received[2:])  # the other two were in other hands
+    await store(payments_database, received[2:])  # the other two were in other hands
     await other.work_off()
     assert await suspects(payments_database) == dict.fromkeys(ids(received), 0)
 
@@ -243,7 +226,7 @@ async def test_what_came_along_with_a_suspect_is_handled_at_once_and_together(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     held, fresh = events(2), events(3)
-    await store(payments_database, *held, *fresh)
+    await store(payments_database, [*held, *fresh])
     await crash(payments_database, *held)
     await worker.work_off()
     await worker.work_off()
@@ -264,11 +247,11 @@ async def test_what_a_crash_left_is_not_put_off_until_the_next_poll(
         await eventually(all_of_them, 10)
 
     async with running(worker):
-        await store(payments_database, first)
+        await store(payments_database, [first])
         worker.wake()
         await has_handled(first)
         await crash(payments_database, *held)
-        await store(payments_database, *held, *fresh)
+        await store(payments_database, [*held, *fresh])
         worker.wake()
         await has_handled(first, *held, *fresh)
 
@@ -278,7 +261,7 @@ async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle, error: BaseException
 ) -> None:
     received = events(3)
-    await store(payments_database, *received)
+    await store(payments_database, received)
     handle.error = error
     with suppress(ConnectionResetError, asyncio.CancelledError):
         await worker.work_off()
@@ -292,7 +275,7 @@ async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
 
 
 async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
-    await store(payments_database, *events(2))
+    await store(payments_database, events(2))
     working = asyncio.create_task(worker.run())
 
     async def done() -> bool:
@@ -309,7 +292,7 @@ async def test_a_replica_whose_transaction_was_ended_for_it_harms_nothing_when_i
 ) -> None:
     """As PostgreSQL does to one that was frozen: it has not crashed, but nobody can know."""
     received = events(2)
-    await store(payments_database, *received)
+    await store(payments_database, received)
     frozen, goes_on = asyncio.Event(), asyncio.Event()
 
     async def freeze(connection: AsyncConnection, held: Sequence[Waiting]) -> Committed:
@@ -336,7 +319,7 @@ async def test_a_note_from_before_the_server_was_started_says_nothing(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     received = events(2)
-    await store(payments_database, *received)
+    await store(payments_database, received)
     await crash(payments_database, *received)
     earlier = "UPDATE inbox_in_hand SET taken_at = pg_postmaster_start_time() - interval '1 second'"
     await rows(payments_database, earlier)
@@ -348,7 +331,7 @@ async def test_a_suspect_that_fails_is_tried_with_backoff_and_waits_for_its_turn
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     (suspect,) = events(1)
-    await store(payments_database, suspect)
+    await store(payments_database, [suspect])
     await crash(payments_database, suspect)
     await worker.work_off()
     handle.error = ValueError("no")
@@ -369,7 +352,7 @@ async def test_a_suspect_is_not_among_those_that_are_looked_through_for_a_culpri
     payments_database: Database, worker: Inbox
 ) -> None:
     suspect, innocent = events(2)
-    await store(payments_database, suspect, innocent)
+    await store(payments_database, [suspect, innocent])
     await crash(payments_database, suspect)
     await worker.work_off()
     async with payments_database.begin() as connection:
@@ -381,19 +364,19 @@ async def test_notes_of_what_is_done_are_removed_when_the_next_crash_is_found(
     payments_database: Database, worker: Inbox
 ) -> None:
     done, second = events(2), events(1)
-    await store(payments_database, *done)
+    await store(payments_database, done)
     await crash(payments_database, *done)
     await worker.work_off()
     while await worker.work_off_suspect():
         pass
-    await store(payments_database, *second)
+    await store(payments_database, second)
     await crash(payments_database, *second)
     await worker.work_off()
     assert await notes(payments_database) == []
 
 
 async def test_a_worker_with_nothing_to_do_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
-    await store(payments_database, *events(2))
+    await store(payments_database, events(2))
 
     async def is_done_without_a_note() -> bool:
         return len(await effects(payments_database)) == 2 and await notes(payments_database) == []

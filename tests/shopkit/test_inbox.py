@@ -4,18 +4,15 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from uuid_utils.compat import uuid7
 
 from shopkit import inbox, inbox_rows
 from shopkit.db import Database
 from shopkit.inbox import ATTEMPTS, Committed, Inbox
-from shopkit.inbox_rows import Received, Waiting
+from shopkit.inbox_rows import Waiting
 from tests.servers import rows, running, stands_still
+from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
 from tests.support import eventually
-
-EFFECT = text("INSERT INTO accounts (user_id) VALUES (:event_id)")
 
 
 class Handle:
@@ -49,27 +46,10 @@ def worker(payments_database: Database, handle: Handle) -> Inbox:
     return Inbox(payments_database, "payments-1", handle)
 
 
-def events(count: int) -> list[Received]:
-    return [Received(uuid7(), "parcel.sent", b"{}") for _ in range(count)]
-
-
-async def store(database: Database, received: Sequence[Received]) -> int:
-    async with database.begin() as connection:
-        return await inbox_rows.store(connection, received, "payments-1")
-
-
 async def processed(database: Database) -> set[UUID]:
     return {
         row.event_id for row in await rows(database, "SELECT event_id FROM inbox WHERE processed_at IS NOT NULL")
     }
-
-
-async def effects(database: Database) -> set[UUID]:
-    return {UUID(row.user_id) for row in await rows(database, "SELECT user_id FROM accounts")}
-
-
-def ids(received: Sequence[Received]) -> set[UUID]:
-    return {event.event_id for event in received}
 
 
 async def test_an_event_that_comes_again_is_stored_once(payments_database: Database) -> None:

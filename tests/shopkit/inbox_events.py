@@ -1,0 +1,33 @@
+"""Events for an inbox, and the one effect that each of them is to have: a row, which can be written once."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import text
+from uuid_utils.compat import uuid7
+
+from shopkit import inbox_rows
+from shopkit.db import Database
+from shopkit.inbox_rows import Received
+from tests.servers import rows
+
+HARMLESS = "parcel.sent"
+EFFECT = text("INSERT INTO accounts (user_id) VALUES (:event_id)")
+
+
+def events(count: int, kind: str = HARMLESS) -> list[Received]:
+    return [Received(uuid7(), kind, b"{}") for _ in range(count)]
+
+
+def ids(received: Sequence[Received]) -> set[UUID]:
+    return {event.event_id for event in received}
+
+
+async def store(database: Database, received: Sequence[Received]) -> int:
+    """Returns how many of them are new."""
+    async with database.begin() as connection:
+        return await inbox_rows.store(connection, received, "payments-1")
+
+
+async def effects(database: Database) -> set[UUID]:
+    return {UUID(row.user_id) for row in await rows(database, "SELECT user_id FROM accounts")}
