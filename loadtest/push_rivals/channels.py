@@ -18,6 +18,9 @@ from shopkit.service import calm_the_collector
 
 WELCOME = '{"type":"welcome"}'
 
+# What sending to a socket raises when its other end has left; the last when uvicorn has closed it by itself.
+GONE = (WebSocketDisconnect, ClientDisconnected, RuntimeError)
+
 
 def build(redis_url: str) -> Litestar:
     # It subscribes over one connection, and a rush of new sockets waits for the others.
@@ -34,14 +37,15 @@ def build(redis_url: str) -> Litestar:
 
         async def pass_on(message: bytes) -> None:
             # Raised here, it would end the task behind `subscriber`, and then Litestar does not unsubscribe.
-            with suppress(WebSocketDisconnect, ClientDisconnected):
+            with suppress(*GONE):
                 await socket.send_text(message)
 
         async with channels.start_subscription(name) as subscriber:
             await _subscribed(redis, name)
-            with suppress(WebSocketDisconnect, ClientDisconnected):
+            with suppress(*GONE):
                 await socket.accept()
                 await socket.send_text(WELCOME)
+                # Not joined: a client that has left takes nothing more, and the wait for it would not end.
                 async with subscriber.run_in_background(pass_on, join=False):
                     while (await socket.receive())["type"] != "websocket.disconnect":
                         pass
