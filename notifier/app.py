@@ -1,11 +1,16 @@
 """The wiring of the notifier."""
 
+from typing import Annotated
+
+import msgspec
+
 from notifier import streams, tickets
 from notifier.hub import Hub
 from notifier.messages import decode_order_status
 from notifier.order_status import FanOut
-from notifier.sockets import Door, order_socket
-from notifier.tickets import Call
+from notifier.sockets import Door, Rules
+from notifier.tickets import Call, Tickets
+from notifier.wire import Wire
 from shopkit.broker import ORDER_STATUS
 from shopkit.consumer import Consumer
 from shopkit.identity import on_behalf
@@ -20,14 +25,17 @@ class NotifierSettings(Settings, frozen=True, kw_only=True):
     broker_url: str
     redis_url: str
     allowed_origins: str
+    sockets_per_user: Annotated[int, msgspec.Meta(ge=1)] = 10
+    identity_seconds: Annotated[float, msgspec.Meta(ge=1)] = 3600
 
 
 def build(settings: NotifierSettings) -> Service:
     redis = streams.connect(settings.redis_url)
     # Fan-out and probes have connections of their own: a rush of new sockets must not hold them up.
     own_redis = streams.connect(settings.redis_url)
-    hub = Hub(redis, own_redis, settings.replica)
-    door = Door(hub, redis, frozenset(settings.allowed_origins.split(",")))
+    hub = Hub(redis, own_redis, settings.replica, settings.sockets_per_user)
+    issued = Tickets(redis)
+    door = Door(hub, issued, Rules(frozenset(settings.allowed_origins.split(",")), settings.identity_seconds))
     publisher = Publisher(settings.broker_url, settings.replica)
     statuses = Consumer(
         settings.broker_url, settings.replica, ORDER_STATUS, decode_order_status, FanOut(own_redis), publisher
@@ -36,18 +44,25 @@ def build(settings: NotifierSettings) -> Service:
     async def check_redis() -> None:
         await redis.ping()
 
+    async def drain() -> None:
+        door.closed = True
+        statuses.stop()
+        await hub.drain()
+
     return Service(
         "notifier",
         settings,
-        handlers=[tickets.router, order_socket],
-        workers=[hub.subscriber, publisher, statuses],
+        handlers=[tickets.router, door.handler()],
+        workers=[hub.presence, hub.subscriber, publisher, statuses],
         checks={
             "redis": check_redis,
             "subscription": hub.subscriber.check,
             "broker": publisher.check,
             "status events": statuses.check,
         },
-        dependencies={"door": lambda: door, "call": on_behalf(lambda user_id: Call(user_id, redis))},
+        dependencies={"call": on_behalf(lambda user_id: Call(user_id, issued))},
+        websocket=Wire,
+        drain=drain,
     )
 
 

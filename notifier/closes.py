@@ -1,20 +1,36 @@
-"""Why a socket is closed."""
+"""Why a socket is closed, and what its client should do then: the whole list is in docs/push.md."""
 
+import json
 from enum import IntEnum
 
 
 class Close(IntEnum):
-    """Close codes. After each of them the client comes back with a new ticket, in its own random time."""
+    """Close codes of ours. uvicorn and the protocol itself add 1007 (not UTF-8) and 1009 (over 4 KiB)."""
 
+    RESTARTING = 1012
+    """This replica ends; the reason is JSON with `retry_after_ms`. Come back then, with a new ticket."""
     TRY_AGAIN = 1013
-    """Redis is away, so that nothing could be promised."""
+    """Redis is away, so that nothing could be promised. Come back."""
+    BAD_MESSAGE = 4400
+    """Said something that this protocol does not have. Do not come back: it would happen again."""
     BAD_TICKET = 4401
-    """Never issued, used before, or too old."""
+    """Never issued, used before, too old, or another user's. Come back with a new one."""
     NO_PONG = 4402
-    """Not a word for a ping and the time to answer it."""
+    """Not a word for a ping and the time to answer it. Come back."""
+    EXPIRED = 4403
+    """The identity was not renewed when it was asked for. Come back, if a new ticket is to be had."""
     TOO_SLOW = 4408
-    """Took nothing for ten seconds."""
+    """Took nothing for ten seconds. Come back."""
+    REPLACED = 4409
+    """The user has opened more sockets than are allowed, and this was the oldest. Do not come back by itself."""
+    TOO_MANY_MESSAGES = 4429
+    """Said too much at once. Come back later."""
 
     @property
     def reason(self) -> str:
         return self.name.lower().replace("_", " ")
+
+
+def with_delay(milliseconds: int) -> str:
+    """The reason that tells a client how long to stay away."""
+    return json.dumps({"retry_after_ms": milliseconds})

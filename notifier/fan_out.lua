@@ -1,5 +1,6 @@
 -- Hop 9, for one event: remember its id, give it the user's next offset, keep it, publish it. All or nothing.
--- KEYS: meta hash, stream, mark of this event.  ARGV: a new epoch, start of the frame, rest of it, channel.
+-- KEYS: meta hash, stream, mark of this event.
+-- ARGV: a new epoch, start of the frame, rest of it, channel, times to publish beside it.
 local DEDUPE_SECONDS, KEEP_SECONDS, KEEP_MESSAGES = 3600, 86400, 100
 
 if not redis.call('SET', KEYS[3], '1', 'NX', 'EX', DEDUPE_SECONDS) then
@@ -21,5 +22,5 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '~', KEEP_MESSAGES, shown .. '-0',
     'previous', before, 'frame', frame)
 redis.call('EXPIRE', KEYS[2], KEEP_SECONDS)
 -- With the offset before it, so that a replica that missed one sees the gap.
-redis.call('PUBLISH', ARGV[4], before .. ' ' .. frame)
+redis.call('PUBLISH', ARGV[4], table.concat({before, shown, ARGV[5], frame}, ' '))
 return 1

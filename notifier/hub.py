@@ -6,58 +6,67 @@ from the user's stream. So there is no queue per socket, and no message that onl
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Coroutine, Sequence
-from typing import Any, cast
+from itertools import chain
+from typing import Any
 
-from litestar.exceptions import WebSocketDisconnect
-from litestar.types import Send, WebSocketSendEvent
 from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from uvicorn.protocols.utils import ClientDisconnected
+from uuid_utils.compat import uuid7
 
-from notifier.closes import Close
-from notifier.messages import accepted_at, frame_offset, welcome
-from notifier.streams import NEWEST, Entry, Position, Streams, channel, missed
-from notifier.subscriber import Subscriber
+from notifier import scripts
+from notifier.closes import Close, with_delay
+from notifier.messages import Ping, encode, welcome
+from notifier.presence import Presence
+from notifier.scripts import Command
+from notifier.streams import Entry, Position, Read, channel, read_many, reading, recovered, what_was_read
+from notifier.subscriber import Messages, Subscriber
+from notifier.wire import Wire, text_frame
+from shopkit.batcher import Batcher
 
 CATCH_UP_AT_ONCE = 256
 SLOW_SECONDS = 10
+# A replica that ends sends its clients to the others a few at a time, and every one after a moment of its own.
+DRAIN_SECONDS, DRAIN_STEP, DRAIN_AT_ONCE = 8, 0.05, 10
+COME_BACK_MILLISECONDS = 100, 2_000
 
+_buckets = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SOCKETS = Gauge("gozon_sockets", "Open sockets")
 USERS = Gauge("gozon_users_connected", "Users with an open socket")
-DELIVERED = Counter("gozon_frames_delivered", "Frames written to sockets")
+DELIVERED = Counter("gozon_frames_delivered", "Order frames written to sockets, live or read from streams")
 BEHIND = Counter("gozon_sockets_behind", "Times a socket was too slow to take a frame at once")
+GAPS = Counter("gozon_push_gaps", "Messages before which others had been missed, and were read from the stream")
+EVENT_TO_FRAME = Histogram(
+    "gozon_event_to_frame_seconds",
+    "From the change of an order's status until its frame was written here, by the clocks of both",
+    buckets=_buckets,
+)
 ORDER_TO_TOAST = Histogram(
     "gozon_order_to_toast_seconds",
-    "From accepting an order until its status was at a replica that holds a socket, by the clocks of both",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    "From accepting an order until its frame was written here, by the clocks of both",
+    buckets=_buckets,
 )
 WELCOMES = Counter("gozon_welcomes", "Sockets welcomed, by whether all they missed was still there", ["recovered"])
 
-# What sending to a socket raises when its other end has left.
-GONE = (WebSocketDisconnect, ClientDisconnected)
-
-
-def text(frame: bytes) -> WebSocketSendEvent:
-    return {"type": "websocket.send", "text": frame.decode(), "bytes": None}
-
-
-PING = text(b'{"type":"ping"}')
+PING = text_frame(encode(Ping()))
+REPLACED = b"replaced "
 
 
 class Published:
-    """What Redis publishes: the user's offset before this message, a space, and the frame to pass on."""
+    """What `fan_out.lua` publishes: offset before the message, its own, two times, and the frame to pass on."""
 
-    __slots__ = ("accepted_at", "message", "offset", "previous")
+    __slots__ = ("accepted", "changed", "frame", "offset", "previous")
 
     def __init__(self, payload: bytes) -> None:
-        previous, _, frame = payload.partition(b" ")
+        previous, offset, accepted, changed, frame = payload.split(b" ", 4)
         self.previous = int(previous)
-        self.offset = frame_offset(frame)
-        self.message = text(frame)
-        self.accepted_at = accepted_at(frame)
+        self.offset = int(offset)
+        self.accepted = int(accepted)
+        self.changed = int(changed)
+        self.frame = text_frame(frame)
 
 
 class Socket:
@@ -66,189 +75,220 @@ class Socket:
     `gap` is the offset of the last frame that had a gap before it.
     """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    __slots__ = ("behind", "epoch", "gap", "held", "id", "joined", "position", "user_id", "wire")
+
+    def __init__(self, user_id: str, wire: Wire) -> None:
+        self.id = uuid7().hex
+        self.user_id = user_id
+        self.wire = wire
         self.epoch = ""
         self.position = 0
         self.gap = 0
         self.held: list[Published] | None = []
         self.joined = False
         self.behind = False
-        self.given_up: Close | None = None
-        self._owner = asyncio.current_task()
-
-    async def send(self, message: WebSocketSendEvent) -> None:
-        """Waits until the socket can take it. Raises one of GONE when it has no other end."""
-        try:
-            await self._send(message)
-        except RuntimeError as error:  # uvicorn has closed it by itself, after a ping without an answer
-            raise WebSocketDisconnect(detail=str(error)) from error
 
     def ping(self) -> bool:
-        """Whether the ping was sent; a socket that is behind is pinged when it catches up."""
-        return not self.behind and self.offer(PING)
+        """Whether the ping was sent. Whether a socket that is behind takes anything is watched anyway."""
+        return not self.behind and self.wire.offer(PING)
 
-    def give_up(self, why: Close) -> None:
-        """Makes the handler, which waits for the client to speak, close the socket."""
-        self.given_up = why
-        if self._owner is not None:
-            self._owner.cancel()
-
-    def offer(self, message: WebSocketSendEvent) -> bool:
-        """Writes without waiting. False when the socket cannot take more now, and then nothing was written.
-
-        uvicorn's `send` suspends only while its transport is above the high-water mark, and before it
-        writes; so its first step either writes everything or nothing.
-        """
-        sending = cast("Coroutine[Any, Any, None]", self.send(message))
-        try:
-            sending.send(None)
-        except StopIteration:
-            return True
-        except GONE:
-            return True  # its handler is about to notice
-        sending.close()
-        return False
+    def close(self, why: Close) -> None:
+        self.wire.part(why, why.reason)
 
 
 class Hub:
     """Sockets by user. `join` and `leave` bracket the life of a socket."""
 
-    def __init__(self, redis: Redis, probing: Redis, replica: str) -> None:
-        self._streams = Streams(redis)
+    def __init__(self, redis: Redis, probing: Redis, replica: str, sockets_per_user: int) -> None:
+        self._redis = redis
         self._replica = replica
-        self._users: dict[str, set[Socket]] = {}
-        self._user_of: dict[bytes, str] = {}
+        self._sockets: dict[bytes, tuple[Socket, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: Batcher[tuple[Command, Command], Read] = Batcher("push.joins", self._read_first)
+        self.presence = Presence(redis, sockets_per_user, self._replaced)
         self.subscriber = Subscriber(probing, self._received, self._restored)
 
-    async def join(self, user_id: str, socket: Socket, since: Position | None) -> None:
+    async def join(self, socket: Socket, since: Position | None) -> None:
         """Subscribes before it reads, so that nothing falls between, and sends the welcome.
 
         Raises RedisError or TimeoutError while Redis is away.
         """
-        name = channel(user_id)
-        self._users.setdefault(user_id, set()).add(socket)
-        self._user_of[name] = user_id
-        SOCKETS.inc()
-        USERS.set(len(self._users))
+        name = channel(socket.user_id)
+        self._sockets[name] = (*self._sockets.get(name, ()), socket)
+        self._count(1)
         await self.subscriber.subscribe(name)
-        now, kept = await self._streams.read(user_id, since.offset if since else NEWEST)
-        async with asyncio.timeout(SLOW_SECONDS):
-            await socket.send(self._welcome(socket, now, *missed(since, now, kept)))
+        attending = self.presence.opening(socket.user_id, socket.id)
+        read = await self._open.submit((attending, reading(socket.user_id, since.offset if since else None)))
+        self._welcome(socket, read, recovered(since, read))
         socket.joined = True
-        self._release(user_id, socket, [])
+        self._release(socket, [])
 
-    def leave(self, user_id: str, socket: Socket) -> None:
-        sockets = self._users[user_id]
-        sockets.remove(socket)
-        if not sockets:
-            name = channel(user_id)
-            del self._users[user_id], self._user_of[name]
-            self.subscriber.unsubscribe(name)
-        SOCKETS.dec()
-        USERS.set(len(self._users))
-
-    def _welcome(
-        self, socket: Socket, now: Position, recovered: bool, entries: Sequence[Entry]
-    ) -> WebSocketSendEvent:
-        socket.epoch, socket.position = now.epoch, now.offset
-        WELCOMES.labels(str(recovered).lower()).inc()
-        return text(welcome(now.epoch, now.offset, recovered, [entry.frame for entry in entries], self._replica))
-
-    def _received(self, name: bytes, payload: bytes) -> None:
-        user_id = self._user_of.get(name)
-        if user_id is None:
-            return
-        published = Published(payload)
-        if published.accepted_at is not None:
-            ORDER_TO_TOAST.observe(time.time() - published.accepted_at)
-        for socket in self._users[user_id]:
-            if socket.held is not None:
-                socket.held.append(published)
-            elif not socket.behind:
-                self._give(user_id, socket, published)
-
-    def _give(self, user_id: str, socket: Socket, published: Published) -> None:
-        if published.offset <= socket.position:
-            return
-        if published.previous > socket.position:  # what came before was published while nobody listened here
-            self._close_gap(user_id, socket, published)
-        elif socket.offer(published.message):
-            socket.position = published.offset
-            DELIVERED.inc()
+    def leave(self, socket: Socket) -> None:
+        name = channel(socket.user_id)
+        left = tuple(other for other in self._sockets[name] if other is not socket)
+        if left:
+            self._sockets[name] = left
         else:
-            BEHIND.inc()
-            self._fall_behind(user_id, socket, PING)
+            del self._sockets[name]
+            self.subscriber.unsubscribe(name)
+        self._count(-1)
+        if socket.joined:
+            self.presence.left(socket.user_id, socket.id)
 
-    def _close_gap(self, user_id: str, socket: Socket, published: Published) -> None:
+    def acked(self, socket: Socket, offset: int) -> None:
+        """What was never given to this socket is not acknowledged."""
+        if offset <= socket.position:
+            self.presence.acked(socket.user_id, Position(socket.epoch, offset))
+
+    def heard(self, socket: Socket) -> None:
+        self.presence.heard(socket.user_id, socket.id)
+
+    async def drain(self) -> None:
+        """Sends everybody to other replicas, in paced batches, each with its own delay before it comes back."""
+        everybody = self._everybody()
+        at_once = max(DRAIN_AT_ONCE, round(len(everybody) * DRAIN_STEP / DRAIN_SECONDS))
+        for start in range(0, len(everybody), at_once):
+            for socket in everybody[start : start + at_once]:
+                delay = random.randint(*COME_BACK_MILLISECONDS)  # noqa: S311 (spreads load, guards nothing)
+                socket.wire.part(Close.RESTARTING, with_delay(delay))
+            await asyncio.sleep(DRAIN_STEP)
+
+    def _count(self, change: int) -> None:
+        SOCKETS.inc(change)
+        USERS.set(len(self._sockets))
+
+    def _everybody(self) -> list[Socket]:
+        return list(chain.from_iterable(self._sockets.values()))
+
+    async def _read_first(self, opening: Sequence[tuple[Command, Command]]) -> list[Read]:
+        replies = await scripts.run(self._redis, list(chain.from_iterable(opening)))
+        return [what_was_read(reply) for reply in replies[1::2]]
+
+    def _welcome(self, socket: Socket, read: Read, all_there: bool) -> None:
+        """Says where the stream stands, and gives what is still there."""
+        frames = [entry.frame for entry in read.kept]
+        frame = text_frame(welcome(read.now.epoch, read.now.offset, all_there, frames, self._replica))
+        if socket.wire.offer(frame):
+            socket.epoch, socket.position = read.now.epoch, read.now.offset
+            WELCOMES.labels(str(all_there).lower()).inc()
+            DELIVERED.inc(len(frames))
+        else:
+            self._fall_behind(socket)
+
+    def _received(self, messages: Messages) -> None:
+        now = time.time() * 1000
+        delivered = 0
+        for name, payload in messages:
+            sockets = self._sockets.get(name)
+            if sockets is None:
+                continue
+            if payload.startswith(REPLACED):
+                self._replaced_by_name(sockets, payload.removeprefix(REPLACED).decode())
+                continue
+            published = Published(payload)
+            given = 0
+            for socket in sockets:
+                if socket.held is not None:
+                    socket.held.append(published)
+                elif not socket.behind:
+                    given += self._give(socket, published)
+            if given:
+                EVENT_TO_FRAME.observe((now - published.changed) / 1000)
+                if published.accepted:
+                    ORDER_TO_TOAST.observe((now - published.accepted) / 1000)
+                delivered += given
+        if delivered:
+            DELIVERED.inc(delivered)
+
+    def _give(self, socket: Socket, published: Published) -> bool:
+        """Whether it was written now."""
+        if published.offset <= socket.position:
+            return False
+        if published.previous > socket.position:  # what came before was published while nobody listened here
+            self._close_gap(socket, published)
+            return False
+        if not socket.wire.offer(published.frame):
+            self._fall_behind(socket)
+            return False
+        socket.position = published.offset
+        return True
+
+    def _close_gap(self, socket: Socket, published: Published) -> None:
         if socket.gap == published.offset:  # Redis does not know either what came before: it lost some of it
-            socket.give_up(Close.TRY_AGAIN)
+            socket.close(Close.TRY_AGAIN)
             return
+        GAPS.inc()
         socket.gap = published.offset
         socket.held = [published]
-        self._spawn(self._catch_up(user_id, socket))
+        self._spawn(self._catch_up(socket))
 
-    def _release(self, user_id: str, socket: Socket, entries: Sequence[Entry]) -> None:
+    def _release(self, socket: Socket, entries: Sequence[Entry]) -> None:
         """Gives what was read, which has no gap, and then what was held meanwhile."""
         for entry in entries:
             if entry.offset > socket.position and not socket.behind:
-                if socket.offer(text(entry.frame)):
+                if socket.wire.offer(text_frame(entry.frame)):
                     socket.position = entry.offset
                     DELIVERED.inc()
                 else:
-                    BEHIND.inc()
-                    self._fall_behind(user_id, socket, PING)
+                    self._fall_behind(socket)
         held, socket.held = socket.held or [], None
         for published in held:
             if socket.held is not None:
                 socket.held.append(published)
             elif not socket.behind:
-                self._give(user_id, socket, published)
+                DELIVERED.inc(self._give(socket, published))
 
-    def _fall_behind(self, user_id: str, socket: Socket, message: WebSocketSendEvent) -> None:
-        """Gives nothing live to the socket until it has taken `message` and what came after its position."""
+    def _fall_behind(self, socket: Socket) -> None:
+        """Gives nothing live to the socket until it can take what came after its position."""
+        BEHIND.inc()
         socket.behind = True
-        self._spawn(self._wait_for(user_id, socket, message))
+        self._spawn(self._wait_for(socket))
 
-    async def _wait_for(self, user_id: str, socket: Socket, message: WebSocketSendEvent) -> None:
+    async def _wait_for(self, socket: Socket) -> None:
         try:
             async with asyncio.timeout(SLOW_SECONDS):
-                await socket.send(message)
-        except GONE:
-            return  # its handler is about to notice
+                await socket.wire.drained()
         except TimeoutError:
-            socket.give_up(Close.TOO_SLOW)
+            socket.close(Close.TOO_SLOW)
         else:
             socket.behind = False
-            await self._catch_up(user_id, socket)
+            await self._catch_up(socket)
 
-    async def _catch_up(self, user_id: str, socket: Socket) -> None:
+    async def _catch_up(self, socket: Socket) -> None:
         """Reads on for one socket where it stopped."""
         try:
-            await self._read_on([(user_id, socket)])
+            await self._read_on([socket])
         except RedisError:
-            socket.give_up(Close.TRY_AGAIN)
+            socket.close(Close.TRY_AGAIN)
 
     async def _restored(self) -> None:
         """Redis was away: gives every socket what was published meanwhile.
 
         When Redis leaves again before the end, the next session does it all once more.
         """
-        everybody = [(user_id, socket) for user_id, sockets in self._users.items() for socket in sockets]
+        everybody = self._everybody()
         for start in range(0, len(everybody), CATCH_UP_AT_ONCE):
             await self._read_on(everybody[start : start + CATCH_UP_AT_ONCE])
 
-    async def _read_on(self, sockets: Sequence[tuple[str, Socket]]) -> None:
-        waiting = [(user_id, socket) for user_id, socket in sockets if socket.joined and not socket.behind]
-        for _, socket in waiting:
+    async def _read_on(self, sockets: Sequence[Socket]) -> None:
+        waiting = [socket for socket in sockets if socket.joined and not socket.behind]
+        for socket in waiting:
             socket.held = socket.held or []
-        read = await self._streams.read_many((user_id, socket.position) for user_id, socket in waiting)
-        for (user_id, socket), (now, kept) in zip(waiting, read, strict=True):
-            recovered, entries = missed(Position(socket.epoch, socket.position), now, kept)
-            if not recovered:
-                self._fall_behind(user_id, socket, self._welcome(socket, now, False, []))
-            self._release(user_id, socket, entries)
+        reads = await read_many(self._redis, ((socket.user_id, socket.position) for socket in waiting))
+        for socket, read in zip(waiting, reads, strict=True):
+            if recovered(Position(socket.epoch, socket.position), read):
+                self._release(socket, read.kept)
+            else:
+                self._welcome(socket, read, all_there=False)
+                self._release(socket, [])
+
+    def _replaced(self, user_id: str, socket_id: str) -> None:
+        self._replaced_by_name(self._sockets.get(channel(user_id), ()), socket_id)
+
+    def _replaced_by_name(self, sockets: Sequence[Socket], socket_id: str) -> None:
+        for socket in sockets:
+            if socket.id == socket_id:
+                socket.close(Close.REPLACED)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

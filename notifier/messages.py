@@ -1,7 +1,6 @@
 """The events that the notifier reads and the frames that it sends. Amounts are in kopecks."""
 
-import re
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -53,15 +52,44 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     replica: str
 
 
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    """Any frame answers it."""
+
+
+class Renew(msgspec.Struct, frozen=True, tag="renew"):
+    """Seconds in which a RenewTicket has to come."""
+
+    within: int
+
+
+class Pong(msgspec.Struct, frozen=True, tag="pong"):
+    pass
+
+
+class Ack(msgspec.Struct, frozen=True, tag="ack"):
+    """Everything up to this offset was shown."""
+
+    o: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class RenewTicket(msgspec.Struct, frozen=True, tag="renew"):
+    ticket: Annotated[str, msgspec.Meta(max_length=100)]
+
+
 _order_status = msgspec.json.Decoder(OrderStatusEvent)
+_said = msgspec.json.Decoder(Pong | Ack | RenewTicket)
 _encoder = msgspec.json.Encoder()
 
 FRAME_START = b'{"type":"order","o":'
-_ORDER_ID = re.compile(rb'"order":\{"id":"([0-9a-f]{8})-([0-9a-f]{4})-7')
 
 
 def decode_order_status(encoded: bytes) -> OrderStatusEvent:
     return _order_status.decode(encoded)
+
+
+def decode_said(text: str | bytes) -> Pong | Ack | RenewTicket:
+    """What a client said. Raises msgspec.DecodeError for anything else."""
+    return _said.decode(text)
 
 
 def frame_rest(event: OrderStatusEvent) -> bytes:
@@ -72,18 +100,20 @@ def frame_rest(event: OrderStatusEvent) -> bytes:
     return _encoder.encode(OrderFrame(event.id, view, event.journey, traceparent))[1:]
 
 
-def frame_offset(frame: bytes) -> int:
-    """Read from its fixed place, so that a frame is passed on without being parsed."""
-    start = len(FRAME_START)
-    return int(frame[start : frame.index(b",", start)])
+def times(event: OrderStatusEvent) -> bytes:
+    """Milliseconds since 1970 when the order was accepted and when its status changed, published beside a frame.
 
-
-def accepted_at(frame: bytes) -> float | None:
-    """Seconds since 1970 when the order was accepted: its id is a UUIDv7, which begins with the milliseconds."""
-    found = _ORDER_ID.search(frame)
-    return int(found[1] + found[2], 16) / 1000 if found else None
+    The order's id is a UUIDv7, which begins with the first; with any other id it is 0.
+    """
+    order_id = event.data.order_id
+    accepted = order_id.int >> 80 if order_id.version == 7 else 0
+    return b"%d %d" % (accepted, event.time.timestamp() * 1000)
 
 
 def welcome(epoch: str, offset: int, recovered: bool, missed: list[bytes], replica: str) -> bytes:
     raw = [msgspec.Raw(frame) for frame in missed]
     return _encoder.encode(Welcome(epoch, offset, recovered, raw, replica))
+
+
+def encode(frame: Ping | Renew) -> bytes:
+    return _encoder.encode(frame)

@@ -1,14 +1,15 @@
 """Hop 9: order.finished and order.cancelled -> Redis; acknowledged to RabbitMQ after Redis has said yes."""
 
 from collections.abc import Sequence
-from importlib import resources
 from uuid import uuid4
 
 from msgspec.json import encode as encode_json
 from prometheus_client import Counter
 from redis.asyncio import Redis
 
-from notifier.messages import FRAME_START, OrderStatusEvent, frame_rest
+from notifier import scripts
+from notifier.messages import FRAME_START, OrderStatusEvent, frame_rest, times
+from notifier.scripts import FAN_OUT, Command
 from notifier.streams import channel, event_key, meta_key, stream_key
 from shopkit import event_log
 from shopkit.telemetry import DUPLICATES
@@ -21,19 +22,18 @@ class FanOut:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._fan_out = redis.register_script((resources.files("notifier") / "fan_out.lua").read_bytes())
 
     async def __call__(self, events: Sequence[OrderStatusEvent]) -> None:
         """Appends and publishes each event once, whatever is repeated; returns when Redis has taken them all."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for event in events:
-                user_id = event.data.user_id
-                await self._fan_out(
-                    keys=[meta_key(user_id), stream_key(user_id), event_key(user_id, event.id)],
-                    args=[uuid4().hex, FRAME_START, frame_rest(event), channel(user_id)],
-                    client=pipeline,
-                )
-            new = sum(await pipeline.execute())
+        new = sum(await scripts.run(self._redis, [fanning_out(event) for event in events]))
         event_log.each("notified", map(encode_json, events))
         PUBLISHED.inc(new)
         DUPLICATES.labels("notifications").inc(len(events) - new)
+
+
+def fanning_out(event: OrderStatusEvent) -> Command:
+    user_id = event.data.user_id
+    return FAN_OUT(
+        [meta_key(user_id), stream_key(user_id), event_key(user_id, event.id)],
+        *(uuid4().hex, FRAME_START, frame_rest(event), channel(user_id), times(event)),
+    )

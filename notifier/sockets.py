@@ -1,96 +1,210 @@
-"""The WebSocket `/ws?e=<epoch>&o=<offset>`: who may open it, what it hears and says, how it ends."""
+"""The WebSocket `/ws?e=<epoch>&o=<offset>`: who may open it, what its client may say, how it ends.
+
+docs/push.md describes the protocol for those who write a client.
+"""
 
 import asyncio
+import math
 import re
-from contextlib import suppress
-from typing import Any, cast
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import parse_qs
 
 import msgspec
 import structlog
-from litestar import WebSocket, websocket
-from redis.asyncio import Redis
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send, WebSocketReceiveEvent, WebSocketScope
+from prometheus_client import Counter
 from redis.exceptions import RedisError
+from uvicorn.protocols.utils import ClientDisconnected
 
-from notifier import tickets
 from notifier.closes import Close
-from notifier.hub import GONE, Hub, Socket
+from notifier.hub import Hub, Socket
+from notifier.messages import Ack, Pong, Renew, RenewTicket, decode_said, encode
 from notifier.streams import Position
+from notifier.tickets import Tickets
+from notifier.wire import text_frame, wire_of
+from shopkit.problems import Problem
 
 SUBPROTOCOL = "gozon.v1"
 TICKET_PREFIX = "ticket."
-PING_SECONDS = 25
-PONG_SECONDS = 10
-CLOSE_SECONDS = 1
+PING_SECONDS, PONG_SECONDS = 25, 10
+RENEW_WITHIN_SECONDS = 60
+# A client acknowledges once a second at most and answers a ping every 25 s.
+MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 5, 20
+
+REFUSED = Counter("gozon_sockets_refused", "Sockets refused before they were opened", ["status"])
 
 log = structlog.get_logger()
 
 
-class Door(msgspec.Struct, frozen=True):
-    """What opening a socket takes."""
+class Rules(msgspec.Struct, frozen=True):
+    """`identity_seconds`: how long a ticket's identity holds before another has to be shown."""
 
-    hub: Hub
-    redis: Redis
     allowed_origins: frozenset[str]
+    identity_seconds: float
 
 
-@websocket("/ws")
-async def order_socket(socket: WebSocket[Any, Any, Any], door: Door) -> None:
-    """Refused with 403 before it is accepted when the page comes from elsewhere."""
-    if socket.headers.get("origin") not in door.allowed_origins:
-        await socket.close()
-        return
-    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
-    try:
-        code = await _serve(socket, door)
-    except GONE:
-        return
-    except (RedisError, TimeoutError) as error:
-        log.warning("socket turned away", error=repr(error))
-        code = Close.TRY_AGAIN
-    if code is not None:
-        with suppress(TimeoutError, RuntimeError, *GONE):
-            async with asyncio.timeout(CLOSE_SECONDS):  # a socket that takes nothing takes no close frame either
-                await socket.close(code, code.reason)
+class Door:
+    """Lets clients in, until it is `closed` because the replica ends."""
 
+    def __init__(self, hub: Hub, tickets: Tickets, rules: Rules) -> None:
+        self._hub = hub
+        self._tickets = tickets
+        self._rules = rules
+        self.closed = False
 
-async def _serve(socket: WebSocket[Any, Any, Any], door: Door) -> Close | None:
-    offered = (name for name in socket.scope["subprotocols"] if name.startswith(TICKET_PREFIX))
-    ticket = next(offered, "").removeprefix(TICKET_PREFIX)
-    user_id = await tickets.redeem(door.redis, ticket)
-    if user_id is None:
-        return Close.BAD_TICKET
-    mine = Socket(socket.send)
-    try:
-        await door.hub.join(user_id, mine, _since(socket.query_params.get("e"), socket.query_params.get("o")))
-        return await _listen(socket, mine)
-    finally:
-        door.hub.leave(user_id, mine)
+    def handler(self) -> ASGIRouteHandler:
+        """Plain ASGI: what Litestar makes for a WebSocket costs a quarter more memory for each (docs/push.md)."""
 
+        @asgi("/ws")
+        async def order_socket(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "websocket":
+                raise Problem(HTTPStatus.UPGRADE_REQUIRED, "websocket-only", "This address speaks WebSocket only.")
+            await self._answer(scope, receive, send)
 
-async def _listen(socket: WebSocket[Any, Any, Any], mine: Socket) -> Close | None:
-    """Until the client leaves. A browser does not see protocol pings, so there are pings in frames as well."""
-    pinged = False
-    while True:
+        return order_socket
+
+    async def _answer(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        if self.closed:
+            # nginx then asks another replica; the ticket is still good there.
+            await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
+        elif _origin(scope) not in self._rules.allowed_origins:
+            await _refuse(send, HTTPStatus.FORBIDDEN)
+        else:
+            await self._let_in(scope, receive, send)
+
+    async def _let_in(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+        offered = scope["subprotocols"]
+        accepted = SUBPROTOCOL if SUBPROTOCOL in offered else None
         try:
-            async with asyncio.timeout(PONG_SECONDS if pinged else PING_SECONDS):
-                message = await socket.receive()
-        except asyncio.CancelledError:
-            if mine.given_up is None:
-                raise
-            cast("asyncio.Task[None]", asyncio.current_task()).uncancel()
-            return mine.given_up
-        except TimeoutError:
-            if pinged:
-                return Close.NO_PONG
-            pinged = mine.ping()
-            continue
-        if message["type"] == "websocket.disconnect":
+            await send({"type": "websocket.accept", "subprotocol": accepted, "headers": []})
+        except ClientDisconnected:
+            return
+        ticket = next((name for name in offered if name.startswith(TICKET_PREFIX)), "")
+        code = await self._serve(scope, receive, ticket.removeprefix(TICKET_PREFIX))
+        if code is not None:
+            wire_of(scope).part(code, code.reason)
+
+    async def _serve(self, scope: WebSocketScope, receive: Receive, ticket: str) -> Close | None:
+        try:
+            user_id = await self._tickets.redeem(ticket)
+            if user_id is None:
+                return Close.BAD_TICKET
+            socket = Socket(user_id, wire_of(scope))
+            try:
+                await self._hub.join(socket, _since(scope["query_string"]))
+                return await Session(socket, self._hub, self._tickets, self._rules, receive).run()
+            finally:
+                self._hub.leave(socket)
+        except (RedisError, TimeoutError) as error:
+            log.warning("socket turned away", error=repr(error))
+            return Close.TRY_AGAIN
+
+
+class Session:
+    """What one client says, and what is expected of it by when. Times are those of the event loop."""
+
+    __slots__ = (
+        *("_allowance", "_attended", "_due", "_expires", "_heard", "_hub", "_pinged", "_receive", "_renew"),
+        *("_rules", "_socket", "_tickets"),
+    )
+
+    def __init__(self, socket: Socket, hub: Hub, tickets: Tickets, rules: Rules, receive: Receive) -> None:
+        self._socket = socket
+        self._hub = hub
+        self._tickets = tickets
+        self._rules = rules
+        self._receive = receive
+        self._heard = self._attended = _now()
+        self._due = self._heard + PING_SECONDS
+        self._pinged = False
+        self._allowance = float(MESSAGES_AT_ONCE)
+        self._identified()
+
+    async def run(self) -> Close | None:
+        """Until the client leaves, or there is a reason to close."""
+        while True:
+            try:
+                async with asyncio.timeout_at(min(self._due, self._renew)):
+                    message = await self._receive()
+            except TimeoutError:
+                why = self._overdue()
+            else:
+                if message["type"] == "websocket.disconnect":
+                    return None
+                why = await self._take(cast("WebSocketReceiveEvent", message))
+            if why is not None:
+                return why
+
+    def _identified(self) -> None:
+        lasts = self._rules.identity_seconds
+        self._expires = _now() + lasts
+        self._renew = self._expires - min(RENEW_WITHIN_SECONDS, lasts / 2)
+
+    def _overdue(self) -> Close | None:
+        now = _now()
+        if now >= self._expires:
+            return Close.EXPIRED
+        if now >= self._renew:
+            self._renew = self._expires
+            self._socket.wire.offer(text_frame(encode(Renew(math.ceil(self._expires - now)))))
+        if now < self._due:
             return None
-        pinged = False  # whatever it says, it is alive
-
-
-def _since(epoch: str | None, offset: str | None) -> Position | None:
-    """Where a client that comes back says it stands; None for one that does not say, or not clearly."""
-    if not epoch or not offset or not re.fullmatch(r"[0-9]{1,16}", offset):
+        if self._pinged:
+            return Close.NO_PONG
+        # A browser hides the pings of the protocol from its page, which could not tell that it is deaf.
+        self._pinged = self._socket.ping()
+        self._due = now + (PONG_SECONDS if self._pinged else PING_SECONDS)
         return None
-    return Position(epoch, int(offset))
+
+    async def _take(self, message: WebSocketReceiveEvent) -> Close | None:
+        if not self._allowed():
+            return Close.TOO_MANY_MESSAGES
+        try:
+            said = decode_said(message.get("text") or message.get("bytes") or b"")
+        except msgspec.DecodeError:
+            return Close.BAD_MESSAGE
+        match said:
+            case Ack(offset):
+                self._hub.acked(self._socket, offset)
+            case RenewTicket(ticket):
+                if await self._tickets.redeem(ticket) != self._socket.user_id:
+                    return Close.BAD_TICKET
+                self._identified()
+            case Pong():
+                pass
+        return None
+
+    def _allowed(self) -> bool:
+        """Whatever it says, it is alive."""
+        now = _now()
+        self._allowance = min(MESSAGES_AT_ONCE, self._allowance + (now - self._heard) * MESSAGES_A_SECOND) - 1
+        self._heard, self._due, self._pinged = now, now + PING_SECONDS, False
+        if now >= self._attended + PING_SECONDS:
+            self._attended = now
+            self._hub.heard(self._socket)
+        return self._allowance >= 0
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _refuse(send: Send, status: HTTPStatus) -> None:
+    REFUSED.labels(status.value).inc()
+    await send({"type": "websocket.http.response.start", "status": status, "headers": [(b"retry-after", b"1")]})  # type: ignore[typeddict-item]
+    await send({"type": "websocket.http.response.body", "body": status.phrase.encode(), "more_body": False})  # type: ignore[typeddict-item]
+
+
+def _origin(scope: WebSocketScope) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), None)
+
+
+def _since(query: bytes) -> Position | None:
+    """Where a client that comes back says it stands; None for one that does not say, or not clearly."""
+    given = parse_qs(query.decode("latin-1"))
+    epoch, offset = given.get("e", [""])[0], given.get("o", [""])[0]
+    return Position(epoch, int(offset)) if epoch and re.fullmatch(r"[0-9]{1,16}", offset) else None

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -11,9 +12,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-KEEP_SECONDS = 86_400
-NEWEST = 2**63 - 1
-"""An offset after which nothing is kept."""
+from notifier import scripts
+from notifier.scripts import READ, Command
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -31,6 +31,14 @@ class Position(msgspec.Struct, frozen=True):
     offset: int
 
 
+class Read(msgspec.Struct, frozen=True):
+    """`kept` is all that the stream holds after the offset `after`; `now` is where it stands."""
+
+    now: Position
+    after: int
+    kept: Sequence[Entry]
+
+
 def channel(user_id: str) -> bytes:
     return f"n:{{{user_id}}}".encode()
 
@@ -41,6 +49,10 @@ def meta_key(user_id: str) -> str:
 
 def stream_key(user_id: str) -> str:
     return f"n:{{{user_id}}}:s"
+
+
+def sockets_key(user_id: str) -> str:
+    return f"n:{{{user_id}}}:c"
 
 
 def event_key(user_id: str, event_id: UUID) -> str:
@@ -62,46 +74,31 @@ def connect(url: str) -> Redis:
     return Redis(connection_pool=pool)
 
 
-class Streams:
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
-    async def read(self, user_id: str, after: int) -> tuple[Position, list[Entry]]:
-        """The user's position and what is kept after offset `after`."""
-        [read] = await self.read_many([(user_id, after)])
-        return read
-
-    async def read_many(self, users: Iterable[tuple[str, int]]) -> list[tuple[Position, list[Entry]]]:
-        """As `read`, for many users in one round trip."""
-        users = list(users)
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for user_id, after in users:
-                pipeline.hsetnx(meta_key(user_id), "epoch", uuid4().hex)
-                pipeline.expire(meta_key(user_id), KEEP_SECONDS)
-                pipeline.hmget(meta_key(user_id), "epoch", "offset")
-                pipeline.execute_command("XRANGE", stream_key(user_id), f"({after}-0", "+")
-            replies = await pipeline.execute()
-        return [_read(*replies[at + 2 : at + 4]) for at in range(0, len(replies), 4)]
+def reading(user_id: str, after: int | None) -> Command:
+    """Reads after an offset; without one, after what the user acknowledged last."""
+    start = "" if after is None else str(after)
+    return READ([meta_key(user_id), stream_key(user_id)], uuid4().hex, start)
 
 
-def _read(
-    meta: list[bytes | None], entries: list[tuple[bytes, dict[bytes, bytes]]]
-) -> tuple[Position, list[Entry]]:
-    epoch, offset = meta
-    position = Position((epoch or b"").decode(), int(offset or 0))
+def what_was_read(reply: tuple[bytes, bytes, bytes, list[tuple[bytes, list[bytes]]]]) -> Read:
+    epoch, offset, after, entries = reply
     kept = [
-        Entry(int(entry_id.partition(b"-")[0]), int(fields[b"previous"]), fields[b"frame"])
-        for entry_id, fields in entries
+        Entry(int(entry_id.partition(b"-")[0]), int(previous), frame)
+        for entry_id, (_, previous, _, frame) in entries
     ]
-    return position, kept
+    return Read(Position(epoch.decode(), int(offset)), int(after), kept)
 
 
-def missed(since: Position | None, now: Position, kept: Sequence[Entry]) -> tuple[bool, list[Entry]]:
-    """Whether everything after `since` is still there, and what it is. `kept` are the entries after its offset."""
-    if since is None:
-        return True, []
-    if since.epoch != now.epoch:
-        return False, []
-    if not kept:
-        return now.offset <= since.offset, []
-    return kept[0].previous <= since.offset, list(kept)
+async def read_many(redis: Redis, users: Iterable[tuple[str, int]]) -> list[Read]:
+    """For each user and offset, in one round trip."""
+    replies: list[Any] = await scripts.run(redis, [reading(user_id, after) for user_id, after in users])
+    return [what_was_read(reply) for reply in replies]
+
+
+def recovered(since: Position | None, read: Read) -> bool:
+    """Whether what was kept is all that came after `since`, or after the last acknowledgement without one."""
+    if since is not None and since.epoch != read.now.epoch:
+        return False
+    if not read.kept:
+        return read.now.offset <= read.after
+    return read.kept[0].previous <= read.after

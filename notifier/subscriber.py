@@ -5,35 +5,45 @@ seen: everything is subscribed again, and `restored` then reads what was missed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
+import hiredis
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from shopkit.retry import Backoff, pause
 
 SUBSCRIBE_AT_ONCE = 512
-PROBE_SECONDS = 5
+READ_AT_ONCE = 64 * 1024
+# A link that went dead is noticed, and readiness red, within their sum.
+PROBE_SECONDS, PROBE_TIMEOUT = 5, 4
 SUBSCRIBE_TIMEOUT = 5
 
+Messages: TypeAlias = "Sequence[tuple[bytes, bytes]]"
+
+CHANNELS = Gauge(
+    "gozon_channels", "Channels that are subscribed to: one for each user with a socket, and one of its own"
+)
 PROBE_FAILURES = Counter("gozon_probe_failures", "Probes that Redis did not bring back in time")
 
 log = structlog.get_logger()
 
 
 class Subscriber:
-    """`received` gets channel and payload of each message. `restored` runs when a lost connection is back.
+    """`received` gets channel and payload of the messages that came together. `restored` runs when a lost
+    connection is back.
 
     Only `_write_changes` sends SUBSCRIBE and UNSUBSCRIBE, so that none can race another.
     """
 
     def __init__(
-        self, redis: Redis, received: Callable[[bytes, bytes], None], restored: Callable[[], Awaitable[None]]
+        self, redis: Redis, received: Callable[[Messages], None], restored: Callable[[], Awaitable[None]]
     ) -> None:
         self._redis = redis
         self._received = received
@@ -88,6 +98,7 @@ class Subscriber:
             finally:
                 self._hearing = False
                 self._asked.clear()
+                CHANNELS.set(0)
                 self._unconfirmed.clear()
             await pause(self._stopping, backoff.next())
 
@@ -113,16 +124,24 @@ class Subscriber:
             await connection.disconnect(nowait=True)
 
     async def _read(self, connection: AbstractConnection) -> None:
-        while True:
-            reply = await connection.read_response(timeout=None, disconnect_on_error=False)  # pyright: ignore[reportUnknownVariableType]
-            kind, channel, payload = cast("tuple[bytes, bytes, bytes]", reply)
-            if kind == b"message":
-                if channel == self._probe:
-                    self._heard.set()
+        """redis-py has connected, but would take a task switch a message; all that came are parsed at once."""
+        stream = cast("asyncio.StreamReader", connection._reader)  # pyright: ignore[reportPrivateUsage]
+        replies = hiredis.Reader()
+        while data := await stream.read(READ_AT_ONCE):
+            replies.feed(data)
+            messages: list[tuple[bytes, bytes]] = []
+            while (reply := replies.gets()) is not False:
+                if isinstance(reply, Exception):
+                    raise RedisConnectionError(str(reply))
+                kind, channel, payload = reply
+                if kind == b"message":
+                    messages.append((channel, payload))
+                    if channel == self._probe:
+                        self._heard.set()
                 else:
-                    self._received(channel, payload)
-            else:
-                self._confirm(kind, channel)
+                    self._confirm(kind, channel)
+            self._received(messages)
+        raise RedisConnectionError("closed by Redis")
 
     def _confirm(self, kind: bytes, channel: bytes) -> None:
         self._unconfirmed[channel] -= 1
@@ -156,6 +175,7 @@ class Subscriber:
                 self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
                 (self._asked.add if command == "SUBSCRIBE" else self._asked.discard)(channel)
             await connection.send_command(command, *some)
+            CHANNELS.set(len(self._asked))
 
     async def _keep_probing(self, backoff: Backoff) -> None:
         """Publishes to our own channel: an answer proves the whole way, which an open connection does not."""
@@ -164,7 +184,7 @@ class Subscriber:
             self._heard.clear()
             await self._redis.publish(self._probe, b"")
             try:
-                async with asyncio.timeout(PROBE_SECONDS):
+                async with asyncio.timeout(PROBE_TIMEOUT):
                     await self._heard.wait()
             except TimeoutError:
                 PROBE_FAILURES.inc()

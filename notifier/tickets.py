@@ -1,12 +1,15 @@
-"""Tickets: a REST call with the caller's identity gets one, and a socket is opened with it, once."""
+"""Tickets: a REST call with the caller's identity gets one, and a socket is opened or renewed with it, once."""
 
 import secrets
+from collections.abc import Sequence
 from typing import cast
 
 import msgspec
 from litestar import Router, post
 from redis.asyncio import Redis
 
+from notifier import scripts
+from shopkit.batcher import Batcher
 from shopkit.problems import documented
 
 LIFETIME_SECONDS = 30
@@ -19,24 +22,42 @@ class Ticket(msgspec.Struct, frozen=True):
     expires_in: int
 
 
+class Tickets:
+    """Tickets of requests that come together are kept, and taken, in one round trip to Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._issue: Batcher[tuple[str, str], bool] = Batcher("tickets", self._keep)
+        self._redeem: Batcher[str, bytes | None] = Batcher("redeemed tickets", self._take)
+
+    async def issue(self, user_id: str) -> Ticket:
+        ticket = secrets.token_urlsafe(24)
+        await self._issue.submit((ticket, user_id))
+        return Ticket(ticket, LIFETIME_SECONDS)
+
+    async def redeem(self, ticket: str) -> str | None:
+        """The user it was issued to, the first time and in time. Raises RedisError while Redis is away."""
+        user_id = await self._redeem.submit(ticket)
+        return None if user_id is None else user_id.decode()
+
+    async def _keep(self, issued: Sequence[tuple[str, str]]) -> list[bool]:
+        commands = [("SET", _key(ticket), user_id, "EX", LIFETIME_SECONDS) for ticket, user_id in issued]
+        return await scripts.run(self._redis, commands)
+
+    async def _take(self, tickets: Sequence[str]) -> list[bytes | None]:
+        return cast("list[bytes | None]", await scripts.run(self._redis, [("GETDEL", _key(t)) for t in tickets]))
+
+
 class Call(msgspec.Struct, frozen=True):
     """Who calls, and what answering takes."""
 
     user_id: str
-    redis: Redis
+    tickets: Tickets
 
 
 @post("/tickets", summary="Get a ticket for the WebSocket", responses=documented())
 async def issue(call: Call) -> Ticket:
-    ticket = secrets.token_urlsafe(24)
-    await call.redis.set(_key(ticket), call.user_id, ex=LIFETIME_SECONDS)
-    return Ticket(ticket, LIFETIME_SECONDS)
-
-
-async def redeem(redis: Redis, ticket: str) -> str | None:
-    """The user it was issued to, the first time and in time."""
-    user_id = cast("bytes | None", await redis.getdel(_key(ticket)))
-    return None if user_id is None else user_id.decode()
+    return await call.tickets.issue(call.user_id)
 
 
 def _key(ticket: str) -> str:

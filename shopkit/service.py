@@ -6,6 +6,7 @@ supervisor in front starts a whole one. A replica is never healthy while its wor
 
 import asyncio
 import gc
+import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -50,9 +51,10 @@ class Service:
     """`workers` are started in order and stopped in reverse order, each after the ones that feed it.
 
     `checks` are the parts that readiness reports; each raises when its part cannot be used. `measures` set
-    the gauges that are only known when somebody asks. A handler
-    should name one of the `dependencies` at most: Litestar resolves two of them in a task group, which
-    costs more than the rest of a small request.
+    the gauges that are only known when somebody asks. `websocket` is uvicorn's protocol for those who have
+    sockets, and `drain` sends their clients away before the service stops listening. A handler should name
+    one of the `dependencies` at most: Litestar resolves two of them in a task group, which costs more than
+    the rest of a small request.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Service:
         checks: Mapping[str, Check] | None = None,
         measures: Sequence[Callable[[], Awaitable[None]]] = (),
         dependencies: Mapping[str, Callable[..., Any]] | None = None,
+        websocket: type[asyncio.Protocol] | None = None,
+        drain: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -72,6 +76,8 @@ class Service:
         self._workers = workers
         self._checks = checks or {}
         self._measures = measures
+        self._websocket = websocket
+        self._drain = drain
         self._stopping = False
         self._exit: Callable[[], None] = lambda: None
         self.app = self._build(handlers, dependencies or {})
@@ -85,9 +91,10 @@ class Service:
             port=self.settings.port,
             loop="uvloop",
             http="httptools",
-            ws="websockets-sansio",
+            ws=self._websocket or "none",
             ws_per_message_deflate=False,
             ws_max_size=4096,
+            ws_ping_interval=None,
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -95,7 +102,7 @@ class Service:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
-        server = uvicorn.Server(config)
+        server = _Server(config, self._before_shutdown)
         calm_the_collector()
 
         def leave() -> None:
@@ -136,6 +143,12 @@ class Service:
                 ),
             ),
         )
+
+    async def _before_shutdown(self) -> None:
+        """Readiness is red while everything still answers, so that whoever asks can send new clients elsewhere."""
+        self._stopping = True
+        if self._drain is not None:
+            await self._drain()
 
     @asynccontextmanager
     async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None]:
@@ -186,6 +199,18 @@ class Service:
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
         return metrics
+
+
+class _Server(uvicorn.Server):
+    """uvicorn closes its listener first thing; `before` runs ahead of that."""
+
+    def __init__(self, config: uvicorn.Config, before: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._before = before
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._before()
+        await super().shutdown(sockets)
 
 
 def calm_the_collector() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 import notifier.messages
 import orders.messages
 import payments.messages
-from notifier.messages import FRAME_START, OrderFrame, frame_offset, frame_rest
+from notifier.hub import Published
+from notifier.messages import FRAME_START, OrderFrame, frame_rest, times
+from notifier.wire import text_frame
 from orders.messages import OrderStatus
 from shopkit import event_log, journey, tracing
 from shopkit.events import Event, Outgoing, decode_batch, encode_batch
@@ -78,12 +80,16 @@ def test_the_notifier_reads_every_status_that_orders_writes(
     assert envelope(event) == (written.event_id, written.routing_key, trace, tuple(hops))
 
 
-@given(changed, st.integers(1, 2**53))
-def test_a_frame_shows_the_order_of_its_event_and_its_offset(written: Outgoing, offset: int) -> None:
+@given(changed, st.integers(0, 2**53), st.integers(1, 2**53))
+def test_a_frame_shows_the_order_of_its_event_and_its_offset(written: Outgoing, previous: int, offset: int) -> None:
     event = notifier.messages.decode_order_status(written.event)
-    whole = b"%s%d,%s" % (FRAME_START, offset, frame_rest(event))  # as fan_out.lua puts it together
+    # As fan_out.lua puts it together.
+    whole = b"%s%d,%s" % (FRAME_START, offset, frame_rest(event))
+    published = Published(b"%d %d %b %b" % (previous, offset, times(event), whole))
     frame = msgspec.json.decode(whole, type=OrderFrame)
-    assert (frame_offset(whole), json.loads(whole)["o"]) == (offset, offset)
+    assert (published.previous, published.offset, json.loads(whole)["o"]) == (previous, offset, offset)
+    assert published.frame == text_frame(whole)
+    assert published.changed == int(event.time.timestamp() * 1000)
     assert (frame.id, frame.traceparent, frame.journey) == (event.id, event.traceparent, event.journey)
     data = event.data
     view = (data.order_id, data.status, data.amount, data.description, data.version, data.reason)

@@ -1,34 +1,48 @@
 import pytest
 
-from notifier.messages import frame_offset
-from notifier.streams import Entry, Position, missed
+from notifier.streams import Entry, Position, Read, recovered
+from notifier.wire import text_frame
 
-NONE: list[Entry] = []
-NOW = Position("now", 30)
 TWENTY = Entry(20, 10, b"twenty")
 THIRTY = Entry(30, 20, b"thirty")
 
 
+def at_thirty(after: int, *kept: Entry) -> Read:
+    return Read(Position("now", 30), after, kept)
+
+
 @pytest.mark.parametrize(
-    ("since", "kept", "expected"),
+    ("since", "read", "all_there"),
     [
-        pytest.param(None, NONE, (True, NONE), id="a first visit has missed nothing"),
-        pytest.param(Position("now", 30), NONE, (True, NONE), id="nothing new"),
-        pytest.param(Position("now", 10), [TWENTY, THIRTY], (True, [TWENTY, THIRTY]), id="all is still there"),
-        pytest.param(Position("now", 15), [TWENTY, THIRTY], (True, [TWENTY, THIRTY]), id="between two offsets"),
-        pytest.param(Position("now", 5), [TWENTY, THIRTY], (False, [TWENTY, THIRTY]), id="the first is gone"),
-        pytest.param(Position("now", 20), NONE, (False, NONE), id="kept nothing of it"),
-        pytest.param(Position("before", 30), NONE, (False, NONE), id="another epoch"),
+        pytest.param(None, at_thirty(30), True, id="a first visit has missed nothing"),
+        pytest.param(None, at_thirty(10, TWENTY, THIRTY), True, id="what was not acknowledged is there"),
+        pytest.param(None, at_thirty(5, TWENTY, THIRTY), False, id="some of what was not acknowledged is gone"),
+        pytest.param(Position("now", 30), at_thirty(30), True, id="nothing new"),
+        pytest.param(Position("now", 31), at_thirty(31), True, id="ahead of a Redis that lost its last second"),
+        pytest.param(Position("now", 10), at_thirty(10, TWENTY, THIRTY), True, id="all is still there"),
+        pytest.param(Position("now", 15), at_thirty(15, TWENTY, THIRTY), True, id="between two offsets"),
+        pytest.param(Position("now", 5), at_thirty(5, TWENTY, THIRTY), False, id="the first is gone"),
+        pytest.param(Position("now", 20), at_thirty(20), False, id="kept nothing of it"),
+        pytest.param(Position("before", 30), at_thirty(30), False, id="another epoch"),
+        pytest.param(Position("before", 10), at_thirty(10, TWENTY), False, id="another epoch, and some of this"),
     ],
 )
 def test_what_was_missed_is_known_or_said_to_be_unknown(
-    since: Position | None, kept: list[Entry], expected: tuple[bool, list[Entry]]
+    since: Position | None, read: Read, all_there: bool
 ) -> None:
-    recovered, entries = missed(since, NOW, kept)
-    assert recovered is expected[0]
-    if recovered:
-        assert entries == expected[1]
+    assert recovered(since, read) is all_there
 
 
-def test_the_offset_is_read_from_a_frame_without_parsing_it() -> None:
-    assert frame_offset(b'{"type":"order","o":1795399039267,"id":"x"}') == 1795399039267
+@pytest.mark.parametrize(
+    ("length", "header"),
+    [
+        (0, b"\x81\x00"),
+        (125, b"\x81\x7d"),
+        (126, b"\x81\x7e\x00\x7e"),
+        (65_535, b"\x81\x7e\xff\xff"),
+        (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+    ],
+)
+def test_a_text_frame_begins_as_the_protocol_says(length: int, header: bytes) -> None:
+    text = b"x" * length
+    assert text_frame(text) == header + text

@@ -235,7 +235,8 @@ async def test_a_message_published_while_nobody_listened_is_read_before_the_next
         frame = f'{{"type":"order","o":{offset},"id":"{event.id}","order":{{}}}}'
         await redis.xadd(f"{name}:s", {"previous": str(previous), "frame": frame}, id=f"{offset}-0")
         await redis.hset(f"{name}:m", "offset", str(offset))
-    await redis.publish(name, f'{between} {{"type":"order","o":{after},"id":"{heard.id}","order":{{}}}}')
+    frame = f'{{"type":"order","o":{after},"id":"{heard.id}","order":{{}}}}'
+    await redis.publish(name, f"{between} {after} 0 0 {frame}")
 
     for socket in sockets:
         assert [(await socket.next_order())["o"] for _ in range(2)] == [between, after]

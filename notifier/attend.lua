@@ -1,0 +1,27 @@
+-- The open sockets of a user, on whichever replicas: a set of ids, scored by when they were last heard of.
+-- Ids sort by when their sockets were opened. What a killed replica leaves behind is forgotten after the lease.
+-- KEYS: sockets.  ARGV: 'opened', 'heard' or 'left', socket, how many are allowed, channel, lease in seconds.
+-- Returns 0 for a socket that was replaced by newer ones.
+if ARGV[1] == 'left' then
+    redis.call('ZREM', KEYS[1], ARGV[2])
+    return 1
+end
+
+local now = tonumber(redis.call('TIME')[1])
+local lease = tonumber(ARGV[5])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - lease - 1)
+local room = tonumber(ARGV[3]) - redis.call('ZCARD', KEYS[1])
+if ARGV[1] == 'heard' and room <= 0 and not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
+    return 0
+end
+redis.call('ZADD', KEYS[1], now, ARGV[2])
+redis.call('EXPIRE', KEYS[1], lease)
+if ARGV[1] == 'opened' and room <= 0 then
+    local all = redis.call('ZRANGE', KEYS[1], 0, -1)
+    table.sort(all)
+    for n = 1, 1 - room do
+        redis.call('ZREM', KEYS[1], all[n])
+        redis.call('PUBLISH', ARGV[4], 'replaced ' .. all[n])
+    end
+end
+return 1

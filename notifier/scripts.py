@@ -1,0 +1,45 @@
+"""The Lua scripts: each changes or reads all of one user's keys at once."""
+
+from collections.abc import Sequence
+from hashlib import sha1
+from importlib import resources
+from typing import Any, TypeAlias
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+Command: TypeAlias = "tuple[str | bytes | int, ...]"
+
+
+class Script:
+    """`script(keys, *arguments)` is a command for `run`."""
+
+    def __init__(self, name: str) -> None:
+        self.body = (resources.files("notifier") / f"{name}.lua").read_bytes()
+        # Redis names a script so; it guards nothing.
+        self._sha = sha1(self.body, usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], *arguments: str | bytes | int) -> Command:
+        return "EVALSHA", self._sha, len(keys), *keys, *arguments
+
+
+FAN_OUT = Script("fan_out")
+READ = Script("read")
+ATTEND = Script("attend")
+ACK = Script("ack")
+
+
+async def run(redis: Redis, commands: Sequence[Command]) -> list[Any]:
+    """The replies, in one round trip. redis-py's own scripts would ask before each whether Redis knows them."""
+    try:
+        return await _pipelined(redis, commands)
+    except NoScriptError:  # a Redis that has just started
+        await _pipelined(redis, [("SCRIPT", "LOAD", script.body) for script in (FAN_OUT, READ, ATTEND, ACK)])
+        return await _pipelined(redis, commands)
+
+
+async def _pipelined(redis: Redis, commands: Sequence[Command]) -> list[Any]:
+    async with redis.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute()

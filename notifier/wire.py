@@ -1,0 +1,76 @@
+"""uvicorn's WebSocket with a short way for frames that are encoded already.
+
+A frame from a server is not masked, so one and the same is right for every socket. ASGI's `send` would encode
+it again for each: it takes 2.5 times as long (docs/push.md). A handler finds its wire in the scope's extensions.
+"""
+
+from asyncio import BaseTransport
+from typing import Any, cast
+
+from litestar.types import Scope
+from prometheus_client import Counter
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import OPEN
+
+EXTENSION = "gozon.wire"
+# What a socket that takes nothing may hold of ours; the kernel's own buffers come on top.
+HIGH_WATER, LOW_WATER = 16 * 1024, 4 * 1024
+PARTING_SECONDS = 2
+
+CLOSED = Counter("gozon_sockets_closed", "Sockets closed by this side, by why", ["code"])
+
+
+def text_frame(text: bytes) -> bytes:
+    """RFC 6455, section 5.2: final, text, not masked, with its length in 7 bits, 16 or 64."""
+    length = len(text)
+    if length < 126:
+        return b"\x81%c%b" % (length, text)
+    if length < 65_536:
+        return b"\x81\x7e%b%b" % (length.to_bytes(2), text)
+    return b"\x81\x7f%b%b" % (length.to_bytes(8), text)
+
+
+class Wire(WebSocketsSansIOProtocol):
+    """Frames of `offer` go out between those of uvicorn, which flushes what it writes at once.
+
+    It relies on `writable`, `close_sent` and `conn` of uvicorn; tests hold a socket that takes nothing beside
+    one that does, and try every way to close.
+    """
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+
+    async def run_asgi(self) -> None:
+        cast("Any", self.scope)["extensions"][EXTENSION] = self
+        await super().run_asgi()
+
+    def offer(self, frame: bytes) -> bool:
+        """Writes without waiting. False when the socket cannot take more now, and then nothing was written."""
+        if not self.writable.is_set():
+            return False
+        if not self.close_sent and not self.transport.is_closing():
+            self.transport.write(frame)
+        return True  # one that is closing has a handler that is about to notice
+
+    async def drained(self) -> None:
+        """Returns when the socket can take more, or is gone."""
+        await self.writable.wait()
+
+    def part(self, code: int, reason: str) -> None:
+        """Closes. Also one that takes nothing is gone after PARTING_SECONDS, with all that waited for it."""
+        if self.close_sent or self.transport.is_closing() or self.conn.state is not OPEN:
+            return
+        CLOSED.labels(code).inc()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(PARTING_SECONDS, self.transport.abort)
+
+
+def wire_of(scope: Scope) -> Wire:
+    return cast("Wire", cast("Any", scope)["extensions"][EXTENSION])
