@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from notifier import scripts
 from notifier.closes import Close, with_delay
@@ -111,7 +111,7 @@ class Hub:
     async def join(self, socket: Socket, since: Position | None) -> None:
         """Subscribes before it reads, so that nothing falls between, and sends the welcome.
 
-        Raises RedisError or TimeoutError while Redis is away.
+        Raises RedisError or TimeoutError while Redis is away; how long it waits is up to the caller.
         """
         name = channel(socket.user_id)
         self._sockets[name] = (*self._sockets.get(name, ()), socket)
@@ -258,7 +258,7 @@ class Hub:
         """Reads on for one socket where it stopped."""
         try:
             await self._read_on([socket])
-        except RedisError:
+        except (RedisError, TimeoutError):
             socket.close(Close.TRY_AGAIN)
 
     async def _restored(self) -> None:

@@ -1,7 +1,7 @@
 """Hop 9: order.finished and order.cancelled -> Redis; acknowledged to RabbitMQ after Redis has said yes."""
 
 from collections.abc import Sequence
-from uuid import uuid4
+from secrets import token_hex
 
 from msgspec.json import encode as encode_json
 from prometheus_client import Counter
@@ -35,5 +35,5 @@ def fanning_out(event: OrderStatusEvent) -> Command:
     user_id = event.data.user_id
     return FAN_OUT(
         [meta_key(user_id), stream_key(user_id), event_key(user_id, event.id)],
-        *(uuid4().hex, FRAME_START, frame_rest(event), channel(user_id), times(event)),
+        *(token_hex(8), FRAME_START, frame_rest(event), channel(user_id), times(event)),
     )

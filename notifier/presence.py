@@ -66,7 +66,7 @@ class Presence:
             told, acked = _some(self._told), _some(self._acked)
             try:
                 await self._write(told, acked)
-            except RedisError as error:
+            except (RedisError, TimeoutError) as error:
                 log.warning("presence must wait", error=repr(error))
                 self._told = told | self._told
                 for user_id, position in acked.items():

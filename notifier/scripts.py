@@ -1,5 +1,6 @@
 """The Lua scripts: each changes or reads all of one user's keys at once."""
 
+import asyncio
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib import resources
@@ -7,6 +8,8 @@ from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
+
+ANSWER_SECONDS = 5
 
 Command: TypeAlias = "tuple[str | bytes | int, ...]"
 
@@ -30,7 +33,10 @@ ACK = Script("ack")
 
 
 async def run(redis: Redis, commands: Sequence[Command]) -> list[Any]:
-    """The replies, in one round trip. redis-py's own scripts would ask before each whether Redis knows them."""
+    """The replies, in one round trip. redis-py's own scripts would ask before each whether Redis knows them.
+
+    Raises RedisError, or TimeoutError when Redis does not answer.
+    """
     try:
         return await _pipelined(redis, commands)
     except NoScriptError:  # a Redis that has just started
@@ -39,7 +45,7 @@ async def run(redis: Redis, commands: Sequence[Command]) -> list[Any]:
 
 
 async def _pipelined(redis: Redis, commands: Sequence[Command]) -> list[Any]:
-    async with redis.pipeline(transaction=False) as pipeline:
+    async with asyncio.timeout(ANSWER_SECONDS), redis.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)
         return await pipeline.execute()

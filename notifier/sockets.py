@@ -29,6 +29,7 @@ from shopkit.problems import Problem
 
 SUBPROTOCOL = "gozon.v1"
 TICKET_PREFIX = "ticket."
+JOIN_SECONDS = 10
 PING_SECONDS, PONG_SECONDS = 25, 10
 RENEW_WITHIN_SECONDS = 60
 # A client acknowledges once a second at most and answers a ping every 25 s.
@@ -83,6 +84,7 @@ class Door:
             await send({"type": "websocket.accept", "subprotocol": accepted, "headers": []})
         except ClientDisconnected:
             return
+        wire_of(scope).forget_handshake()
         ticket = next((name for name in offered if name.startswith(TICKET_PREFIX)), "")
         code = await self._serve(scope, receive, ticket.removeprefix(TICKET_PREFIX))
         if code is not None:
@@ -95,7 +97,8 @@ class Door:
                 return Close.BAD_TICKET
             socket = Socket(user_id, wire_of(scope))
             try:
-                await self._hub.join(socket, _since(scope["query_string"]))
+                async with asyncio.timeout(JOIN_SECONDS):
+                    await self._hub.join(socket, _since(scope["query_string"]))
                 return await Session(socket, self._hub, self._tickets, self._rules, receive).run()
             finally:
                 self._hub.leave(socket)
@@ -205,6 +208,8 @@ def _origin(scope: WebSocketScope) -> str | None:
 
 def _since(query: bytes) -> Position | None:
     """Where a client that comes back says it stands; None for one that does not say, or not clearly."""
+    if not query:
+        return None
     given = parse_qs(query.decode("latin-1"))
     epoch, offset = given.get("e", [""])[0], given.get("o", [""])[0]
     return Position(epoch, int(offset)) if epoch and re.fullmatch(r"[0-9]{1,16}", offset) else None

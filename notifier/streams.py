@@ -4,8 +4,9 @@
 """
 
 from collections.abc import Iterable, Sequence
+from secrets import token_hex
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -61,11 +62,14 @@ def event_key(user_id: str, event_id: UUID) -> str:
 
 
 def connect(url: str) -> Redis:
-    """Retries off: whoever calls must see each failure. A burst waits for a connection instead of being refused."""
+    """Retries off: whoever calls must see each failure. A burst waits for a connection instead of being refused.
+
+    No time limit for a reply: redis-py would start a timer for each. Whoever calls has one for all.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
         protocol=2,
-        socket_timeout=5,
+        socket_timeout=None,
         socket_connect_timeout=5,
         retry=Retry(NoBackoff(), 0),
         max_connections=50,
@@ -77,7 +81,7 @@ def connect(url: str) -> Redis:
 def reading(user_id: str, after: int | None) -> Command:
     """Reads after an offset; without one, after what the user acknowledged last."""
     start = "" if after is None else str(after)
-    return READ([meta_key(user_id), stream_key(user_id)], uuid4().hex, start)
+    return READ([meta_key(user_id), stream_key(user_id)], token_hex(8), start)
 
 
 def what_was_read(reply: tuple[bytes, bytes, bytes, list[tuple[bytes, list[bytes]]]]) -> Read:

@@ -60,7 +60,7 @@ class Subscriber:
         self._hearing = False
 
     async def subscribe(self, channel: bytes) -> None:
-        """Returns when Redis has confirmed. Raises TimeoutError when it does not."""
+        """Returns when Redis has confirmed, which may be never."""
         self._wanted.add(channel)
         if channel in self._asked and channel not in self._unconfirmed:
             return
@@ -68,8 +68,7 @@ class Subscriber:
         self._waiters.setdefault(channel, set()).add(confirmed)
         self._change(channel)
         try:
-            async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
-                await confirmed
+            await confirmed
         finally:
             self._forget(channel, confirmed)
 
@@ -179,12 +178,13 @@ class Subscriber:
 
     async def _keep_probing(self, backoff: Backoff) -> None:
         """Publishes to our own channel: an answer proves the whole way, which an open connection does not."""
-        await self.subscribe(self._probe)
+        async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
+            await self.subscribe(self._probe)
         while True:
             self._heard.clear()
-            await self._redis.publish(self._probe, b"")
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT):
+                    await self._redis.publish(self._probe, b"")
                     await self._heard.wait()
             except TimeoutError:
                 PROBE_FAILURES.inc()
@@ -198,7 +198,8 @@ class Subscriber:
         for channel in list(self._wanted):
             try:
                 if channel in self._wanted:
-                    await self.subscribe(channel)
+                    async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
+                        await self.subscribe(channel)
             except TimeoutError:
                 if channel in self._wanted:  # otherwise its last socket left while we waited
                     raise

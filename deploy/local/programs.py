@@ -97,7 +97,7 @@ def _program(shop: Shop, program: Program) -> str:
         "startsecs = 1",
         # The pause grows by a second with each failed start, and a start that lasts resets it.
         "startretries = 1000",
-        "stopwaitsecs = 40",
+        "stopwaitsecs = 60",
         "killasgroup = true",
         "",
     ]
