@@ -20,13 +20,19 @@ from shopkit.settings import Settings, load
 
 
 class NotifierSettings(Settings, frozen=True, kw_only=True):
-    """`allowed_origins`: the pages, separated by commas, that may open a socket."""
+    """`allowed_origins`: the pages, separated by commas, that may open a socket.
+
+    `identity_seconds`: how long a socket lives on one ticket. The attendance of a socket in Redis outlives
+    a ping and its answer, hence their limits.
+    """
 
     broker_url: str
     redis_url: str
     allowed_origins: str
     sockets_per_user: Annotated[int, msgspec.Meta(ge=1)] = 10
     identity_seconds: Annotated[float, msgspec.Meta(ge=1)] = 3600
+    ping_seconds: Annotated[float, msgspec.Meta(ge=0.5, le=60)] = 25
+    pong_seconds: Annotated[float, msgspec.Meta(ge=0.5, le=30)] = 10
 
 
 def build(settings: NotifierSettings) -> Service:
@@ -35,7 +41,13 @@ def build(settings: NotifierSettings) -> Service:
     own_redis = streams.connect(settings.redis_url)
     hub = Hub(redis, own_redis, settings.replica, settings.sockets_per_user)
     issued = Tickets(redis)
-    door = Door(hub, issued, Rules(frozenset(settings.allowed_origins.split(",")), settings.identity_seconds))
+    rules = Rules(
+        frozenset(settings.allowed_origins.split(",")),
+        settings.identity_seconds,
+        settings.ping_seconds,
+        settings.pong_seconds,
+    )
+    door = Door(hub, issued, rules)
     publisher = Publisher(settings.broker_url, settings.replica)
     statuses = Consumer(
         settings.broker_url, settings.replica, ORDER_STATUS, decode_order_status, FanOut(own_redis), publisher

@@ -30,9 +30,8 @@ from shopkit.problems import Problem
 SUBPROTOCOL = "gozon.v1"
 TICKET_PREFIX = "ticket."
 JOIN_SECONDS = 10
-PING_SECONDS, PONG_SECONDS = 25, 10
 RENEW_WITHIN_SECONDS = 60
-# A client acknowledges once a second at most and answers a ping every 25 s.
+# A client acknowledges once a second at most and answers a ping now and then.
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 5, 20
 
 REFUSED = Counter("gozon_sockets_refused", "Sockets refused before they were opened", ["status"])
@@ -45,6 +44,8 @@ class Rules(msgspec.Struct, frozen=True):
 
     allowed_origins: frozenset[str]
     identity_seconds: float
+    ping_seconds: float
+    pong_seconds: float
 
 
 class Door:
@@ -122,7 +123,7 @@ class Session:
         self._rules = rules
         self._receive = receive
         self._heard = self._attended = _now()
-        self._due = self._heard + PING_SECONDS
+        self._due = self._heard + rules.ping_seconds
         self._pinged = False
         self._allowance = float(MESSAGES_AT_ONCE)
         self._identified()
@@ -160,7 +161,7 @@ class Session:
             return Close.NO_PONG
         # A browser hides the pings of the protocol from its page, which could not tell that it is deaf.
         self._pinged = self._socket.ping()
-        self._due = now + (PONG_SECONDS if self._pinged else PING_SECONDS)
+        self._due = now + (self._rules.pong_seconds if self._pinged else self._rules.ping_seconds)
         return None
 
     async def _take(self, message: WebSocketReceiveEvent) -> Close | None:
@@ -183,10 +184,10 @@ class Session:
 
     def _allowed(self) -> bool:
         """Whatever it says, it is alive."""
-        now = _now()
+        now, ping = _now(), self._rules.ping_seconds
         self._allowance = min(MESSAGES_AT_ONCE, self._allowance + (now - self._heard) * MESSAGES_A_SECOND) - 1
-        self._heard, self._due, self._pinged = now, now + PING_SECONDS, False
-        if now >= self._attended + PING_SECONDS:
+        self._heard, self._due, self._pinged = now, now + ping, False
+        if now >= self._attended + ping:
             self._attended = now
             self._hub.heard(self._socket)
         return self._allowance >= 0

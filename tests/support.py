@@ -106,13 +106,20 @@ class Caller:
         assert answer.status == 201
         return answer.body["ticket"]
 
-    async def socket(self, url: str | None = None, query: str = "", origin: str | None = None) -> "Socket":
+    async def socket(
+        self, url: str | None = None, query: str = "", origin: str | None = None, sock: sockets.socket | None = None
+    ) -> "Socket":
         """An open socket with its welcome read, at `url` or at the shop itself."""
-        connection = await self.connect(url, query, origin)
+        connection = await self.connect(url, query, origin, sock=sock)
         return Socket(connection, json.loads(await connection.recv()))
 
     async def connect(
-        self, url: str | None = None, query: str = "", origin: str | None = None, ticket: str | None = None
+        self,
+        url: str | None = None,
+        query: str = "",
+        origin: str | None = None,
+        ticket: str | None = None,
+        sock: sockets.socket | None = None,
     ) -> ClientConnection:
         at = urlsplit(url or self.url)
         connection = await websockets.connect(
@@ -120,6 +127,7 @@ class Caller:
             subprotocols=[Subprotocol("gozon.v1"), Subprotocol(f"ticket.{ticket or await self.ticket()}")],
             origin=Origin(origin or self.url),
             compression=None,
+            sock=sock,
         )
         OPENED.append(connection)
         return connection

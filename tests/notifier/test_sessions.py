@@ -1,0 +1,406 @@
+"""What a client may say, what it is asked, and every reason for which it is sent away."""
+
+import asyncio
+import json
+import re
+import socket as sockets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+
+from tests.conftest import Spawn
+from tests.notifier.test_push import ORIGIN, on, status_event, tell
+from tests.servers import Broker, Forwarder
+from tests.support import Caller, Replica, Socket, eventually
+
+
+@pytest.fixture
+async def two(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> Callable[..., Any]:
+    """Two replicas with settings of a test's own."""
+
+    async def start(**settings: str) -> list[Replica]:
+        where = {"BROKER_URL": broker_url, "REDIS_URL": servers["redis"], "ALLOWED_ORIGINS": ORIGIN}
+        return list(await asyncio.gather(*(spawn("notifier", **where, **settings) for _ in range(2))))
+
+    return start
+
+
+@pytest.fixture
+async def replicas(two: Callable[..., Any]) -> list[Replica]:
+    return await two()
+
+
+async def closed(socket: Socket, seconds: float = 30) -> tuple[int | None, str | None]:
+    """Code and reason of its close."""
+    with suppress(ConnectionClosed):
+        async with asyncio.timeout(seconds):
+            while True:
+                await socket.connection.recv()
+    return socket.connection.close_code, socket.connection.close_reason
+
+
+async def ack(socket: Socket, offset: int) -> None:
+    await socket.connection.send(json.dumps({"type": "ack", "o": offset}))
+
+
+async def acked(redis: Redis, caller: Caller, offset: int) -> None:
+    async def it_is_kept() -> bool:
+        return await redis.hget(f"n:{{{caller.user_id}}}:m", "acked") == str(offset).encode()
+
+    await eventually(it_is_kept)
+
+
+async def test_a_first_load_begins_after_what_was_acknowledged_last(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    events = [status_event(caller.user_id) for _ in range(3)]
+    await tell(broker, events)
+    offsets = [(await socket.next_order())["o"] for _ in events]
+    await ack(socket, offsets[1])
+    await acked(redis, caller, offsets[1])
+    await ack(socket, offsets[0])  # late, and cumulative
+    await socket.close()
+
+    back = await caller.socket(replicas[1].url, origin=ORIGIN)
+    assert back.welcome["recovered"] is True
+    assert [frame["id"] for frame in back.welcome["missed"]] == [str(events[2].id)]
+    assert back.welcome["offset"] == offsets[2]
+    again = await caller.socket(replicas[0].url, origin=ORIGIN)
+    assert len(again.welcome["missed"]) == 1, "a welcome acknowledges nothing by itself"
+
+
+async def test_what_happens_after_the_first_visit_is_not_lost_though_nothing_was_ever_acknowledged(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    caller = on(replicas[0], session)
+    before, after = status_event(caller.user_id), status_event(caller.user_id)
+    await tell(broker, [before])
+
+    async def first_visit_after_it() -> dict[str, Any] | None:
+        visit = await caller.socket(origin=ORIGIN)
+        await visit.close()
+        return visit.welcome if visit.welcome["offset"] else None
+
+    welcome = await eventually(first_visit_after_it)
+    assert welcome is not None
+    await tell(broker, [after])
+
+    async def missed() -> list[str]:
+        back = await caller.socket(replicas[1].url, origin=ORIGIN)
+        await back.close()
+        return [frame["id"] for frame in back.welcome["missed"]]
+
+    assert (await eventually(missed))[-1] == str(after.id)
+
+
+async def test_what_was_never_given_cannot_be_acknowledged(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    await ack(socket, 2**52)
+    events = [status_event(caller.user_id) for _ in range(2)]
+    await tell(broker, events)
+    first, second = [(await socket.next_order())["o"] for _ in events]
+    await ack(socket, second + 1)
+    await ack(socket, first)
+    await acked(redis, caller, first)
+
+
+async def test_more_than_is_kept_is_not_called_recovered(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    await tell(broker, [status_event(caller.user_id)])
+    first = await socket.next_order()
+    count = 400
+    await tell(broker, [status_event(caller.user_id) for _ in range(count)])
+    last = [await socket.next_order() for _ in range(count)][-1]
+
+    back = await caller.socket(replicas[1].url, f"?e={socket.welcome['epoch']}&o={first['o']}", ORIGIN)
+    assert back.welcome["recovered"] is False
+    assert back.welcome["missed"][-1]["id"] == last["id"], "what is still there is given all the same"
+    await back.silent_for(0.2)
+
+
+async def next_frame(socket: Socket, kind: str) -> dict[str, Any]:
+    async with asyncio.timeout(30):
+        while (frame := json.loads(await socket.connection.recv()))["type"] != kind:
+            pass
+    return frame
+
+
+async def renew(socket: Socket, ticket: str) -> None:
+    await socket.connection.send(json.dumps({"type": "renew", "ticket": ticket}))
+
+
+async def test_an_identity_is_renewed_with_another_ticket_and_the_socket_stays(
+    two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    replicas = await two(IDENTITY_SECONDS="2")
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    for _ in range(2):
+        asked = await next_frame(socket, "renew")
+        assert asked == {"type": "renew", "within": 1}
+        await renew(socket, await on(replicas[1], session, caller.user_id).ticket())
+    event = status_event(caller.user_id)
+    await tell(broker, [event])
+    assert (await next_frame(socket, "order"))["id"] == str(event.id)
+
+
+async def test_an_identity_that_is_not_renewed_ends(
+    two: Callable[..., Any], session: aiohttp.ClientSession
+) -> None:
+    replicas = await two(IDENTITY_SECONDS="1")
+    socket = await on(replicas[0], session).socket(origin=ORIGIN)
+    assert await closed(socket) == (4403, "expired")
+
+
+@pytest.mark.parametrize("whose", ["another user's", "used", "nobody's"])
+async def test_a_socket_is_not_renewed_with_a_bad_ticket(
+    replicas: list[Replica], session: aiohttp.ClientSession, whose: str
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    ticket = "nonsense"
+    if whose == "another user's":
+        ticket = await on(replicas[0], session).ticket()
+    elif whose == "used":
+        ticket = await caller.ticket()
+        await (await caller.connect(origin=ORIGIN, ticket=ticket)).close()
+    await renew(socket, ticket)
+    assert await closed(socket) == (4401, "bad ticket")
+
+
+async def test_a_ticket_lives_for_half_a_minute(
+    replicas: list[Replica], session: aiohttp.ClientSession, redis: Redis
+) -> None:
+    caller = on(replicas[0], session)
+    answer = await caller.call("POST", "/api/notifications/tickets")
+    key = f"tk:{answer.body['ticket']}"
+    assert 0 < await redis.ttl(key) <= answer.body["expires_in"] == 30
+    await redis.pexpire(key, 1)
+    await asyncio.sleep(0.01)
+    connection = await caller.connect(origin=ORIGIN, ticket=answer.body["ticket"])
+    with pytest.raises(ConnectionClosed):
+        await connection.recv()
+    assert connection.close_code == 4401
+
+
+async def test_one_socket_too_many_takes_the_place_of_the_oldest_on_whichever_replica(
+    two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker, redis: Redis
+) -> None:
+    replicas = await two(SOCKETS_PER_USER="3")
+    caller, other = on(replicas[0], session), on(replicas[0], session)
+    bystander = await other.socket(origin=ORIGIN)
+    opened = [await caller.socket(replica.url, origin=ORIGIN) for replica in [*replicas, *replicas, replicas[1]]]
+    assert [await closed(socket) for socket in opened[:2]] == [(4409, "replaced")] * 2
+    event = status_event(caller.user_id)
+    await tell(broker, [event, status_event(other.user_id)])
+    for socket in opened[2:]:
+        assert (await socket.next_order())["id"] == str(event.id)
+    await bystander.next_order()
+
+    await opened[2].close()
+
+    async def there_is_room() -> bool:
+        return await redis.zcard(f"n:{{{caller.user_id}}}:c") == 2
+
+    await eventually(there_is_room)
+    await caller.socket(origin=ORIGIN)
+    for socket in opened[3:]:
+        await socket.silent_for(0.2)
+
+
+async def test_sockets_of_a_killed_replica_keep_nobody_out(
+    two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    replicas = await two(SOCKETS_PER_USER="2")
+    caller = on(replicas[0], session)
+    for _ in range(2):
+        await caller.socket(origin=ORIGIN)
+    await replicas[0].kill()
+    there = on(replicas[1], session, caller.user_id)
+    back = [await there.socket(origin=ORIGIN) for _ in range(2)]
+    event = status_event(caller.user_id)
+    await tell(broker, [event])
+    for socket in back:
+        assert (await socket.next_order())["id"] == str(event.id)
+
+
+async def test_a_socket_that_missed_being_replaced_is_told_when_it_is_heard_next(
+    two: Callable[..., Any], session: aiohttp.ClientSession, redis: Redis
+) -> None:
+    replicas = await two(SOCKETS_PER_USER="1", PING_SECONDS="1")
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    key = f"n:{{{caller.user_id}}}:c"
+    [[mine, _]] = await redis.zrange(key, 0, -1, withscores=True)
+    await redis.zadd(key, {b"f" * 32: 2**31})
+    await redis.zrem(key, mine)
+    await next_frame(socket, "ping")
+    await socket.connection.send('{"type":"pong"}')
+    assert await closed(socket) == (4409, "replaced")
+
+
+async def test_attendance_comes_back_to_a_redis_that_forgot_it(
+    two: Callable[..., Any], session: aiohttp.ClientSession, redis: Redis
+) -> None:
+    replicas = await two(PING_SECONDS="1")
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    key = f"n:{{{caller.user_id}}}:c"
+    await redis.delete(key)
+    await next_frame(socket, "ping")
+    await socket.connection.send('{"type":"pong"}')
+
+    async def attends() -> bool:
+        return await redis.zcard(key) == 1
+
+    await eventually(attends)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param("{", (4400, "bad message"), id="not JSON"),
+        pytest.param('{"type":"order"}', (4400, "bad message"), id="a type of ours only"),
+        pytest.param('{"type":"ack"}', (4400, "bad message"), id="an ack of nothing"),
+        pytest.param('{"type":"ack","o":-1}', (4400, "bad message"), id="an ack below zero"),
+        pytest.param('{"type":"ack","o":"1"}', (4400, "bad message"), id="an ack that is no number"),
+        pytest.param('{"type":"renew","ticket":1}', (4400, "bad message"), id="no ticket"),
+        pytest.param(b"\x00\x01", (4400, "bad message"), id="bytes"),
+        pytest.param("[" * 4000, (4400, "bad message"), id="deep"),
+        pytest.param("", (4400, "bad message"), id="nothing"),
+        pytest.param("x" * 4097, (1009, None), id="over 4 KiB"),
+        pytest.param(Frame(Opcode.TEXT, b"\xff"), (1007, None), id="not UTF-8"),
+    ],
+)
+async def test_a_client_that_does_not_keep_to_the_protocol_is_sent_away(
+    replicas: list[Replica],
+    session: aiohttp.ClientSession,
+    said: str | bytes | Frame,
+    expected: tuple[int, str | None],
+) -> None:
+    socket = await on(replicas[0], session).socket(origin=ORIGIN)
+    if isinstance(said, Frame):
+        protocol = socket.connection.protocol
+        protocol.send_frame(said)
+        socket.connection.transport.write(b"".join(protocol.data_to_send()))
+    else:
+        await socket.connection.send(said)
+    code, reason = await closed(socket)
+    assert (code, reason if expected[1] else None) == expected
+
+
+async def test_a_client_that_says_too_much_is_sent_away_and_one_that_keeps_to_the_pace_is_not(
+    replicas: list[Replica], session: aiohttp.ClientSession
+) -> None:
+    calm, loud = [await on(replicas[0], session).socket(origin=ORIGIN) for _ in range(2)]
+    for _ in range(40):
+        await loud.connection.send('{"type":"pong"}')
+    for _ in range(10):
+        await calm.connection.send('{"type":"pong"}')
+        await asyncio.sleep(0.1)
+    assert await closed(loud) == (4429, "too many messages")
+    await calm.silent_for(0.2)
+
+
+async def test_a_client_that_is_gone_without_a_word_is_found_by_the_ping(
+    two: Callable[..., Any], session: aiohttp.ClientSession, way_to: Callable[[str], Forwarder]
+) -> None:
+    [replica, _] = await two(PING_SECONDS="1", PONG_SECONDS="1")
+    way = way_to(replica.url)
+    await way.open()
+    caller = on(replica, session)
+    lively, gone = await caller.socket(origin=ORIGIN), await caller.socket(way.url, origin=ORIGIN)
+    way.hold()
+
+    async def it_is_closed() -> bool:
+        return await replica.metric(session, 'gozon_sockets_closed_total{code="4402"}') == 1
+
+    answering = asyncio.create_task(lively.silent_for(8))
+    await eventually(it_is_closed)
+    await answering
+    assert await replica.metric(session, "gozon_sockets ") == 1
+    await way.cut()
+    assert gone.connection.close_code in (None, 1006)
+
+
+async def narrow(caller: Caller) -> Socket:
+    """A socket whose own buffers hold almost nothing."""
+    connection = sockets.socket()
+    connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    connection.setblocking(False)
+    port = int(caller.url.rpartition(":")[2])
+    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+    socket = await caller.socket(origin=ORIGIN, sock=connection)
+    socket.connection.transport.pause_reading()
+    return socket
+
+
+async def test_sockets_that_take_nothing_are_closed_and_cost_no_more_than_their_write_buffers(
+    two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    [replica, _] = await two(SOCKETS_PER_USER="100")
+    caller = on(replica, session)
+    lively = await caller.socket(origin=ORIGIN)
+    stuck = [await narrow(caller) for _ in range(60)]
+    count, size = 96, 60_000
+    before = await replica.metric(session, "process_resident_memory_bytes")
+
+    for _ in range(count // 8):
+        await tell(broker, [status_event(caller.user_id, description="x" * size) for _ in range(8)])
+    for _ in range(count):
+        await lively.next_order()
+    assert await replica.metric(session, "gozon_sockets_behind_total") >= len(stuck), "they are not stuck"
+    grown = await replica.metric(session, "process_resident_memory_bytes") - before
+    assert grown < 60e6, f"{grown / len(stuck):,.0f} bytes a socket; each has {count * size:,} waiting"
+
+    async def all_are_closed() -> bool:
+        return await replica.metric(session, 'gozon_sockets_closed_total{code="4408"}') == len(stuck)
+
+    await eventually(all_are_closed)
+
+    async def all_are_gone() -> bool:
+        return await replica.metric(session, "gozon_sockets ") == 1
+
+    await eventually(all_are_gone)
+    await lively.silent_for(0.2)
+
+
+async def test_this_address_speaks_websocket_only(replicas: list[Replica], session: aiohttp.ClientSession) -> None:
+    answer = await on(replicas[0], session).call("GET", "/ws")
+    assert (answer.status, answer.fields()) == (426, set())
+
+
+async def test_metrics_tell_what_was_published_delivered_and_how_fast(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    caller = on(replicas[0], session)
+    opened = [await caller.socket(replica.url, origin=ORIGIN) for replica in replicas]
+    await tell(broker, [status_event(caller.user_id) for _ in range(3)])
+    for socket in opened:
+        for _ in range(3):
+            await socket.next_order()
+    published = [await replica.metric(session, "gozon_notifications_published_total") for replica in replicas]
+    assert sum(published) == 3
+    for replica in replicas:
+        async with session.get(replica.url + "/metrics") as response:
+            exposed = await response.text()
+        found = dict(re.findall(r"^(gozon_\w+(?:{[^}]*})?) ([0-9.]+)$", exposed, re.MULTILINE))
+        assert found["gozon_sockets"] == found["gozon_users_connected"] == "1.0"
+        assert found["gozon_channels"] == "2.0"
+        assert found["gozon_frames_delivered_total"] == found["gozon_event_to_frame_seconds_count"] == "3.0"
+        assert found['gozon_welcomes_total{recovered="true"}'] == "1.0"
+        assert found["gozon_sockets_behind_total"] == found["gozon_probe_failures_total"] == "0.0"
