@@ -355,6 +355,7 @@ async def test_sockets_that_take_nothing_are_closed_and_cost_no_more_than_their_
     [replica, _] = await two(SOCKETS_PER_USER="100")
     caller = on(replica, session)
     lively = await caller.socket(origin=ORIGIN)
+    files = await replica.metric(session, "process_open_fds")
     stuck = [await narrow(caller) for _ in range(60)]
     count, size = 96, 60_000
     before = await replica.metric(session, "process_resident_memory_bytes")
@@ -373,7 +374,8 @@ async def test_sockets_that_take_nothing_are_closed_and_cost_no_more_than_their_
     await eventually(all_are_closed)
 
     async def all_are_gone() -> bool:
-        return await replica.metric(session, "gozon_sockets ") == 1
+        left = await replica.metric(session, "process_open_fds") - files
+        return left < 10 and await replica.metric(session, "gozon_sockets ") == 1
 
     await eventually(all_are_gone)
     await lively.silent_for(0.2)
