@@ -23,8 +23,8 @@ class Close(IntEnum):
     """Took nothing for ten seconds. Come back."""
     REPLACED = 4409
     """The user has opened more sockets than are allowed, and this was the oldest. Do not come back by itself."""
-    TOO_MANY_MESSAGES = 4429
-    """Said too much at once. Come back later."""
+    TOO_MUCH = 4429
+    """Said too much, or too often. Come back later."""
 
     @property
     def reason(self) -> str:

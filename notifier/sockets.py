@@ -166,7 +166,7 @@ class Session:
 
     async def _take(self, message: WebSocketReceiveEvent) -> Close | None:
         if not self._allowed():
-            return Close.TOO_MANY_MESSAGES
+            return Close.TOO_MUCH
         try:
             said = decode_said(message.get("text") or message.get("bytes") or b"")
         except msgspec.DecodeError:

@@ -12,10 +12,14 @@ from prometheus_client import Counter
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import OPEN
 
+from notifier.closes import Close
+
 EXTENSION = "gozon.wire"
 # What a socket that takes nothing may hold of ours; the kernel's own buffers come on top.
 HIGH_WATER, LOW_WATER = 16 * 1024, 4 * 1024
 PARTING_SECONDS = 2
+# Whatever comes in counts, so that pings and empty fragments cost their sender as messages do.
+BYTES_A_SECOND, BYTES_AT_ONCE = 2 * 1024, 16 * 1024
 
 CLOSED = Counter("gozon_sockets_closed", "Sockets closed by this side, by why", ["code"])
 
@@ -40,6 +44,18 @@ class Wire(WebSocketsSansIOProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self._allowance, self._counted = float(BYTES_AT_ONCE), self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_complete and not self._affords(len(data)):
+            self.part(Close.TOO_MUCH, Close.TOO_MUCH.reason)
+        super().data_received(data)
+
+    def _affords(self, size: int) -> bool:
+        now = self.loop.time()
+        self._allowance = min(BYTES_AT_ONCE, self._allowance + (now - self._counted) * BYTES_A_SECOND) - size
+        self._counted = now
+        return self._allowance >= 0
 
     async def run_asgi(self) -> None:
         cast("Any", self.scope)["extensions"][EXTENSION] = self

@@ -270,6 +270,13 @@ async def test_attendance_comes_back_to_a_redis_that_forgot_it(
     await eventually(attends)
 
 
+def send_frame(socket: Socket, frame: Frame) -> None:
+    """Past what a library would let its user do."""
+    protocol = socket.connection.protocol
+    protocol.send_frame(frame)
+    socket.connection.transport.write(b"".join(protocol.data_to_send()))
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -294,9 +301,7 @@ async def test_a_client_that_does_not_keep_to_the_protocol_is_sent_away(
 ) -> None:
     socket = await on(replicas[0], session).socket(origin=ORIGIN)
     if isinstance(said, Frame):
-        protocol = socket.connection.protocol
-        protocol.send_frame(said)
-        socket.connection.transport.write(b"".join(protocol.data_to_send()))
+        send_frame(socket, said)
     else:
         await socket.connection.send(said)
     code, reason = await closed(socket)
@@ -309,11 +314,30 @@ async def test_a_client_that_says_too_much_is_sent_away_and_one_that_keeps_to_th
     calm, loud = [await on(replicas[0], session).socket(origin=ORIGIN) for _ in range(2)]
     for _ in range(40):
         await loud.connection.send('{"type":"pong"}')
-    for _ in range(10):
+    for _ in range(24):
         await calm.connection.send('{"type":"pong"}')
-        await asyncio.sleep(0.1)
-    assert await closed(loud) == (4429, "too many messages")
+        await asyncio.sleep(0.15)
+    assert await closed(loud) == (4429, "too much")
     await calm.silent_for(0.2)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(Frame(Opcode.PING, b""), id="pings"),
+        pytest.param(Frame(Opcode.PONG, b""), id="pongs nobody asked for"),
+        pytest.param(Frame(Opcode.CONT, b"", fin=False), id="fragments of nothing"),
+    ],
+)
+async def test_a_flood_of_what_is_no_message_is_stopped_as_well(
+    replicas: list[Replica], session: aiohttp.ClientSession, frame: Frame
+) -> None:
+    socket = await on(replicas[0], session).socket(origin=ORIGIN)
+    if frame.opcode is Opcode.CONT:
+        send_frame(socket, Frame(Opcode.TEXT, b"x", fin=False))
+    for _ in range(4_000):
+        send_frame(socket, frame)
+    assert await closed(socket) == (4429, "too much")
 
 
 async def test_a_client_that_is_gone_without_a_word_is_found_by_the_ping(
