@@ -326,20 +326,36 @@ describe('coming back', () => {
     expect(delay(state())).toBe(expected)
   })
 
-  test.each([closeCode.badTicket, closeCode.tooSlow, closeCode.restarting, 1000, 1001, 1011])(
-    'after close %d it comes back with a fresh ticket',
-    async (code) => {
-      const { wire, wires, ticket } = await live()
-      wire().end(code)
-      await pass(20_000)
+  test.each([
+    ...[1000, 1001, 1006, 1011, closeCode.restarting, closeCode.tryAgain, closeCode.badTicket],
+    ...[closeCode.noPong, closeCode.expired, closeCode.tooSlow],
+  ])('after close %d it comes back soon, with a fresh ticket and its position', async (code) => {
+    const { wire, wires, ticket } = await live({ random: 1 })
+    wire().end(code)
+    await pass(2_000)
+    expect(wires).toHaveLength(2)
+    expect(ticket).toHaveBeenCalledTimes(2)
+    expect(wire().query).toBe('?e=e1&o=10')
+  })
+
+  test.each([
+    [0, 5_500],
+    [1, 7_000],
+  ])(
+    'after too many messages, with chance at %d, it comes back in %d ms',
+    async (random, expected) => {
+      const { wire, wires, state } = await live({ random })
+      wire().end(closeCode.tooManyMessages, 'too many messages')
+      expect(delay(state())).toBe(expected)
+      await pass(expected)
       expect(wires).toHaveLength(2)
-      expect(ticket).toHaveBeenCalledTimes(2)
     },
   )
 
   test.each([
     [closeCode.replaced, 'replaced'],
     [closeCode.policy, 'refused'],
+    [closeCode.badMessage, 'refused'],
   ])('after close %d it stays away until asked', async (code, why) => {
     const { socket, wire, wires, state } = await live()
     wire().end(code, '{"retry_after_ms":1000}')

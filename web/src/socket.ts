@@ -1,18 +1,25 @@
 import type { Order } from './orders'
 import { type Clock, Timer } from './timer'
 
+/** Named as in the notifier's closes.py; 1008 is the protocol's own word for a refusal. */
 export const closeCode = {
   policy: 1008,
   restarting: 1012,
+  tryAgain: 1013,
+  badMessage: 4400,
   badTicket: 4401,
+  noPong: 4402,
+  expired: 4403,
   tooSlow: 4408,
   replaced: 4409,
+  tooManyMessages: 4429,
 } as const
 
 const MIN_DELAY_MS = 500
 const FIRST_CEILING_MS = 2_000
 const MAX_DELAY_MS = 20_000
 const MAX_HINT_MS = 60_000
+const CALM_MS = 5_000
 const ACK_EVERY_MS = 1_000
 // The server pings every 25 s.
 const SILENCE_MS = 40_000
@@ -156,8 +163,8 @@ export class PushSocket {
 
   #closed(code: number, reason: string) {
     if (code === closeCode.replaced) this.#giveUp('replaced')
-    else if (code === closeCode.policy) this.#giveUp('refused')
-    else this.#retry(delayHint(reason))
+    else if (code === closeCode.policy || code === closeCode.badMessage) this.#giveUp('refused')
+    else this.#retry(delayHint(reason), code === closeCode.tooManyMessages ? CALM_MS : 0)
   }
 
   #giveUp(why: 'replaced' | 'refused') {
@@ -165,15 +172,20 @@ export class PushSocket {
     this.#enter({ phase: 'offline', why })
   }
 
-  #retry(hint?: number) {
+  #retry(hint?: number, calm = 0) {
     this.#drop()
     const now = this.#options.clock.now()
     if (this.#liveSince !== null && now - this.#liveSince >= STEADY_MS) this.#failures = 0
     this.#liveSince = null
-    const ceiling = Math.min(MAX_DELAY_MS, FIRST_CEILING_MS * 2 ** this.#failures++)
-    const delay = hint ?? MIN_DELAY_MS + this.#options.random() * (ceiling - MIN_DELAY_MS)
+    const pause = this.#pause(this.#failures++)
+    const delay = calm + (hint ?? pause)
     this.#retryTimer.start(delay, () => void this.#connect())
     this.#enter({ phase: 'reconnecting', at: now + delay })
+  }
+
+  #pause(failures: number): number {
+    const ceiling = Math.min(MAX_DELAY_MS, FIRST_CEILING_MS * 2 ** failures)
+    return MIN_DELAY_MS + this.#options.random() * (ceiling - MIN_DELAY_MS)
   }
 
   #watch() {
