@@ -224,6 +224,107 @@ describe('acknowledging', () => {
   })
 })
 
+describe('renewing the identity', () => {
+  const renewals = (wire: FakeWire) =>
+    wire.sent.filter((frame) => JSON.stringify(frame).includes('renew'))
+  const renewal = (ticket: string) => ({ type: 'renew', ticket })
+
+  test('asked to renew, it shows a fresh ticket on the same wire', async () => {
+    const { wire, wires } = await live()
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    expect(wire().sent).toEqual([renewal('t2')])
+    expect(wires).toHaveLength(1)
+  })
+
+  test('asked again meanwhile, it renews once', async () => {
+    const { wire, ticket } = await live()
+    ticket.mockRejectedValueOnce(new Error('503'))
+    wire().receive({ type: 'renew', within: 60 })
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(100)
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(20_000)
+    expect(renewals(wire())).toEqual([renewal('t2')])
+    expect(ticket).toHaveBeenCalledTimes(3)
+  })
+
+  test('asked again later, it renews again', async () => {
+    const { wire } = await live()
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(1_000)
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    expect(renewals(wire())).toEqual([renewal('t2'), renewal('t3')])
+  })
+
+  test('a ticket that cannot be had is asked for after growing pauses, while there is time', async () => {
+    const { wire, wires, ticket } = await live({ random: 1 })
+    const start = Date.now()
+    const asked: number[] = []
+    ticket.mockImplementation(async () => {
+      asked.push(Date.now() - start)
+      throw new Error('503')
+    })
+    wire().receive({ type: 'renew', within: 60 })
+    for (let i = 0; i < 12; i++) {
+      await pass(10_000)
+      wire().receive({ type: 'ping' })
+    }
+    expect(asked).toEqual([0, 2_000, 6_000, 14_000, 30_000, 50_000])
+    expect(renewals(wire())).toEqual([])
+    expect(wires).toHaveLength(1)
+  })
+
+  test('having failed for as long as there was time, it can be asked again', async () => {
+    const { wire, ticket } = await live()
+    ticket.mockRejectedValueOnce(new Error('503'))
+    wire().receive({ type: 'renew', within: 1 })
+    await pass(5_000)
+    expect(renewals(wire())).toEqual([])
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    expect(renewals(wire())).toEqual([renewal('t2')])
+  })
+
+  test('a ticket that comes after its wire is gone is not shown on another', async () => {
+    const { wire, wires, ticket } = await live()
+    let issue = (_: string) => {}
+    ticket.mockImplementationOnce(() => new Promise((resolve) => (issue = resolve)))
+    wire().receive({ type: 'renew', within: 60 })
+    wire().end(closeCode.restarting)
+    await pass(2_000)
+    wire().receive(welcome())
+    issue('late')
+    await pass(0)
+    expect(wires.flatMap(renewals)).toEqual([])
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    expect(renewals(wire())).toEqual([renewal('t3')])
+  })
+
+  test('closed while it pauses, it asks for no ticket but that of the next connection', async () => {
+    const { wire, wires, ticket } = await live()
+    ticket.mockRejectedValueOnce(new Error('503'))
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    wire().end(closeCode.expired)
+    await pass(20_000)
+    expect(wires).toHaveLength(2)
+    expect(ticket).toHaveBeenCalledTimes(3)
+  })
+
+  test('after a renewal that took a while the silence is counted anew, as the server does', async () => {
+    const { wire, wires, ticket } = await live({ random: 1 })
+    for (let i = 0; i < 4; i++) ticket.mockRejectedValueOnce(new Error('503'))
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(30_000 + 25_000)
+    expect(renewals(wire())).toHaveLength(1)
+    expect(wires).toHaveLength(1)
+    expect(wire().closed).toBe(false)
+  })
+})
+
 describe('staying alive', () => {
   test('a ping is answered by a pong', async () => {
     const { wire } = await live()

@@ -49,7 +49,8 @@ interface Welcome {
   replica: string
 }
 
-type Frame = Welcome | OrderMessage | { type: 'ping' }
+type Frame = Welcome | OrderMessage | { type: 'ping' } | { type: 'renew'; within: number }
+type Said = { type: 'pong' } | { type: 'ack'; o: number } | { type: 'renew'; ticket: string }
 
 export type Wire = Pick<WebSocket, 'send' | 'close' | 'onmessage' | 'onclose'>
 
@@ -69,10 +70,12 @@ export class PushSocket {
   readonly #watchdog: Timer
   readonly #retryTimer: Timer
   readonly #ackTimer: Timer
+  readonly #renewTimer: Timer
   #phase: ConnectionState['phase'] = 'offline'
   #wire: Wire | null = null
   #position: { epoch: string; offset: number } | null = null
   #turn = 0
+  #renewing = false
   #failures = 0
   #liveSince: number | null = null
   #ackedAt = Number.NEGATIVE_INFINITY
@@ -82,6 +85,7 @@ export class PushSocket {
     this.#watchdog = new Timer(options.clock)
     this.#retryTimer = new Timer(options.clock)
     this.#ackTimer = new Timer(options.clock)
+    this.#renewTimer = new Timer(options.clock)
   }
 
   /** Connects now, be it the first time, instead of waiting, or after a close for good. */
@@ -124,6 +128,7 @@ export class PushSocket {
     if (frame?.type === 'welcome') this.#welcome(frame)
     else if (frame?.type === 'order') this.#order(frame)
     else if (frame?.type === 'ping') this.#send({ type: 'pong' })
+    else if (frame?.type === 'renew') this.#renewWithin(frame.within * 1_000)
   }
 
   #welcome({ epoch, offset, recovered, missed, replica }: Welcome) {
@@ -157,7 +162,31 @@ export class PushSocket {
     this.#send({ type: 'ack', o: this.#position.offset })
   }
 
-  #send(frame: { type: 'pong' } | { type: 'ack'; o: number }) {
+  #renewWithin(ms: number) {
+    if (this.#renewing) return
+    this.#renewing = true
+    void this.#renew(this.#options.clock.now() + ms)
+  }
+
+  /** Shows a new ticket on the wire that was asked for it. In vain, the server closes when the time is up. */
+  async #renew(until: number, failures = 0) {
+    const turn = this.#turn
+    try {
+      const ticket = await this.#options.ticket()
+      if (turn !== this.#turn) return
+      this.#renewing = false
+      this.#send({ type: 'renew', ticket })
+      // The server waits anew before its next ping, and what it sent last may be a while ago.
+      this.#watch()
+    } catch {
+      if (turn !== this.#turn) return
+      const pause = this.#pause(failures)
+      this.#renewing = this.#options.clock.now() + pause < until
+      if (this.#renewing) this.#renewTimer.start(pause, () => void this.#renew(until, failures + 1))
+    }
+  }
+
+  #send(frame: Said) {
     this.#wire?.send(JSON.stringify(frame))
   }
 
@@ -198,6 +227,8 @@ export class PushSocket {
     this.#watchdog.stop()
     this.#retryTimer.stop()
     this.#ackTimer.stop()
+    this.#renewTimer.stop()
+    this.#renewing = false
     if (!this.#wire) return
     this.#wire.onmessage = null
     this.#wire.onclose = null
