@@ -184,6 +184,56 @@ describe('resuming', () => {
   })
 })
 
+describe('welcomed again on an open socket', () => {
+  const again = welcome({ epoch: 'e2', offset: 3, recovered: false, missed: [pushed(3)] })
+
+  test('it hands on what was missed, asks for a reload and stays live', async () => {
+    const { wire, wires, orders, welcomes, state } = await live()
+    wire().end(1006)
+    await pass(2_000)
+    wire().receive(welcome())
+    wire().receive(again)
+    await pass(20_000)
+    expect(orders.map(({ id }) => id)).toEqual(['order-3'])
+    expect(welcomes).toEqual([false, true, false])
+    expect(state()).toEqual({ phase: 'live', replica: 'notifier-1' })
+    expect(wires).toHaveLength(2)
+  })
+
+  test('an acknowledgement that waited is of the new epoch', async () => {
+    const { wire } = await live()
+    wire().receive(pushed(11))
+    await pass(0)
+    wire().receive(pushed(12))
+    wire().receive(again)
+    await pass(1_000)
+    expect(acks(wire())).toEqual([
+      { type: 'ack', o: 11 },
+      { type: 'ack', o: 3 },
+    ])
+  })
+
+  test('what follows counts on from there', async () => {
+    const { wire } = await live()
+    wire().receive(again)
+    wire().receive(pushed(4))
+    wire().end(1006)
+    await pass(2_000)
+    expect(wire().query).toBe('?e=e2&o=4')
+  })
+
+  test('the connection is as steady as before', async () => {
+    const { wire, state } = await live({ random: 1 })
+    wire().end(1006)
+    await pass(2_000)
+    wire().receive(welcome())
+    await pass(10_000)
+    wire().receive(again)
+    wire().end(1006)
+    expect(state()).toEqual({ phase: 'reconnecting', at: Date.now() + 2_000 })
+  })
+})
+
 describe('acknowledging', () => {
   test('a burst is acknowledged once, by its last offset', async () => {
     const { wire } = await live()

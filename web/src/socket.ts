@@ -101,6 +101,7 @@ export class PushSocket {
 
   async #connect() {
     this.#drop()
+    this.#liveSince = null
     const turn = this.#turn
     this.#enter({ phase: 'connecting' })
     try {
@@ -131,8 +132,9 @@ export class PushSocket {
     else if (frame?.type === 'renew') this.#renewWithin(frame.within * 1_000)
   }
 
+  /** Comes again on an open wire when the stream was lost, and another has been begun. */
   #welcome({ epoch, offset, recovered, missed, replica }: Welcome) {
-    this.#liveSince = this.#options.clock.now()
+    this.#liveSince ??= this.#options.clock.now()
     this.#enter({ phase: 'live', replica })
     for (const { order } of missed) this.#options.onOrder(order)
     // The first time there is no position to go on from, so whatever changed since the page read its orders is unknown.
