@@ -184,6 +184,56 @@ describe('resuming', () => {
   })
 })
 
+describe('welcomed again on an open socket', () => {
+  const again = welcome({ epoch: 'e2', offset: 3, recovered: false, missed: [pushed(3)] })
+
+  test('it hands on what was missed, asks for a reload and stays live', async () => {
+    const { wire, wires, orders, welcomes, state } = await live()
+    wire().end(1006)
+    await pass(2_000)
+    wire().receive(welcome())
+    wire().receive(again)
+    await pass(20_000)
+    expect(orders.map(({ id }) => id)).toEqual(['order-3'])
+    expect(welcomes).toEqual([false, true, false])
+    expect(state()).toEqual({ phase: 'live', replica: 'notifier-1' })
+    expect(wires).toHaveLength(2)
+  })
+
+  test('an acknowledgement that waited is of the new epoch', async () => {
+    const { wire } = await live()
+    wire().receive(pushed(11))
+    await pass(0)
+    wire().receive(pushed(12))
+    wire().receive(again)
+    await pass(1_000)
+    expect(acks(wire())).toEqual([
+      { type: 'ack', o: 11 },
+      { type: 'ack', o: 3 },
+    ])
+  })
+
+  test('what follows counts on from there', async () => {
+    const { wire } = await live()
+    wire().receive(again)
+    wire().receive(pushed(4))
+    wire().end(1006)
+    await pass(2_000)
+    expect(wire().query).toBe('?e=e2&o=4')
+  })
+
+  test('the connection is as steady as before', async () => {
+    const { wire, state } = await live({ random: 1 })
+    wire().end(1006)
+    await pass(2_000)
+    wire().receive(welcome())
+    await pass(10_000)
+    wire().receive(again)
+    wire().end(1006)
+    expect(state()).toEqual({ phase: 'reconnecting', at: Date.now() + 2_000 })
+  })
+})
+
 describe('acknowledging', () => {
   test('a burst is acknowledged once, by its last offset', async () => {
     const { wire } = await live()
@@ -221,6 +271,107 @@ describe('acknowledging', () => {
     socket.stop()
     expect(acks(wire())).toEqual([{ type: 'ack', o: 11 }])
     expect(wire().closed).toBe(true)
+  })
+})
+
+describe('renewing the identity', () => {
+  const renewals = (wire: FakeWire) =>
+    wire.sent.filter((frame) => JSON.stringify(frame).includes('renew'))
+  const renewal = (ticket: string) => ({ type: 'renew', ticket })
+
+  test('asked to renew, it shows a fresh ticket on the same wire', async () => {
+    const { wire, wires } = await live()
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    expect(wire().sent).toEqual([renewal('t2')])
+    expect(wires).toHaveLength(1)
+  })
+
+  test('asked again meanwhile, it renews once', async () => {
+    const { wire, ticket } = await live()
+    ticket.mockRejectedValueOnce(new Error('503'))
+    wire().receive({ type: 'renew', within: 60 })
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(100)
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(20_000)
+    expect(renewals(wire())).toEqual([renewal('t2')])
+    expect(ticket).toHaveBeenCalledTimes(3)
+  })
+
+  test('asked again later, it renews again', async () => {
+    const { wire } = await live()
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(1_000)
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    expect(renewals(wire())).toEqual([renewal('t2'), renewal('t3')])
+  })
+
+  test('a ticket that cannot be had is asked for after growing pauses, while there is time', async () => {
+    const { wire, wires, ticket } = await live({ random: 1 })
+    const start = Date.now()
+    const asked: number[] = []
+    ticket.mockImplementation(async () => {
+      asked.push(Date.now() - start)
+      throw new Error('503')
+    })
+    wire().receive({ type: 'renew', within: 60 })
+    for (let i = 0; i < 12; i++) {
+      await pass(10_000)
+      wire().receive({ type: 'ping' })
+    }
+    expect(asked).toEqual([0, 2_000, 6_000, 14_000, 30_000, 50_000])
+    expect(renewals(wire())).toEqual([])
+    expect(wires).toHaveLength(1)
+  })
+
+  test('having failed for as long as there was time, it can be asked again', async () => {
+    const { wire, ticket } = await live()
+    ticket.mockRejectedValueOnce(new Error('503'))
+    wire().receive({ type: 'renew', within: 1 })
+    await pass(5_000)
+    expect(renewals(wire())).toEqual([])
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    expect(renewals(wire())).toEqual([renewal('t2')])
+  })
+
+  test('a ticket that comes after its wire is gone is not shown on another', async () => {
+    const { wire, wires, ticket } = await live()
+    let issue = (_: string) => {}
+    ticket.mockImplementationOnce(() => new Promise((resolve) => (issue = resolve)))
+    wire().receive({ type: 'renew', within: 60 })
+    wire().end(closeCode.restarting)
+    await pass(2_000)
+    wire().receive(welcome())
+    issue('late')
+    await pass(0)
+    expect(wires.flatMap(renewals)).toEqual([])
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    expect(renewals(wire())).toEqual([renewal('t3')])
+  })
+
+  test('closed while it pauses, it asks for no ticket but that of the next connection', async () => {
+    const { wire, wires, ticket } = await live()
+    ticket.mockRejectedValueOnce(new Error('503'))
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(0)
+    wire().end(closeCode.expired)
+    await pass(20_000)
+    expect(wires).toHaveLength(2)
+    expect(ticket).toHaveBeenCalledTimes(3)
+  })
+
+  test('after a renewal that took a while the silence is counted anew, as the server does', async () => {
+    const { wire, wires, ticket } = await live({ random: 1 })
+    for (let i = 0; i < 4; i++) ticket.mockRejectedValueOnce(new Error('503'))
+    wire().receive({ type: 'renew', within: 60 })
+    await pass(30_000 + 25_000)
+    expect(renewals(wire())).toHaveLength(1)
+    expect(wires).toHaveLength(1)
+    expect(wire().closed).toBe(false)
   })
 })
 
@@ -326,20 +477,36 @@ describe('coming back', () => {
     expect(delay(state())).toBe(expected)
   })
 
-  test.each([closeCode.badTicket, closeCode.tooSlow, closeCode.restarting, 1000, 1001, 1011])(
-    'after close %d it comes back with a fresh ticket',
-    async (code) => {
-      const { wire, wires, ticket } = await live()
-      wire().end(code)
-      await pass(20_000)
+  test.each([
+    ...[1000, 1001, 1006, 1011, closeCode.restarting, closeCode.tryAgain, closeCode.badTicket],
+    ...[closeCode.noPong, closeCode.expired, closeCode.tooSlow],
+  ])('after close %d it comes back soon, with a fresh ticket and its position', async (code) => {
+    const { wire, wires, ticket } = await live({ random: 1 })
+    wire().end(code)
+    await pass(2_000)
+    expect(wires).toHaveLength(2)
+    expect(ticket).toHaveBeenCalledTimes(2)
+    expect(wire().query).toBe('?e=e1&o=10')
+  })
+
+  test.each([
+    [0, 5_500],
+    [1, 7_000],
+  ])(
+    'after too many messages, with chance at %d, it comes back in %d ms',
+    async (random, expected) => {
+      const { wire, wires, state } = await live({ random })
+      wire().end(closeCode.tooManyMessages, 'too many messages')
+      expect(delay(state())).toBe(expected)
+      await pass(expected)
       expect(wires).toHaveLength(2)
-      expect(ticket).toHaveBeenCalledTimes(2)
     },
   )
 
   test.each([
     [closeCode.replaced, 'replaced'],
     [closeCode.policy, 'refused'],
+    [closeCode.badMessage, 'refused'],
   ])('after close %d it stays away until asked', async (code, why) => {
     const { socket, wire, wires, state } = await live()
     wire().end(code, '{"retry_after_ms":1000}')

@@ -1,18 +1,25 @@
 import type { Order } from './orders'
 import { type Clock, Timer } from './timer'
 
+/** Named as in the notifier's closes.py; 1008 is the protocol's own word for a refusal. */
 export const closeCode = {
   policy: 1008,
   restarting: 1012,
+  tryAgain: 1013,
+  badMessage: 4400,
   badTicket: 4401,
+  noPong: 4402,
+  expired: 4403,
   tooSlow: 4408,
   replaced: 4409,
+  tooManyMessages: 4429,
 } as const
 
 const MIN_DELAY_MS = 500
 const FIRST_CEILING_MS = 2_000
 const MAX_DELAY_MS = 20_000
 const MAX_HINT_MS = 60_000
+const CALM_MS = 5_000
 const ACK_EVERY_MS = 1_000
 // The server pings every 25 s.
 const SILENCE_MS = 40_000
@@ -42,7 +49,8 @@ interface Welcome {
   replica: string
 }
 
-type Frame = Welcome | OrderMessage | { type: 'ping' }
+type Frame = Welcome | OrderMessage | { type: 'ping' } | { type: 'renew'; within: number }
+type Said = { type: 'pong' } | { type: 'ack'; o: number } | { type: 'renew'; ticket: string }
 
 export type Wire = Pick<WebSocket, 'send' | 'close' | 'onmessage' | 'onclose'>
 
@@ -62,10 +70,12 @@ export class PushSocket {
   readonly #watchdog: Timer
   readonly #retryTimer: Timer
   readonly #ackTimer: Timer
+  readonly #renewTimer: Timer
   #phase: ConnectionState['phase'] = 'offline'
   #wire: Wire | null = null
   #position: { epoch: string; offset: number } | null = null
   #turn = 0
+  #renewing = false
   #failures = 0
   #liveSince: number | null = null
   #ackedAt = Number.NEGATIVE_INFINITY
@@ -75,6 +85,7 @@ export class PushSocket {
     this.#watchdog = new Timer(options.clock)
     this.#retryTimer = new Timer(options.clock)
     this.#ackTimer = new Timer(options.clock)
+    this.#renewTimer = new Timer(options.clock)
   }
 
   /** Connects now, be it the first time, instead of waiting, or after a close for good. */
@@ -90,6 +101,7 @@ export class PushSocket {
 
   async #connect() {
     this.#drop()
+    this.#liveSince = null
     const turn = this.#turn
     this.#enter({ phase: 'connecting' })
     try {
@@ -117,10 +129,12 @@ export class PushSocket {
     if (frame?.type === 'welcome') this.#welcome(frame)
     else if (frame?.type === 'order') this.#order(frame)
     else if (frame?.type === 'ping') this.#send({ type: 'pong' })
+    else if (frame?.type === 'renew') this.#renewWithin(frame.within * 1_000)
   }
 
+  /** Comes again on an open wire when the stream was lost, and another has been begun. */
   #welcome({ epoch, offset, recovered, missed, replica }: Welcome) {
-    this.#liveSince = this.#options.clock.now()
+    this.#liveSince ??= this.#options.clock.now()
     this.#enter({ phase: 'live', replica })
     for (const { order } of missed) this.#options.onOrder(order)
     // The first time there is no position to go on from, so whatever changed since the page read its orders is unknown.
@@ -150,14 +164,38 @@ export class PushSocket {
     this.#send({ type: 'ack', o: this.#position.offset })
   }
 
-  #send(frame: { type: 'pong' } | { type: 'ack'; o: number }) {
+  #renewWithin(ms: number) {
+    if (this.#renewing) return
+    this.#renewing = true
+    void this.#renew(this.#options.clock.now() + ms)
+  }
+
+  /** Shows a new ticket on the wire that was asked for it. In vain, the server closes when the time is up. */
+  async #renew(until: number, failures = 0) {
+    const turn = this.#turn
+    try {
+      const ticket = await this.#options.ticket()
+      if (turn !== this.#turn) return
+      this.#renewing = false
+      this.#send({ type: 'renew', ticket })
+      // The server waits anew before its next ping, and what it sent last may be a while ago.
+      this.#watch()
+    } catch {
+      if (turn !== this.#turn) return
+      const pause = this.#pause(failures)
+      this.#renewing = this.#options.clock.now() + pause < until
+      if (this.#renewing) this.#renewTimer.start(pause, () => void this.#renew(until, failures + 1))
+    }
+  }
+
+  #send(frame: Said) {
     this.#wire?.send(JSON.stringify(frame))
   }
 
   #closed(code: number, reason: string) {
     if (code === closeCode.replaced) this.#giveUp('replaced')
-    else if (code === closeCode.policy) this.#giveUp('refused')
-    else this.#retry(delayHint(reason))
+    else if (code === closeCode.policy || code === closeCode.badMessage) this.#giveUp('refused')
+    else this.#retry(delayHint(reason), code === closeCode.tooManyMessages ? CALM_MS : 0)
   }
 
   #giveUp(why: 'replaced' | 'refused') {
@@ -165,15 +203,20 @@ export class PushSocket {
     this.#enter({ phase: 'offline', why })
   }
 
-  #retry(hint?: number) {
+  #retry(hint?: number, calm = 0) {
     this.#drop()
     const now = this.#options.clock.now()
     if (this.#liveSince !== null && now - this.#liveSince >= STEADY_MS) this.#failures = 0
     this.#liveSince = null
-    const ceiling = Math.min(MAX_DELAY_MS, FIRST_CEILING_MS * 2 ** this.#failures++)
-    const delay = hint ?? MIN_DELAY_MS + this.#options.random() * (ceiling - MIN_DELAY_MS)
+    const pause = this.#pause(this.#failures++)
+    const delay = calm + (hint ?? pause)
     this.#retryTimer.start(delay, () => void this.#connect())
     this.#enter({ phase: 'reconnecting', at: now + delay })
+  }
+
+  #pause(failures: number): number {
+    const ceiling = Math.min(MAX_DELAY_MS, FIRST_CEILING_MS * 2 ** failures)
+    return MIN_DELAY_MS + this.#options.random() * (ceiling - MIN_DELAY_MS)
   }
 
   #watch() {
@@ -186,6 +229,8 @@ export class PushSocket {
     this.#watchdog.stop()
     this.#retryTimer.stop()
     this.#ackTimer.stop()
+    this.#renewTimer.stop()
+    this.#renewing = false
     if (!this.#wire) return
     this.#wire.onmessage = null
     this.#wire.onclose = null

@@ -62,7 +62,7 @@ export const text = {
       if (state.phase === 'connecting') return 'Connecting'
       if (state.phase === 'live') return 'Live'
       if (state.phase === 'reconnecting') return `Reconnecting in ${seconds} s`
-      if (state.why === 'replaced') return 'Offline: connected elsewhere'
+      if (state.why === 'replaced') return 'Offline: open in too many places'
       if (state.why === 'refused') return 'Offline: refused by the server'
       return 'Offline'
     },

@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useRef, useState } from 'react'
 import { type Api, asProblem, type Problem } from './api'
-import { Announcements, mergeOrders, type Order, statusChanges } from './orders'
+import { type Order, OrderBook } from './orders'
 import { useAction } from './useAction'
 
 const PAGE = 20
@@ -12,32 +12,33 @@ export function useOrders(api: Api, onNews: (order: Order) => void) {
   const [cursor, setCursor] = useState<string | null>(null)
   const [loading, setLoading] = useState(true)
   const [problem, setProblem] = useState<Problem | null>(null)
-  const [announcements] = useState(() => new Announcements())
-  const held = useRef(orders)
+  const [book] = useState(() => new OrderBook())
   const reading = useRef(0)
   const complete = useRef(false)
 
-  const take = useCallback((incoming: readonly Order[]) => {
-    held.current = mergeOrders(held.current, incoming)
-    setOrders(held.current)
-  }, [])
-
-  const announce = useCallback(
-    (incoming: readonly Order[]) => {
-      for (const order of incoming) if (announcements.isNews(order)) onNews(order)
+  const show = useCallback(
+    (news: readonly Order[] = []) => {
+      setOrders(book.rows)
+      for (const order of news) onNews(order)
     },
-    [announcements, onNews],
+    [book, onNews],
+  )
+
+  const take = useCallback(
+    (incoming: readonly Order[]) => {
+      book.take(incoming)
+      show()
+    },
+    [book, show],
   )
 
   const reload = useCallback(async () => {
     const turn = ++reading.current
     complete.current = false
     try {
-      const page = await api.orders(held.current.length > 0 ? WHOLE : PAGE)
+      const page = await api.orders(book.rows.length > 0 ? WHOLE : PAGE)
       if (turn !== reading.current) return
-      const changes = statusChanges(held.current, page.items)
-      take(page.items)
-      announce(changes)
+      show(book.reread(page.items))
       setCursor(page.next_cursor)
       setProblem(null)
       complete.current = true
@@ -46,7 +47,7 @@ export function useOrders(api: Api, onNews: (order: Order) => void) {
     } finally {
       if (turn === reading.current) setLoading(false)
     }
-  }, [api, take, announce])
+  }, [api, book, show])
 
   useEffect(() => void reload(), [reload])
 
@@ -58,13 +59,7 @@ export function useOrders(api: Api, onNews: (order: Order) => void) {
     if (turn === reading.current) setCursor(page.next_cursor)
   })
 
-  const push = useCallback(
-    (order: Order) => {
-      take([order])
-      announce([order])
-    },
-    [take, announce],
-  )
+  const push = useCallback((order: Order) => show(book.push(order)), [book, show])
 
   /** Fills a gap in the pushed messages, or what an earlier reading failed to bring. */
   const catchUp = useCallback(
