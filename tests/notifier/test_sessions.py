@@ -101,6 +101,26 @@ async def test_what_happens_after_the_first_visit_is_not_lost_though_nothing_was
     assert (await eventually(missed))[-1] == str(after.id)
 
 
+async def test_what_follows_the_loss_of_all_positions_is_shown_at_the_next_first_load(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    await redis.delete(f"n:{{{caller.user_id}}}:m", f"n:{{{caller.user_id}}}:s")
+    await redis.client_kill_filter(_type="pubsub")
+    assert (await next_frame(socket, "welcome"))["recovered"] is False
+    await socket.close()
+    event = status_event(caller.user_id)
+    await tell(broker, [event])
+
+    async def missed() -> list[str]:
+        back = await caller.socket(replicas[1].url, origin=ORIGIN)
+        await back.close()
+        return [frame["id"] for frame in back.welcome["missed"]]
+
+    assert await eventually(missed) == [str(event.id)]
+
+
 async def test_what_was_never_given_cannot_be_acknowledged(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
