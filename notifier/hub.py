@@ -104,7 +104,7 @@ class Hub:
         self._replica = replica
         self._sockets: dict[bytes, tuple[Socket, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: Batcher[tuple[Command, Command], Read] = Batcher("push.joins", self._read_first)
+        self._open: Batcher[tuple[Command, Command], Read] = Batcher("first reads", self._read_first)
         self.presence = Presence(redis, sockets_per_user, self._replaced)
         self.subscriber = Subscriber(probing, self._received, self._restored)
 
