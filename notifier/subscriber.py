@@ -109,7 +109,8 @@ class Subscriber:
         self._dirty |= self._wanted
         self._changed.set()
         try:
-            await connection.connect()
+            async with asyncio.timeout(SUBSCRIBE_TIMEOUT):  # of the handshake's answers, too
+                await connection.connect()
             async with asyncio.TaskGroup() as session:
                 tasks = [
                     session.create_task(self._read(connection)),

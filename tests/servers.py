@@ -127,6 +127,16 @@ class Broker:
         return await self.ready_in(name)
 
 
+class Line:
+    """One connection through a Forwarder."""
+
+    def __init__(self, *ends: asyncio.StreamWriter) -> None:
+        self.ends = ends
+        self.subscribed = False
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+
+
 class Forwarder:
     """A way to a server: closed at first, then open, and cut or held up at any time."""
 
@@ -137,39 +147,66 @@ class Forwarder:
         self.url = there._replace(netloc=f"{user}{at}127.0.0.1:{self.port}").geturl()
         self._there = (there.hostname, there.port)
         self._listener: asyncio.Server | None = None
-        self._ends: set[asyncio.StreamWriter] = set()
-        self._flowing = asyncio.Event()
+        self._lines: set[Line] = set()
+        self._holds: Callable[[Line], bool] = _nothing
 
     async def open(self) -> None:
-        self._flowing.set()
         self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
-    def hold(self) -> None:
-        """Connections stay, and nothing goes through."""
-        self._flowing.clear()
+    def hold(self, *, subscriptions_only: bool = False) -> None:
+        """Connections stay, new ones are taken, and nothing goes through; or nothing of those that subscribe."""
+        self._holds = _subscribed if subscriptions_only else _everything
+        for line in self._lines:
+            self._consider(line)
+
+    def resume(self, *, forget: bool = False) -> None:
+        """What was held goes on; or those connections stay dumb for ever, as if a router had forgotten them."""
+        self._holds = _nothing
+        if not forget:
+            for line in self._lines:
+                line.flowing.set()
 
     async def cut(self) -> None:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        for end in self._ends:
-            end.transport.abort()
-        self._flowing.set()
+        for line in self._lines:
+            for end in line.ends:
+                end.transport.abort()
+        self.resume()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection(*self._there)
-        ends = {writer, there_writer}
-        self._ends |= ends
-        await asyncio.gather(self._copy(reader, there_writer), self._copy(there_reader, writer))
-        self._ends -= ends
+        line = Line(writer, there_writer)
+        self._lines.add(line)
+        await asyncio.gather(self._copy(line, reader, there_writer), self._copy(line, there_reader, writer))
+        self._lines.discard(line)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                await self._flowing.wait()
+                line.subscribed |= b"SUBSCRIBE" in data
+                self._consider(line)
+                await line.flowing.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()
+
+    def _consider(self, line: Line) -> None:
+        if self._holds(line):
+            line.flowing.clear()
+
+
+def _nothing(_line: Line) -> bool:
+    return False
+
+
+def _everything(_line: Line) -> bool:
+    return True
+
+
+def _subscribed(line: Line) -> bool:
+    return line.subscribed
 
 
 async def admin(servers: dict[str, Any], statement: str) -> None:
