@@ -117,11 +117,16 @@ class Hub:
         self._sockets[name] = (*self._sockets.get(name, ()), socket)
         self._count(1)
         await self.subscriber.subscribe(name)
+        session = self.subscriber.sessions
         attending = self.presence.opening(socket.user_id, socket.id)
         read = await self._open.submit((attending, reading(socket.user_id, since.offset if since else None)))
         self._welcome(socket, read, recovered(since, read))
         socket.joined = True
         self._release(socket, [])
+        if (
+            self.subscriber.sessions != session
+        ):  # others were given what lay between the two; this one had not joined
+            await self._read_on([socket])
 
     def leave(self, socket: Socket) -> None:
         name = channel(socket.user_id)

@@ -22,7 +22,7 @@ from shopkit.retry import Backoff, pause
 SUBSCRIBE_AT_ONCE = 512
 READ_AT_ONCE = 64 * 1024
 # A link that went dead is noticed, and readiness red, within their sum.
-PROBE_SECONDS, PROBE_TIMEOUT = 5, 4
+PROBE_SECONDS, PROBE_TIMEOUT = 4, 4
 SUBSCRIBE_TIMEOUT = 5
 
 Messages: TypeAlias = "Sequence[tuple[bytes, bytes]]"
@@ -58,6 +58,8 @@ class Subscriber:
         self._stopping = asyncio.Event()
         self._heard = asyncio.Event()
         self._hearing = False
+        self.sessions = 0
+        """How many connections there have been: between two of them, messages may have been missed."""
 
     async def subscribe(self, channel: bytes) -> None:
         """Returns when Redis has confirmed, which may be never."""
@@ -108,6 +110,7 @@ class Subscriber:
         connection: AbstractConnection = pool.connection_class(**settings)
         self._dirty |= self._wanted
         self._changed.set()
+        self.sessions += 1
         try:
             async with asyncio.timeout(SUBSCRIBE_TIMEOUT):  # of the handshake's answers, too
                 await connection.connect()

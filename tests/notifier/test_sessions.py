@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from tests.conftest import Spawn
-from tests.notifier.test_push import ORIGIN, on, status_event, tell
+from tests.notifier.push_events import ORIGIN, on, status_event, tell
 from tests.servers import Broker, Forwarder
 from tests.support import Caller, Replica, Socket, eventually
 
