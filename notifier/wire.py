@@ -12,6 +12,8 @@ from prometheus_client import Counter
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import OPEN
 
+from notifier.closes import Close, come_back_later
+
 EXTENSION = "gozon.wire"
 # What a socket that takes nothing may hold of ours; the kernel's own buffers come on top.
 HIGH_WATER, LOW_WATER = 16 * 1024, 4 * 1024
@@ -40,6 +42,14 @@ class Wire(WebSocketsSansIOProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+
+    def shutdown(self) -> None:
+        """Whoever was let in after the drain had begun is sent away as all the others were.
+
+        uvicorn's own gives no hint, and stops the timer of `part`, so that one that takes nothing would hold
+        up the end until uvicorn's patience is over. A handshake under way is refused by its handler.
+        """
+        self.part(Close.RESTARTING, come_back_later())
 
     async def run_asgi(self) -> None:
         cast("Any", self.scope)["extensions"][EXTENSION] = self

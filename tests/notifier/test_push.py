@@ -1,22 +1,17 @@
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
-import msgspec
 import pytest
 from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from shopkit.broker import ORDER_STATUS
-from shopkit.events import Event
 from tests.conftest import Spawn
+from tests.notifier.telling import ORIGIN, status_event, tell
 from tests.servers import Broker
 from tests.support import Caller, Replica, eventually
-
-ORIGIN = "http://shop.test"
 
 
 @pytest.fixture
@@ -27,26 +22,6 @@ async def replicas(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> li
         "ALLOWED_ORIGINS": f"{ORIGIN},http://b.test",
     }
     return list(await asyncio.gather(spawn("notifier", **settings), spawn("notifier", **settings)))
-
-
-def status_event(user_id: str, **fields: Any) -> Event[dict[str, Any]]:
-    order_id = str(uuid4())
-    data = {"order_id": order_id, "user_id": user_id, "amount": 5, "description": 'a "lamp" \u20ac'}
-    return Event(
-        specversion="1.0",
-        id=uuid4(),
-        source="orders",
-        type="order.finished",
-        subject=order_id,
-        time="2026-01-01T00:00:00Z",  # type: ignore[arg-type]
-        datacontenttype="application/json",
-        data=data | {"status": "FINISHED", "version": 2} | fields,
-    )
-
-
-async def tell(broker: Broker, events: Sequence[Event[dict[str, Any]]]) -> None:
-    """Publishes the events as one message."""
-    await broker.publish_body("order.finished", msgspec.json.encode(events))
 
 
 def on(replica: Replica, session: aiohttp.ClientSession, user_id: str | None = None) -> Caller:
