@@ -1,7 +1,10 @@
 """Why a socket is closed, and what its client should do then: the whole list is in docs/push.md."""
 
 import json
+import random
 from enum import IntEnum
+
+COME_BACK_MILLISECONDS = 100, 2_000
 
 
 class Close(IntEnum):
@@ -31,6 +34,7 @@ class Close(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-def with_delay(milliseconds: int) -> str:
-    """The reason that tells a client how long to stay away."""
-    return json.dumps({"retry_after_ms": milliseconds})
+def come_back_later() -> str:
+    """The reason that tells a client how long to stay away: each client has a moment of its own."""
+    delay = random.randint(*COME_BACK_MILLISECONDS)  # noqa: S311 (spreads load, guards nothing)
+    return json.dumps({"retry_after_ms": delay})

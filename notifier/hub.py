@@ -6,7 +6,6 @@ from the user's stream. So there is no queue per socket, and no message that onl
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Coroutine, Sequence
 from itertools import chain
@@ -18,7 +17,7 @@ from redis.exceptions import RedisError
 from uuid_utils import uuid7
 
 from notifier import scripts
-from notifier.closes import Close, with_delay
+from notifier.closes import Close, come_back_later
 from notifier.messages import Ping, encode, welcome
 from notifier.presence import Presence
 from notifier.scripts import Command
@@ -31,7 +30,6 @@ CATCH_UP_AT_ONCE = 256
 SLOW_SECONDS = 10
 # A replica that ends sends its clients to the others a few at a time, and every one after a moment of its own.
 DRAIN_SECONDS, DRAIN_STEP, DRAIN_AT_ONCE = 8, 0.05, 10
-COME_BACK_MILLISECONDS = 100, 2_000
 
 _buckets = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SOCKETS = Gauge("gozon_sockets", "Open sockets")
@@ -154,8 +152,7 @@ class Hub:
         at_once = max(DRAIN_AT_ONCE, round(len(everybody) * DRAIN_STEP / DRAIN_SECONDS))
         for start in range(0, len(everybody), at_once):
             for socket in everybody[start : start + at_once]:
-                delay = random.randint(*COME_BACK_MILLISECONDS)  # noqa: S311 (spreads load, guards nothing)
-                socket.wire.part(Close.RESTARTING, with_delay(delay))
+                socket.wire.part(Close.RESTARTING, come_back_later())
             await asyncio.sleep(DRAIN_STEP)
 
     def _count(self, change: int) -> None:

@@ -20,7 +20,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from shopkit import VERSION, identity, problems, tracing
 from shopkit.correlation import correlate
@@ -33,6 +33,8 @@ STOP_SECONDS = 15
 # Longer than the gateway and nginx keep an idle connection, so that it is never us who closes one
 # at the moment a request is written to it.
 KEEP_ALIVE_SECONDS = 75
+
+TASKS = Gauge("gozon_tasks", "asyncio tasks")
 
 log = structlog.get_logger()
 
@@ -196,6 +198,7 @@ class Service:
         @get("/metrics", include_in_schema=False)
         async def metrics() -> Response[bytes]:
             await asyncio.gather(*(measure() for measure in self._measures))
+            TASKS.set(len(asyncio.all_tasks()))
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
         return metrics

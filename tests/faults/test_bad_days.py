@@ -1,46 +1,19 @@
 """A whole shop with its servers really stopped and its replicas really killed."""
 
 import asyncio
-import os
-import signal
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import Awaitable
 from typing import Any
 
 import aiohttp
-import pytest
 from sqlalchemy import Row, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from tests.conftest import Shop
+from tests.faults.conftest import all_ready, kill
 from tests.support import Answer, Caller, eventually
 
 HEALING = 60
-
-
-@pytest.fixture(autouse=True)
-async def whole_again(shop: Shop, session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    """Each test begins and leaves behind a shop that is well."""
-    await all_ready(shop, session)
-    yield
-    await shop.supervisorctl("start", "all")
-    await all_ready(shop, session)
-
-
-async def all_ready(shop: Shop, session: aiohttp.ClientSession) -> None:
-    replicas = [replica for of_service in shop.servers["replicas"].values() for replica in of_service]
-
-    async def every_replica_ready() -> bool:
-        for replica in replicas:
-            try:
-                async with session.get(replica["url"] + "/health/ready") as response:
-                    if response.status != 200:
-                        return False
-            except aiohttp.ClientError:
-                return False
-        return True
-
-    await eventually(every_replica_ready, 90)
 
 
 async def rows(shop: Shop, database: str, query: str, **values: Any) -> list[Row[*tuple[Any, ...]]]:
@@ -211,10 +184,6 @@ async def test_a_client_of_a_killed_notifier_misses_nothing_when_it_comes_back(s
     while len(told) < 5:
         told.append((await back.next_order())["order"]["id"])
     assert sorted(told) == sorted(orders[1:])
-
-
-async def kill(shop: Shop, name: str) -> None:
-    os.kill(int(await shop.supervisorctl("pid", name)), signal.SIGKILL)
 
 
 async def place(caller: Caller, count: int, pause: float) -> list[str]:

@@ -1,0 +1,119 @@
+"""A replica that is told to end sends its clients elsewhere first."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
+
+from notifier.closes import COME_BACK_MILLISECONDS, Close
+from notifier.hub import DRAIN_AT_ONCE, DRAIN_STEP
+from notifier.streams import sockets_key
+from shopkit.service import STOP_SECONDS
+from tests.conftest import Spawn
+from tests.notifier.push_events import ORIGIN, status_event, tell
+from tests.servers import Broker, Forwarder
+from tests.support import Caller, eventually
+
+ENDED = (0, -signal.SIGTERM)  # uvicorn gives itself the signal again once it has finished
+
+
+@pytest.fixture
+def settings(servers: dict[str, Any], broker_url: str) -> dict[str, str]:
+    return {"BROKER_URL": broker_url, "REDIS_URL": servers["redis"], "ALLOWED_ORIGINS": ORIGIN}
+
+
+def hint(connection: ClientConnection) -> int:
+    assert connection.close_code == Close.RESTARTING
+    return json.loads(connection.close_reason or "")["retry_after_ms"]
+
+
+async def closed_at(connection: ClientConnection) -> float:
+    await connection.wait_closed()
+    return time.monotonic()
+
+
+async def test_a_replica_that_is_told_to_end_sends_its_clients_elsewhere_and_lets_nobody_in(
+    spawn: Spawn, settings: dict[str, str], session: aiohttp.ClientSession, redis: Redis
+) -> None:
+    ending, other = await asyncio.gather(spawn("notifier", **settings), spawn("notifier", **settings))
+    callers = [Caller(session, ending.url) for _ in range(30)]
+    sockets = await asyncio.gather(*(caller.socket(origin=ORIGIN) for caller in callers for _ in range(9)))
+    stays = await callers[0].socket(other.url, origin=ORIGIN)
+    newcomer = Caller(session, other.url)
+    ticket = await newcomer.ticket()
+    closing = [asyncio.create_task(closed_at(socket.connection)) for socket in sockets]
+
+    assert ending.process is not None
+    ending.process.terminate()
+
+    async def not_ready_and_yet_listening() -> bool:
+        return (await ending.readiness(session))[0] == 503
+
+    await eventually(not_ready_and_yet_listening)
+    with pytest.raises(InvalidStatus) as refusal:
+        await newcomer.connect(ending.url, origin=ORIGIN, ticket=ticket)
+    assert refusal.value.response.status_code == 503
+    assert not all(task.done() for task in closing), "it had drained by then, so this shows nothing"
+    welcomed = await newcomer.connect(other.url, origin=ORIGIN, ticket=ticket)
+    assert json.loads(await welcomed.recv())["replica"] == other.name
+
+    times = sorted(await asyncio.gather(*closing))
+    hints = [hint(socket.connection) for socket in sockets]
+    assert all(COME_BACK_MILLISECONDS[0] <= delay <= COME_BACK_MILLISECONDS[1] for delay in hints)
+    assert len(set(hints)) > len(hints) / 2, "they would all come back at the same time"
+    batches = len(sockets) // DRAIN_AT_ONCE
+    assert times[-1] - times[0] >= (batches - 1) * DRAIN_STEP / 2, "they were all sent away at once"
+    assert times[len(times) // 2] - times[0] >= (batches - 1) * DRAIN_STEP / 5, "most were sent away at once"
+
+    assert await asyncio.wait_for(ending.process.wait(), 30) in ENDED
+    attending = [await redis.zcard(sockets_key(caller.user_id)) for caller in callers]
+    assert attending == [1] + [0] * (len(callers) - 1), "only the socket on the other replica attends"
+    await stays.close()
+
+
+async def test_a_client_that_takes_nothing_does_not_hold_up_the_end(
+    spawn: Spawn, settings: dict[str, str], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    replica = await spawn("notifier", **settings)
+    caller = Caller(session, replica.url)
+    stuck, lively = await caller.socket(origin=ORIGIN), await caller.socket(origin=ORIGIN)
+    stuck.connection.transport.pause_reading()
+    for _ in range(9):  # together more than the buffers of both sides take
+        await tell(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(10)])
+    for _ in range(90):
+        await lively.next_order()
+    assert await replica.metric(session, "gozon_sockets_behind_total") >= 1, "nothing is stuck"
+
+    began = time.monotonic()
+    assert await replica.stop() in ENDED
+    assert time.monotonic() - began < STOP_SECONDS * 0.8
+    stuck.connection.transport.abort()
+
+
+async def test_a_client_that_was_being_let_in_when_the_drain_began_is_told_when_to_come_back(
+    spawn: Spawn,
+    settings: dict[str, str],
+    session: aiohttp.ClientSession,
+    servers: dict[str, Any],
+    way_to: Callable[[str], Forwarder],
+) -> None:
+    way = way_to(servers["redis"])
+    await way.open()
+    replica = await spawn("notifier", **settings | {"REDIS_URL": way.url})
+    caller = Caller(session, replica.url)
+    ticket = await caller.ticket()
+    way.hold()
+    connection = await caller.connect(origin=ORIGIN, ticket=ticket)  # and its ticket is not looked at yet
+    ending = asyncio.create_task(replica.stop())
+    await connection.wait_closed()
+    assert COME_BACK_MILLISECONDS[0] <= hint(connection) <= COME_BACK_MILLISECONDS[1]
+    await way.cut()
+    assert await ending in ENDED
