@@ -1,6 +1,7 @@
 """Notifiers that end, in order or not, while orders are placed: their pages go elsewhere and miss nothing."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -246,8 +247,6 @@ async def refusals(session: aiohttp.ClientSession, url: str) -> float:
 
 
 async def welcome_of(connection: ClientConnection) -> dict[str, Any]:
-    import json
-
     return json.loads(await connection.recv())
 
 
