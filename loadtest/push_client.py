@@ -27,8 +27,11 @@ def masked(text: bytes, first: int = 0x81) -> bytes:
 class Socket(asyncio.Protocol):
     """`answers` gives what to reply to a frame, or None when it is one that was published."""
 
-    def __init__(self, handshake: bytes, answers: Callable[[bytes], bytes | None], welcomed: bytes) -> None:
+    def __init__(
+        self, handshake: bytes, hello: bytes, answers: Callable[[bytes], bytes | None], welcomed: bytes
+    ) -> None:
         self._handshake = handshake
+        self._hello = hello
         self._answers = answers
         self._welcomed = welcomed
         self._buffer = b""
@@ -54,6 +57,7 @@ class Socket(asyncio.Protocol):
             if not data.startswith(b"HTTP/1.1 101"):
                 FAILURES.append(f"refused: {data[:200]!r}")
             self._upgraded = True
+            self.transport.write(masked(self._hello) if self._hello else b"")
         end = len(data)
         while end - at >= 2:
             length, start = data[at + 1], at + 2
@@ -121,7 +125,7 @@ async def open_socket(
     line = f"Sec-WebSocket-Protocol: {protocols}\r\n" if protocols else ""
     head = HANDSHAKE.format(path=path, host=host, origin=f"http://{host}", protocols=line).encode()
     _, socket = await asyncio.get_running_loop().create_connection(
-        lambda: Socket(head + (masked(hello) if hello else b""), answers, welcomed), "127.0.0.1", port
+        lambda: Socket(head, hello, answers, welcomed), "127.0.0.1", port
     )
     async with asyncio.timeout(WELCOME_SECONDS):
         await socket.welcome
