@@ -58,7 +58,7 @@ class Door:
         self.closed = False
 
     def handler(self) -> ASGIRouteHandler:
-        """Plain ASGI: what Litestar makes for a WebSocket costs a quarter more memory for each (docs/push.md)."""
+        """Plain ASGI: what Litestar makes for a WebSocket would be kept as long as the socket."""
 
         @asgi("/ws")
         async def order_socket(scope: Scope, receive: Receive, send: Send) -> None:

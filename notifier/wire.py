@@ -1,7 +1,7 @@
 """uvicorn's WebSocket with a short way for frames that are encoded already.
 
-A frame from a server is not masked, so one and the same is right for every socket. ASGI's `send` would encode
-it again for each: it takes 2.5 times as long (docs/push.md). A handler finds its wire in the scope's extensions.
+A frame from a server is not masked, so one and the same is right for every socket, while ASGI's `send` would
+encode it again for each. A handler finds its wire in the scope's extensions.
 """
 
 from asyncio import BaseTransport
