@@ -256,7 +256,9 @@ async def all_is_well_again(crowd: Crowd, session: aiohttp.ClientSession, replic
         assert await replica.metric(session, "gozon_dead_letters_total") == 0
 
 
-@pytest.mark.parametrize(("away", "how"), [(0.2, signal.SIGKILL), (30, signal.SIGTERM)], ids=str)
+@pytest.mark.parametrize(
+    ("away", "how"), [(0.2, signal.SIGKILL), (5, signal.SIGKILL), (30, signal.SIGTERM)], ids=str
+)
 async def test_redis_comes_back_with_its_data_and_nothing_is_lost_or_shown_twice(
     own_redis: OwnRedis,
     at: Replicas,
