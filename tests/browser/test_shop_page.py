@@ -96,11 +96,3 @@ async def test_buying_leaves_no_error_and_breaks_no_policy(visitor: Visitor) -> 
     assert visitor.complaints == []
     assert await visitor.violations() == []
     assert visitor.strangers == []
-
-
-async def test_the_shop_is_less_than_150_kib_to_fetch(visitor: Visitor) -> None:
-    await visitor.enter(new_user())
-    size = await visitor.page.evaluate(
-        "performance.getEntries().reduce((sum, entry) => sum + (entry.encodedBodySize ?? 0), 0)"
-    )
-    assert 0 < size < 150 * 1024

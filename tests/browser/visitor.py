@@ -135,8 +135,12 @@ class Visitor:
         """Since the page was loaded."""
         return await self._witness("sockets")
 
+    async def sees_nothing_move(self) -> None:
+        """What moves from here on is in `shifts`."""
+        await self.page.evaluate("witness.shifts.length = 0")
+
     async def shifts(self) -> list[Any]:
-        """What moved by itself since the page was loaded."""
+        """What moved by itself."""
         return await self._witness("shifts")
 
     async def violations(self) -> list[str]:

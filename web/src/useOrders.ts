@@ -5,8 +5,7 @@ import { asProblem, type Problem } from './problem'
 import { useAction } from './useAction'
 
 const PAGE = 20
-// After a gap all that may have changed is read in one go; the server allows no more.
-const WHOLE = 100
+const MOST = 100
 
 /** `ends` says of each filter that was read how far back: the last order, or null where there are no more. */
 type Ends = Partial<Record<Filter, string | null>>
@@ -37,7 +36,8 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
   const reload = useCallback(async () => {
     const mine = ++turn.current
     complete.current = false
-    const limit = book.rows.length > 0 ? WHOLE : PAGE
+    // What is held may have changed, and is read in one go as far as the server allows.
+    const limit = Math.min(MOST, Math.max(PAGE, book.rows.length))
     try {
       const read: Ends = {}
       for (const of of new Set<Filter>(['all', filter])) {

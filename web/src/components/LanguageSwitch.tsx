@@ -12,7 +12,6 @@ export function LanguageSwitch() {
           key={one}
           lang={one}
           title={languages[one]}
-          aria-label={languages[one]}
           aria-pressed={one === language}
           onClick={() => choose(one)}
           data-testid={`language-${one}`}
