@@ -36,7 +36,7 @@ export function useTelling() {
       const key = many ? 'many' : `${id}:${version}`
 
       if (document.hidden && notify(title, many ? '' : words, key, () => navigate(open))) return
-      show(<ToastLink href={open} title={title} />, {
+      show(<ToastLink href={open} title={title} id={key} />, {
         id: key,
         description: many ? undefined : words,
         duration: paid ? READ_MS : READ_REASON_MS,
