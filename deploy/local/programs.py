@@ -49,7 +49,9 @@ def settings(shop: Shop, service: str) -> dict[str, str]:
         urls = {f"{name.upper()}_URLS": shop.urls_of(name) for name in ("orders", "payments", "notifier")}
         return urls | {"WEB_URLS": f"http://127.0.0.1:{shop.web_port}"}
     if service == "notifier":
-        origins = f"{shop.entrance},http://localhost:{shop.entrance_port}"
+        # Browsers find *.localhost by themselves; under such a name the page is as on any network.
+        names = ("127.0.0.1", "localhost", "gozon.localhost")
+        origins = ",".join(f"http://{name}:{shop.entrance_port}" for name in names)
         return {"BROKER_URL": shop.broker, "REDIS_URL": shop.redis, "ALLOWED_ORIGINS": origins}
     return {"BROKER_URL": shop.broker, "DATABASE_URL": shop.database(service)}
 
