@@ -24,6 +24,7 @@ export function useConnection(api: Api, listeners: Listeners) {
         clearTimeout: (handle) => window.clearTimeout(handle),
       },
       random: Math.random,
+      online: () => true,
       onState: setState,
       onOrder: (order) => onOrder(order),
       onWelcome: (recovered) => onWelcome(recovered),
