@@ -660,9 +660,16 @@ describe('without a network', () => {
     expect(wires).toHaveLength(2)
   })
 
+  test('a network that is lost and not needed changes nothing', async () => {
+    const { socket, state } = await live()
+    socket.networkLost()
+    expect(state()?.phase).toBe('live')
+  })
+
   test('one that stays away for another reason keeps to it', async () => {
-    const { socket, wire, state } = await live()
+    const { socket, network, wire, state } = await live()
     wire().end(closeCode.replaced)
+    network.online = false
     socket.networkLost()
     expect(state()).toEqual({ phase: 'offline', why: 'replaced' })
   })

@@ -131,7 +131,7 @@ export class PushSocket {
 
   /** Without a network a wire cannot be told from a dead one, and trying again is in vain. */
   networkLost() {
-    if (this.#state.phase !== 'offline') this.#giveUp('no-network')
+    if (this.#state.phase !== 'offline' && !this.#options.online()) this.#giveUp('no-network')
   }
 
   stop() {
@@ -181,13 +181,13 @@ export class PushSocket {
   /** Comes again on an open wire when the stream was lost, and another has been begun. */
   #welcome({ epoch, offset, recovered, missed, replica }: Welcome) {
     this.#liveSince ??= this.#options.clock.now()
-    this.#enter({ phase: 'live', replica })
     // The position moves after them all: who goes on from it has to hear the verdict on the gap, too.
     for (const message of missed) this.#give(message)
     // The first time there is no position to go on from, so whatever changed since the page read its orders is unknown.
     const gapless = recovered && this.#position !== null
     this.#position = { epoch, offset }
     this.#options.onWelcome(gapless)
+    this.#enter({ phase: 'live', replica })
     if (missed.length > 0 || !recovered) this.#ackSoon()
   }
 
