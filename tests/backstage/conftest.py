@@ -23,9 +23,6 @@ class View:
     async def replicas(self) -> dict[str, dict[str, Any]]:
         return {replica["name"]: replica for replica in (await self.now())["replicas"]}
 
-    async def waiting(self) -> dict[str, int | None]:
-        return (await self.now())["waiting"]
-
     async def queues(self) -> dict[str, int | None]:
         return {queue["name"]: queue["messages"] for queue in (await self.now())["queues"]}
 

@@ -77,25 +77,28 @@ async def test_what_is_away_is_left_out_and_what_nobody_knows_is_null(
     view = await look_at(orders=orders.url, broker=broker_url)
     await Caller(session, orders.url).order(1)
 
+    told = [{"service": "orders", "name": orders.name, "accepted": 1, "finished": 0, "cancelled": 0}]
+
     async def the_order_waits_for_payments() -> bool:
-        return await view.queues() == EMPTY | {"payments.order-created": 1}
+        seen = await view.now()
+        of_payments = {"payments_outbox": None, "payments_inbox": None}
+        return (seen["replicas"], seen["waiting"]) == (told, {"orders_outbox": 0} | of_payments)
 
     await eventually(the_order_waits_for_payments)
-    assert list(await view.replicas()) == [orders.name]
-    assert await view.waiting() == {"orders_outbox": 0, "payments_outbox": None, "payments_inbox": None}
+    assert await view.queues() == EMPTY | {"payments.order-created": 1}
 
     await to_database.cut()
 
-    async def its_rows_are_unknown() -> bool:
-        return (await view.waiting())["orders_outbox"] is None
+    async def only_its_rows_are_unknown() -> bool:
+        seen = await view.now()
+        return (seen["replicas"], seen["waiting"]["orders_outbox"]) == (told, None)
 
-    await eventually(its_rows_are_unknown)
-    assert (await view.replicas())[orders.name]["accepted"] == 1
+    await eventually(only_its_rows_are_unknown)
 
     await orders.kill()
 
     async def nobody_answers() -> bool:
-        return await view.replicas() == {}
+        return (await view.now())["replicas"] == []
 
     await eventually(nobody_answers)
 
