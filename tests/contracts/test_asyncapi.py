@@ -121,6 +121,12 @@ def test_an_example_is_what_its_schema_says(message: str, payload: Any) -> None:
     asyncapi.must_be(MESSAGES[message]["payload"], payload)
 
 
+@pytest.mark.parametrize("message", ["deadLetter", "resolvedLetter"])
+def test_headers_of_an_example_are_what_their_schema_says(message: str) -> None:
+    for example in MESSAGES[message]["examples"]:
+        asyncapi.must_be(MESSAGES[message]["headers"], example["headers"])
+
+
 @pytest.mark.parametrize(("message", "payload"), examples(*EVENTS))
 def test_an_example_of_events_is_what_its_reader_reads_and_its_writer_writes(message: str, payload: Any) -> None:
     for example in payload:

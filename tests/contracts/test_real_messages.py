@@ -119,7 +119,7 @@ async def test_what_a_shop_pushes_is_what_the_document_says(
     shop: Shop, servers: dict[str, Any], spawn: Spawn, caller: Caller
 ) -> None:
     # One more replica of this shop, which asks more often than every 25 seconds and every hour.
-    often = {"PING_SECONDS": "0.5", "IDENTITY_SECONDS": "2"}
+    often = {"PING_SECONDS": "0.5", "IDENTITY_SECONDS": "4"}
     where = {"BROKER_URL": servers["broker"], "REDIS_URL": servers["redis"], "ALLOWED_ORIGINS": shop.url}
     replica = await spawn("notifier", **where, **often)
     listener = Listener(caller, await caller.socket(replica.url))
