@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { mergeOrders, type Order, OrderBook, placedAt, statusChanges } from './orders'
+import { mergeOrders, type Order, OrderBook, placedAt, shownOrders, statusChanges } from './orders'
 
 const order = (id: string, version = 1, more: Partial<Order> = {}): Order => ({
   id,
@@ -90,5 +90,25 @@ describe('news', () => {
 
   test('a new order is none', () => {
     expect(new OrderBook().push(order('01'))).toEqual([])
+  })
+})
+
+describe('the orders shown', () => {
+  const rows = [
+    order('04', 1, { status: 'NEW' }),
+    order('03', 2, { status: 'FINISHED' }),
+    order('02', 2, { status: 'CANCELLED' }),
+    order('01', 2, { status: 'FINISHED' }),
+  ]
+  const ids = (shown: readonly Order[]) => shown.map(({ id }) => id)
+
+  test('are those of the filter', () => {
+    expect(ids(shownOrders(rows, 'all', null))).toEqual(['04', '03', '02', '01'])
+    expect(ids(shownOrders(rows, 'FINISHED', null))).toEqual(['03', '01'])
+  })
+
+  test('end where the reading ended, for what lies behind it has gaps', () => {
+    expect(ids(shownOrders(rows, 'all', '03'))).toEqual(['04', '03'])
+    expect(ids(shownOrders(rows, 'FINISHED', '01'))).toEqual(['03', '01'])
   })
 })

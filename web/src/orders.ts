@@ -1,13 +1,14 @@
-export type OrderStatus = 'NEW' | 'FINISHED' | 'CANCELLED'
+import type { OrderStatus } from './api'
+import type { components } from './schema'
 
-export interface Order {
-  id: string
-  amount: number
-  description: string
-  status: OrderStatus
-  reason?: string | null
-  version: number
-}
+/** What REST and pushed messages both say of an order. */
+export type Order = Pick<
+  components['schemas']['Order'],
+  'id' | 'amount' | 'description' | 'status' | 'reason' | 'version'
+>
+
+export type Filter = OrderStatus | 'all'
+export const filters: readonly Filter[] = ['all', 'NEW', 'FINISHED', 'CANCELLED']
 
 /** Newest first. Ids are UUIDv7, so their order is the order of time. */
 export function mergeOrders(held: readonly Order[], incoming: readonly Order[]): readonly Order[] {
@@ -21,6 +22,17 @@ export function mergeOrders(held: readonly Order[], incoming: readonly Order[]):
   }
   if (!changed) return held
   return [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1))
+}
+
+/** Those of one status, as far back as they are held without gaps: `end` is the last order that was read. */
+export function shownOrders(
+  rows: readonly Order[],
+  filter: Filter,
+  end: string | null | undefined,
+): readonly Order[] {
+  return rows.filter(
+    ({ id, status }) => (filter === 'all' || status === filter) && (!end || id >= end),
+  )
 }
 
 /** A UUIDv7 starts with its time. Pushed messages carry no other. */

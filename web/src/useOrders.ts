@@ -1,63 +1,76 @@
 import { useCallback, useEffect, useRef, useState } from 'react'
-import { type Api, asProblem, type Problem } from './api'
-import { type Order, OrderBook } from './orders'
+import type { Api } from './api'
+import { type Filter, type Order, OrderBook, shownOrders } from './orders'
+import { asProblem, type Problem } from './problem'
 import { useAction } from './useAction'
 
 const PAGE = 20
-// After a gap all that may have changed is read in one go; the server allows no more.
-const WHOLE = 100
+const MOST = 100
 
-export function useOrders(api: Api, onNews: (order: Order) => void) {
-  const [orders, setOrders] = useState<readonly Order[]>([])
-  const [cursor, setCursor] = useState<string | null>(null)
-  const [loading, setLoading] = useState(true)
-  const [problem, setProblem] = useState<Problem | null>(null)
+/** `ends` says of each filter that was read how far back: the last order, or null where there are no more. */
+type Ends = Partial<Record<Filter, string | null>>
+
+export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => void) {
   const [book] = useState(() => new OrderBook())
-  const reading = useRef(0)
+  const [rows, setRows] = useState(book.rows)
+  const [ends, setEnds] = useState<Ends>({})
+  const [problem, setProblem] = useState<Problem | null>(null)
+  const turn = useRef(0)
   const complete = useRef(false)
+  const end = ends[filter]
 
   const show = useCallback(
     (news: readonly Order[] = []) => {
-      setOrders(book.rows)
+      setRows(book.rows)
       for (const order of news) onNews(order)
     },
     [book, onNews],
   )
 
-  const take = useCallback(
-    (incoming: readonly Order[]) => {
-      book.take(incoming)
-      show()
-    },
-    [book, show],
+  const readPage = useCallback(
+    (of: Filter, limit: number, cursor: string | null = null) =>
+      api.orders(limit, of === 'all' ? null : of, cursor),
+    [api],
   )
 
   const reload = useCallback(async () => {
-    const turn = ++reading.current
+    const mine = ++turn.current
     complete.current = false
+    // What is held may have changed, and is read in one go as far as the server allows.
+    const limit = Math.min(MOST, Math.max(PAGE, book.rows.length))
     try {
-      const page = await api.orders(book.rows.length > 0 ? WHOLE : PAGE)
-      if (turn !== reading.current) return
-      show(book.reread(page.items))
-      setCursor(page.next_cursor)
+      const read: Ends = {}
+      for (const of of new Set<Filter>(['all', filter])) {
+        const page = await readPage(of, limit)
+        if (mine !== turn.current) return
+        show(book.reread(page.items))
+        read[of] = page.next_cursor
+      }
+      setEnds(read)
       setProblem(null)
       complete.current = true
     } catch (error) {
-      if (turn === reading.current) setProblem(asProblem(error))
-    } finally {
-      if (turn === reading.current) setLoading(false)
+      if (mine === turn.current) setProblem(asProblem(error))
     }
-  }, [api, book, show])
+  }, [book, filter, readPage, show])
 
   useEffect(() => void reload(), [reload])
 
   const older = useAction(async () => {
-    if (cursor === null) return
-    const turn = reading.current
-    const page = await api.orders(PAGE, cursor)
-    take(page.items)
-    if (turn === reading.current) setCursor(page.next_cursor)
+    if (!end) return
+    const mine = turn.current
+    const page = await readPage(filter, PAGE, end)
+    show(book.reread(page.items))
+    if (mine === turn.current) setEnds((ends) => ({ ...ends, [filter]: page.next_cursor }))
   })
+
+  const take = useCallback(
+    (order: Order) => {
+      book.take([order])
+      show()
+    },
+    [book, show],
+  )
 
   const push = useCallback((order: Order) => show(book.push(order)), [book, show])
 
@@ -69,5 +82,16 @@ export function useOrders(api: Api, onNews: (order: Order) => void) {
     [reload],
   )
 
-  return { orders, loading, problem, hasOlder: cursor !== null, older, reload, take, push, catchUp }
+  return {
+    rows,
+    shown: shownOrders(rows, filter, end),
+    loading: end === undefined,
+    problem,
+    hasOlder: Boolean(end),
+    older,
+    reload,
+    take,
+    push,
+    catchUp,
+  }
 }
