@@ -9,28 +9,7 @@ export type NewOrder = Schemas['CreateOrder']
 export type OrderStatus = Schemas['Order']['status']
 export type OrderWithJourney = Schemas['OrderWithJourney']
 export type Hop = Schemas['Hop']
-
-/** TODO from schema */
-export interface Snapshot {
-  at: string
-  toast_buckets: number[]
-  replicas: {
-    service: string
-    name: string
-    accepted?: number
-    finished?: number
-    cancelled?: number
-    delivered?: number
-    sockets?: number
-    toasts?: number[]
-  }[]
-  waiting: {
-    orders_outbox: number | null
-    payments_outbox: number | null
-    payments_inbox: number | null
-  }
-  queues: { name: string; messages: number | null }[]
-}
+export type Snapshot = Schemas['Snapshot']
 
 const ANSWER_WITHIN_MS = 15_000
 
