@@ -38,7 +38,7 @@ export function createApi(userId: string, baseUrl = location.origin) {
       data(client.GET('/api/orders', { params: { query: { limit, status, cursor } } })),
     order: (order_id: string) =>
       data(client.GET('/api/orders/{order_id}', { params: { path: { order_id } } })),
-    backstage: async () => (await fetch(`${baseUrl}/api/backstage`)).json() as Promise<Snapshot>,
+    backstage: () => data(client.GET('/api/backstage')),
     ticket: async () => (await data(client.POST('/api/notifications/tickets'))).ticket,
   }
 }
