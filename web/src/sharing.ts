@@ -240,10 +240,6 @@ export class SharedSocket {
     this.#position = this.#socket?.position ?? null
     const teller = this.#told.isNews(order) ? chooseTeller(this.#tabs.values()) : null
     this.#say({ type: 'order', order, journey, receivedAt, position: this.#position, teller })
-    this.#take(order, journey, receivedAt, teller)
-  }
-
-  #take(order: Order, journey: Journey, receivedAt: number, teller: string | null) {
     this.#options.onOrder(order, journey, receivedAt)
     if (teller !== null) this.#assign(order, teller)
   }
@@ -260,7 +256,7 @@ export class SharedSocket {
     this.#assign(order, teller)
   }
 
-  #assign(order: Order, teller: string) {
+  #assign(order: Order, teller: string | null) {
     if (!this.#told.assign(order, teller) || teller !== this.#self.id) return
     const { id, version } = order
     this.#told.mark(id, version)
@@ -286,8 +282,14 @@ export class SharedSocket {
   }
 
   #sayStanding() {
-    const [state, position, told] = [this.#state, this.#position, this.#told.versions]
-    this.#say({ type: 'standing', state, position, tabs: [...this.#tabs.values()], told })
+    this.#say({
+      type: 'standing',
+      state: this.#state,
+      position: this.#position,
+      tabs: [...this.#tabs.values()],
+      told: this.#told.versions,
+      due: this.#told.due,
+    })
   }
 
   #say(word: Word) {
@@ -311,11 +313,14 @@ export class SharedSocket {
         return this.#socket?.connect()
       case 'wake':
         return this.#socket?.wake()
-      case 'standing':
+      // A leader may hear the last words of the one before. Its own socket brings all of it but the choice
+      // of who tells, which holds.
       case 'order':
+        if (!this.#socket) this.#follow(word)
+        if (word.teller !== null) this.#assign(word.order, word.teller)
+        return
+      case 'standing':
       case 'welcome':
-        // One that leads hears what its predecessor said last, or one that does not know yet that it
-        // lost the lead. Its own socket brings all of it.
         if (!this.#socket) this.#follow(word)
     }
   }
@@ -324,12 +329,13 @@ export class SharedSocket {
     this.#patience.start(QUIET_MS, () => this.#ask())
     this.#position = word.position
     if (word.type === 'order') {
-      this.#take(word.order, word.journey, word.receivedAt, word.teller)
+      this.#options.onOrder(word.order, word.journey, word.receivedAt)
     } else if (word.type === 'welcome') {
       this.#welcome(word.gapless)
     } else {
       this.#show(word.state)
       for (const [id, version] of word.told) this.#told.mark(id, version)
+      for (const { order, teller } of word.due) this.#assign(order, teller)
       this.#meet(word.tabs)
       if (word.state.phase === 'live' && !this.#welcomed) this.#welcome(false)
     }
