@@ -31,13 +31,13 @@ export interface Sharing {
 export interface SharedOptions
   extends Pick<SocketOptions, 'ticket' | 'open' | 'clock' | 'random' | 'online' | 'onState'> {
   userId: string
-  /** Null where the browser has no locks or no channels: then each tab has a socket, and tells by itself. */
+  /** Null where the browser has no locks or channels: each tab has a socket then, and tells. */
   sharing: Sharing | null
   isVisible: () => boolean
   isFocused: () => boolean
   /** In every tab. */
   onOrder: (order: Order, journey: Journey, receivedAt: number) => void
-  /** In every tab, after what was missed. Not `gapless`, only REST can say what this tab has not heard. */
+  /** In every tab, after what was missed. Not `gapless`, only REST can say what is still missing. */
   onWelcome: (gapless: boolean) => void
   /** Only in the tab that shall show it, once a browser for each change. */
   onTell: (order: Order) => void
@@ -211,7 +211,7 @@ export class SharedSocket {
     this.#welcomed = false
   }
 
-  /** Others took the lead from this tab while it did not run. Or there are no locks to be had. */
+  /** Another took the lead from this tab while it did not run. Or there are no locks to be had. */
   #dismissed(locks: Locks) {
     if (!this.#socket) return this.#keepToItself()
     this.#resign()
@@ -313,8 +313,8 @@ export class SharedSocket {
         return this.#socket?.connect()
       case 'wake':
         return this.#socket?.wake()
-      // A leader may hear the last words of the one before. Its own socket brings all of it but the choice
-      // of who tells, which holds.
+      // A leader may hear the last words of the one before. Its own socket brings all of it, but
+      // for the choice of who tells, which holds.
       case 'order':
         if (!this.#socket) this.#follow(word)
         if (word.teller !== null) this.#assign(word.order, word.teller)
