@@ -3,13 +3,13 @@ PYTHON := .venv/bin/python
 SHOP := $(PYTHON) deploy/local/shop.py
 UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 
-.PHONY: help up down clean status logs audit dead-letters check format test
+.PHONY: help up down clean status logs audit dead-letters check format openapi test
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: .venv/.synced  ## start the shop; REPLICAS=n sets the count of every service
-	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS))
+up: .venv/.synced  ## start the shop; REPLICAS=n sets the count of every service, BACKSTAGE=off does without its figures
+	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(BACKSTAGE),--backstage $(BACKSTAGE))
 
 down: .venv/.synced  ## stop it
 	@$(SHOP) down
@@ -34,6 +34,9 @@ check: .venv/.synced  ## format, lint, types, import contracts
 
 format: .venv/.synced  ## format the Python code
 	@.venv/bin/ruff format && .venv/bin/ruff check --fix
+
+openapi: .venv/.synced  ## write docs/openapi anew from the code
+	@$(PYTHON) -m docs.tools.write_openapi
 
 test: .venv/.synced  ## every test, on a shop of its own; ARGS= goes to pytest
 	@$(SHOP) test --dir .run/test --base-port 28000 --entrance 8090 -- $(ARGS)

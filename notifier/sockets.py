@@ -60,7 +60,7 @@ class Door:
     def handler(self) -> ASGIRouteHandler:
         """Plain ASGI: what Litestar makes for a WebSocket would be kept as long as the socket."""
 
-        @asgi("/ws")
+        @asgi("/ws", copy_scope=False)
         async def order_socket(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "websocket":
                 raise Problem(HTTPStatus.UPGRADE_REQUIRED, "websocket-only", "This address speaks WebSocket only.")

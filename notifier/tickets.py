@@ -6,6 +6,7 @@ from typing import cast
 
 import msgspec
 from litestar import Router, post
+from litestar.di import NamedDependency
 from redis.asyncio import Redis
 
 from notifier import scripts
@@ -56,7 +57,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 @post("/tickets", summary="Get a ticket for the WebSocket", responses=documented())
-async def issue(call: Call) -> Ticket:
+async def issue(call: NamedDependency[Call]) -> Ticket:
     return await call.tickets.issue(call.user_id)
 
 

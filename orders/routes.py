@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, Router, get, post
-from litestar.params import QueryParameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from orders import queries
 from orders.place_order import NewOrder, Placed
@@ -76,7 +77,9 @@ class Call(msgspec.Struct, frozen=True):
         HTTPStatus.UNPROCESSABLE_ENTITY,
     ),
 )
-async def create_order(data: CreateOrder, call: Call, idempotency_key: IdempotencyKey = None) -> Response[Order]:
+async def create_order(
+    data: JSONBody[CreateOrder], call: NamedDependency[Call], idempotency_key: IdempotencyKey = None
+) -> Response[Order]:
     """Accepts an order with status NEW; its payment starts by itself."""
     new = NewOrder(call.user_id, data.amount, data.description, parse_key(idempotency_key), tracing.current())
     placed = await call.place.submit(new)
@@ -89,9 +92,9 @@ async def create_order(data: CreateOrder, call: Call, idempotency_key: Idempoten
 
 @get(summary="List your orders", responses=documented())
 async def list_orders(
-    call: Call,
-    status: Status | None = None,
-    cursor: UUID | None = None,
+    call: NamedDependency[Call],
+    status: FromQuery[Status | None] = None,
+    cursor: FromQuery[UUID | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
 ) -> OrderPage:
     """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
@@ -105,7 +108,7 @@ async def list_orders(
     summary="Show one of your orders",
     responses=documented(HTTPStatus.NOT_FOUND),
 )
-async def show_order(order_id: UUID, call: Call) -> OrderWithJourney:
+async def show_order(order_id: FromPath[UUID], call: NamedDependency[Call]) -> OrderWithJourney:
     row = await queries.one(call.database, call.user_id, order_id)
     if row is None:
         raise Problem(HTTPStatus.NOT_FOUND, "order-not-found", "You have no order with this id.")

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, Router, get, post
-from litestar.params import QueryParameter
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, QueryParameter
 
 from payments import accounts
 from payments.accounts import Done, NewTopUp, ToppedUp
@@ -63,14 +64,14 @@ class Call(msgspec.Struct, frozen=True):
 
 
 @post(summary="Open your account", responses=documented(HTTPStatus.CONFLICT))
-async def open_account(call: Call) -> Response[Account]:
+async def open_account(call: NamedDependency[Call]) -> Response[Account]:
     """At most one per user; it starts empty."""
     created_at = await accounts.open_account(call.database, call.user_id)
     return Response(Account(call.user_id, 0, created_at), headers={"Location": PATH})
 
 
 @get(summary="Show your balance", responses=documented(HTTPStatus.NOT_FOUND))
-async def show_account(call: Call) -> Account:
+async def show_account(call: NamedDependency[Call]) -> Account:
     balance, created_at = await accounts.show_account(call.database, call.user_id)
     return Account(call.user_id, balance, created_at)
 
@@ -87,14 +88,16 @@ async def show_account(call: Call) -> Account:
         HTTPStatus.UNPROCESSABLE_ENTITY,
     ),
 )
-async def top_up(data: TopUp, call: Call, idempotency_key: IdempotencyKey = None) -> Response[ToppedUp]:
+async def top_up(
+    data: JSONBody[TopUp], call: NamedDependency[Call], idempotency_key: IdempotencyKey = None
+) -> Response[ToppedUp]:
     done = await call.top_ups.submit(NewTopUp(call.user_id, data.amount, parse_key(idempotency_key)))
     return Response(done.topped_up, headers=REPLAYED if done.replayed else {})
 
 
 @get("/entries", summary="Show your ledger", responses=documented(HTTPStatus.NOT_FOUND))
 async def show_ledger(
-    call: Call,
+    call: NamedDependency[Call],
     cursor: Annotated[int | None, QueryParameter(ge=1, le=LAST_VERSION)] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
 ) -> EntryPage:

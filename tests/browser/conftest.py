@@ -1,6 +1,7 @@
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from playwright.async_api import Browser, async_playwright
@@ -18,7 +19,9 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-NewVisitor = Callable[[], Awaitable[Visitor]]
+
+class NewVisitor(Protocol):
+    async def __call__(self, **options: Any) -> Visitor: ...
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +36,12 @@ async def browser() -> AsyncGenerator[Browser]:
 
 @pytest.fixture
 async def new_visitor(browser: Browser, shop: Shop) -> AsyncGenerator[NewVisitor]:
-    """`await new_visitor()` opens a browser that shares nothing with the others."""
+    """`await new_visitor()` opens a browser that shares nothing with the others; options are Playwright's."""
     visitors: list[Visitor] = []
 
-    async def open_browser() -> Visitor:
-        context = await browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    async def open_browser(**options: Any) -> Visitor:
+        usual: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"}
+        context = await browser.new_context(**usual | options)
         await context.add_init_script(path=Path(__file__).with_name("witness.js"))
         visitors.append(Visitor(await context.new_page(), shop.url))
         return visitors[-1]

@@ -5,6 +5,7 @@ from typing import Any
 
 from playwright.async_api import ConsoleMessage, Locator, Page, Request, WebSocketRoute, expect
 
+AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 SCREENSHOTS = Path(__file__).parents[2] / ".run" / "screenshots"
 
 expect.set_options(timeout=30_000)
@@ -49,10 +50,23 @@ class Visitor:
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type not in ("error", "warning"):
             return
-        # Chromium reports each 404 by itself, and 404 is how the API says that there is no account.
-        if "404" in message.text and message.location["url"] == f"{self.url}/api/payments/account":
+        # Chromium reports each 404 and 409 by itself, and so the API says that there is no account, or one already.
+        if message.location["url"] == f"{self.url}/api/payments/account" and message.text.startswith(
+            "Failed to load"
+        ):
             return
         self.complaints.append(message.text)
+
+    async def barriers(self) -> list[str]:
+        """What axe finds that is serious, by rule and place."""
+        await self.page.evaluate(AXE.read_text())
+        found = await self.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        return [
+            f"{violation['id']}: {node['html']} {node['failureSummary']}"
+            for violation in found["violations"]
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith((f"{self.url}/", "data:")):
@@ -68,6 +82,13 @@ class Visitor:
         await self.part("choose-user").click()
         await self.live()
 
+    async def another_tab(self) -> "Visitor":
+        """In the same browser, and so as the same user."""
+        tab = Visitor(await self.page.context.new_page(), self.url)
+        await tab.page.goto(self.url)
+        await tab.live()
+        return tab
+
     async def live(self) -> None:
         await expect(self.part("connection")).to_have_attribute("data-state", "live")
 
@@ -82,7 +103,7 @@ class Visitor:
 
     async def open_account(self) -> None:
         await self.part("open-account").click()
-        await self.sees_balance("0,00 ₽")
+        await self.sees_balance("₽0.00")
 
     async def top_up(self, amount: str) -> None:
         await self.part("top-up-amount").fill(amount)
@@ -110,7 +131,23 @@ class Visitor:
 
     async def toasts_about(self, description: str) -> int:
         """How many there have been since the page was loaded."""
-        return sum(description in toast for toast in await self._witness("toasts"))
+        return sum(description in toast for toast in await self.toasts())
+
+    async def toasts(self) -> list[str]:
+        """The words of all that have appeared since the page was loaded."""
+        return await self._witness("toasts")
+
+    async def sockets_opened(self) -> int:
+        """Since the page was loaded."""
+        return await self._witness("sockets")
+
+    async def sees_nothing_move(self) -> None:
+        """What moves from here on is in `shifts`."""
+        await self.page.evaluate("witness.shifts.length = 0")
+
+    async def shifts(self) -> list[Any]:
+        """What moved by itself."""
+        return await self._witness("shifts")
 
     async def violations(self) -> list[str]:
         return await self._witness("violations")

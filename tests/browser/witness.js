@@ -1,5 +1,5 @@
 // Runs in each page before the page's own scripts and notes what may be gone before a test looks.
-window.witness = { toasts: [], violations: [] }
+window.witness = { toasts: [], violations: [], sockets: 0, shifts: [] }
 
 document.addEventListener('securitypolicyviolation', (event) => {
   witness.violations.push(`${event.effectiveDirective} ${event.blockedURI}`)
@@ -14,3 +14,16 @@ function note(node) {
 new MutationObserver((changes) => {
   for (const { addedNodes } of changes) addedNodes.forEach(note)
 }).observe(document, { childList: true, subtree: true })
+
+new PerformanceObserver((list) => {
+  for (const { value, hadRecentInput, sources } of list.getEntries()) {
+    if (!hadRecentInput) witness.shifts.push([value, ...sources.map(({ node }) => node?.className ?? '')])
+  }
+}).observe({ type: 'layout-shift', buffered: true })
+
+window.WebSocket = class extends WebSocket {
+  constructor(...given) {
+    super(...given)
+    witness.sockets++
+  }
+}

@@ -1,64 +1,66 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { asProblem, createApi, Problem } from './api'
+import { createApi } from './api'
+import { asProblem, Problem } from './problem'
+
+const SHOP = 'http://shop.test'
 
 afterEach(() => vi.unstubAllGlobals())
 
 function answering(answer: () => Response | Promise<Response>) {
-  const fetch = vi.fn<(url: string, init: RequestInit) => Promise<Response>>(async () => answer())
+  const fetch = vi.fn<(request: Request) => Promise<Response>>(async () => answer())
   vi.stubGlobal('fetch', fetch)
-  return fetch
+  return { asked: () => fetch.mock.calls[0]?.[0] as Request, api: createApi('ann', SHOP) }
 }
 
+const failure = (call: Promise<unknown>) => call.then(() => null, asProblem)
+
 test('an order carries its user, its key and an integer amount', async () => {
-  const fetch = answering(() => Response.json({ id: '1' }, { status: 201 }))
-  await createApi('ann').placeOrder({ amount: 40_050, description: 'Tea' }, 'key-1')
+  const { asked, api } = answering(() => Response.json({ id: '1' }, { status: 201 }))
+  await api.placeOrder({ amount: 40_050, description: 'Tea' }, 'key-1')
 
-  const [url, init] = fetch.mock.calls[0] ?? []
-  const headers = new Headers(init?.headers)
-  expect(url).toBe('/api/orders')
-  expect(init?.method).toBe('POST')
-  expect(init?.body).toBe('{"amount":40050,"description":"Tea"}')
-  expect(headers.get('X-User-Id')).toBe('ann')
-  expect(headers.get('Idempotency-Key')).toBe('key-1')
+  const request = asked()
+  expect(request.url).toBe(`${SHOP}/api/orders`)
+  expect(request.method).toBe('POST')
+  expect(await request.text()).toBe('{"amount":40050,"description":"Tea"}')
+  expect(request.headers.get('Content-Type')).toBe('application/json')
+  expect(request.headers.get('X-User-Id')).toBe('ann')
+  expect(request.headers.get('Idempotency-Key')).toBe('key-1')
 })
 
-test('a cursor is escaped in the address', async () => {
-  const fetch = answering(() => Response.json({ items: [], next_cursor: null }))
-  await createApi('ann').orders(20, 'a+b=&c')
-  expect(fetch.mock.calls[0]?.[0]).toBe('/api/orders?limit=20&cursor=a%2Bb%3D%26c')
+test('what is not asked for is not in the address, and a cursor is escaped in it', async () => {
+  const first = answering(() => Response.json({ items: [], next_cursor: null }))
+  await first.api.orders(20, null, null)
+  expect(first.asked().url).toBe(`${SHOP}/api/orders?limit=20`)
+
+  const older = answering(() => Response.json({ items: [], next_cursor: null }))
+  await older.api.orders(20, 'NEW', 'a+b=&c')
+  const query = new URL(older.asked().url).searchParams
+  expect(Object.fromEntries(query)).toEqual({ limit: '20', status: 'NEW', cursor: 'a+b=&c' })
 })
 
-test('problem details become a Problem with its field errors', async () => {
+test('problem details become a Problem with its kind and field errors', async () => {
   const errors = [{ field: 'amount', message: 'at least 1' }]
-  answering(() =>
-    Response.json({ title: 'Invalid', detail: 'The body is wrong', errors }, { status: 400 }),
-  )
-  const problem = asProblem(
-    await createApi('ann')
-      .topUp(0, 'k')
-      .catch((error) => error),
-  )
-  expect(problem).toMatchObject({
+  const body = { type: 'urn:gozon:problem:invalid-request', detail: 'The body is wrong', errors }
+  const { api } = answering(() => Response.json(body, { status: 400 }))
+  expect(await failure(api.topUp(0, 'k'))).toMatchObject({
     status: 400,
-    title: 'Invalid',
-    detail: 'The body is wrong',
+    slug: 'invalid-request',
+    message: 'The body is wrong',
     fields: errors,
   })
 })
 
-test('an error that is no JSON still has words', async () => {
-  answering(() => new Response('<h1>Bad gateway</h1>', { status: 502 }))
-  const problem = asProblem(
-    await createApi('ann')
-      .account()
-      .catch((error) => error),
-  )
-  expect(problem.status).toBe(502)
-  expect(problem.title).toContain('502')
+test('an answer that is no problem document is a Problem all the same', async () => {
+  const { api } = answering(() => new Response('<h1>Bad gateway</h1>', { status: 502 }))
+  expect(await failure(api.account())).toMatchObject({ status: 502, slug: '' })
 })
 
-test('no answer at all is a Problem of status 0', async () => {
-  answering(() => Promise.reject(new TypeError('Failed to fetch')))
-  await expect(createApi('ann').account()).rejects.toBeInstanceOf(Problem)
-  await expect(createApi('ann').account()).rejects.toMatchObject({ status: 0 })
+test('no answer, or half of one, is a Problem without a status', async () => {
+  const away = answering(() => Promise.reject(new TypeError('Failed to fetch')))
+  const failed = await failure(away.api.account())
+  expect(failed).toBeInstanceOf(Problem)
+  expect(failed).toMatchObject({ status: 0, slug: 'unreachable' })
+
+  const cut = answering(() => new Response('{"user_id":"a'))
+  expect(await failure(cut.api.account())).toMatchObject({ status: 0, slug: 'unreachable' })
 })

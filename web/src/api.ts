@@ -1,96 +1,55 @@
-import type { Order } from './orders'
-import { text } from './text'
+import createClient from 'openapi-fetch'
+import { Problem, problemIn } from './problem'
+import type { components, paths } from './schema'
 
-export interface FieldError {
-  field: string
-  message: string
-}
-
-export interface Account {
-  user_id: string
-  balance: number
-}
-
-export interface OrderPage {
-  items: Order[]
-  next_cursor: string | null
-}
-
-export interface NewOrder {
-  amount: number
-  description: string
-}
-
-export class Problem extends Error {
-  override name = 'Problem'
-
-  constructor(
-    /** 0 when no answer came. */
-    readonly status: number,
-    readonly title: string,
-    readonly detail = '',
-    readonly fields: readonly FieldError[] = [],
-  ) {
-    super(title)
-  }
-}
-
-export function asProblem(error: unknown): Problem {
-  return error instanceof Problem ? error : new Problem(0, text.problem.unexpected, String(error))
-}
-
-interface Call {
-  method?: 'GET' | 'POST'
-  body?: unknown
-  key?: string
-}
+type Schemas = components['schemas']
+export type Account = Schemas['Account']
+export type LedgerEntry = Schemas['LedgerEntry']
+export type NewOrder = Schemas['CreateOrder']
+export type OrderStatus = Schemas['Order']['status']
+export type OrderWithJourney = Schemas['OrderWithJourney']
+export type Hop = Schemas['Hop']
+export type Snapshot = Schemas['Snapshot']
 
 const ANSWER_WITHIN_MS = 15_000
 
 export type Api = ReturnType<typeof createApi>
 
-export function createApi(userId: string) {
-  async function call<T>(path: string, { method = 'GET', body, key }: Call = {}): Promise<T> {
+/** Calls as one user. Each raises a Problem for anything but success. */
+export function createApi(userId: string, baseUrl = location.origin) {
+  const client = createClient<paths>({
+    baseUrl,
     // In production the infrastructure in front sets X-User-Id and drops what the browser sent.
-    const headers = new Headers({ 'X-User-Id': userId })
-    if (body !== undefined) headers.set('Content-Type', 'application/json')
-    if (key) headers.set('Idempotency-Key', key)
-    const response = await fetch(`/api${path}`, {
-      method,
-      headers,
-      body: body === undefined ? null : JSON.stringify(body),
-      signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
-    }).catch(() => {
-      throw new Problem(0, text.problem.unreachable, text.problem.unreachableDetail)
-    })
-    if (!response.ok) throw await problemIn(response)
-    return response.json()
-  }
+    headers: { 'X-User-Id': userId },
+    fetch: (request) => fetch(request, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) }),
+  })
+  const keyed = (key: string) => ({ header: { 'Idempotency-Key': key } })
 
   return {
-    account: () => call<Account>('/payments/account'),
-    openAccount: () => call<Account>('/payments/account', { method: 'POST' }),
+    account: () => data(client.GET('/api/payments/account')),
+    openAccount: () => data(client.POST('/api/payments/account')),
     topUp: (amount: number, key: string) =>
-      call<unknown>('/payments/account/top-ups', { method: 'POST', body: { amount }, key }),
+      data(client.POST('/api/payments/account/top-ups', { body: { amount }, params: keyed(key) })),
+    ledger: (limit: number, cursor: number | null) =>
+      data(client.GET('/api/payments/account/entries', { params: { query: { limit, cursor } } })),
     placeOrder: (order: NewOrder, key: string) =>
-      call<Order>('/orders', { method: 'POST', body: order, key }),
-    orders: (limit: number, cursor?: string) =>
-      call<OrderPage>(
-        `/orders?${new URLSearchParams({ limit: `${limit}`, ...(cursor && { cursor }) })}`,
-      ),
-    ticket: async () =>
-      (await call<{ ticket: string }>('/notifications/tickets', { method: 'POST' })).ticket,
+      data(client.POST('/api/orders', { body: order, params: keyed(key) })),
+    orders: (limit: number, status: OrderStatus | null, cursor: string | null) =>
+      data(client.GET('/api/orders', { params: { query: { limit, status, cursor } } })),
+    order: (order_id: string) =>
+      data(client.GET('/api/orders/{order_id}', { params: { path: { order_id } } })),
+    backstage: async () => (await fetch(`${baseUrl}/api/backstage`)).json() as Promise<Snapshot>,
+    ticket: async () => (await data(client.POST('/api/notifications/tickets'))).ticket,
   }
 }
 
-async function problemIn(response: Response): Promise<Problem> {
-  const body: { title?: string; detail?: string; errors?: FieldError[] } | null = await response
-    .json()
-    .catch(() => null)
-  return new Problem(
-    response.status,
-    body?.title || text.problem.status(response.status),
-    body?.detail,
-    body?.errors,
-  )
+async function data<T>(
+  call: Promise<{ data?: T; error?: unknown; response: Response }>,
+): Promise<T> {
+  // What breaks here is the connection, be it before the answer or in the middle of it.
+  const { data, error, response } = await call.catch((broken) => {
+    throw new Problem(0, 'unreachable', [], String(broken))
+  })
+  if (data === undefined) throw problemIn(response.status, error)
+  return data
 }

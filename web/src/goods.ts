@@ -1,13 +1,15 @@
+import type { Text } from './language/en'
+
 export interface Good {
-  name: string
+  name: keyof Text['goods']
   kopecks: number
 }
 
 export const goods: readonly Good[] = [
-  { name: 'Mandarins, 3 kg', kopecks: 54_000 },
-  { name: 'Linden honey, 500 g', kopecks: 69_050 },
-  { name: 'Spruce wreath', kopecks: 129_000 },
-  { name: 'Wool socks', kopecks: 38_500 },
-  { name: 'Felt boots', kopecks: 349_000 },
-  { name: 'Rosehip tea, 100 g', kopecks: 21_575 },
+  { name: 'mandarins', kopecks: 54_000 },
+  { name: 'honey', kopecks: 69_050 },
+  { name: 'wreath', kopecks: 129_000 },
+  { name: 'socks', kopecks: 38_500 },
+  { name: 'boots', kopecks: 349_000 },
+  { name: 'tea', kopecks: 21_575 },
 ]

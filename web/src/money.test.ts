@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { amountForInput, formatMoney, moneyParts, parseAmount } from './money'
+import { amountForInput, parseAmount } from './money'
 
 describe('parsing an amount typed by a person', () => {
   test.each([
@@ -47,21 +47,5 @@ describe('parsing an amount typed by a person', () => {
     for (const kopecks of [1, 9, 10, 99, 100, 101, 38_550, 999_999_999_999, 1_000_000_000_000]) {
       expect(parseAmount(amountForInput(kopecks))).toEqual({ ok: true, kopecks })
     }
-  })
-})
-
-describe('showing money', () => {
-  test('kopecks are shown as roubles', () => {
-    expect(formatMoney(125_050).replace(/\s/gu, ' ')).toBe('1 250,50 ₽')
-  })
-
-  test('the largest amount keeps its last kopeck', () => {
-    expect(formatMoney(999_999_999_999).replace(/\s/gu, ' ')).toBe('9 999 999 999,99 ₽')
-  })
-
-  test('the parts joined are the whole text', () => {
-    const { whole, fraction, unit } = moneyParts(125_007)
-    expect(whole + fraction + unit).toBe(formatMoney(125_007))
-    expect(fraction).toBe(',07')
   })
 })

@@ -24,27 +24,3 @@ export function amountForInput(kopecks: number): string {
   const rest = kopecks % 100
   return rest === 0 ? `${roubles}` : `${roubles}.${String(rest).padStart(2, '0')}`
 }
-
-const roubles = new Intl.NumberFormat('ru-RU', { style: 'currency', currency: 'RUB' })
-
-export function formatMoney(kopecks: number): string {
-  return roubles.format(kopecks / 100)
-}
-
-export interface MoneyParts {
-  whole: string
-  fraction: string
-  unit: string
-}
-
-/** The pieces of formatMoney; joined they give the same text. */
-export function moneyParts(kopecks: number): MoneyParts {
-  const parts = roubles.formatToParts(kopecks / 100)
-  const at = parts.findIndex((part) => part.type === 'decimal')
-  const text = (from: number, to?: number) =>
-    parts
-      .slice(from, to)
-      .map((part) => part.value)
-      .join('')
-  return { whole: text(0, at), fraction: text(at, at + 2), unit: text(at + 2) }
-}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { mergeOrders, type Order, OrderBook, placedAt, statusChanges } from './orders'
+import { mergeOrders, type Order, placedAt, shownOrders, statusChanges } from './orders'
 
 const order = (id: string, version = 1, more: Partial<Order> = {}): Order => ({
   id,
@@ -50,45 +50,22 @@ describe('status changes found by reading the list again', () => {
   })
 })
 
-describe('news', () => {
-  const decided = order('01', 2)
+describe('the orders shown', () => {
+  const rows = [
+    order('04', 1, { status: 'NEW' }),
+    order('03', 2, { status: 'FINISHED' }),
+    order('02', 2, { status: 'CANCELLED' }),
+    order('01', 2, { status: 'FINISHED' }),
+  ]
+  const ids = (shown: readonly Order[]) => shown.map(({ id }) => id)
 
-  test('the first list brings none, whatever it holds', () => {
-    const book = new OrderBook()
-    expect(book.reread([order('02'), decided])).toEqual([])
-    expect(book.rows).toEqual([order('02'), decided])
+  test('are those of the filter', () => {
+    expect(ids(shownOrders(rows, 'all', null))).toEqual(['04', '03', '02', '01'])
+    expect(ids(shownOrders(rows, 'FINISHED', null))).toEqual(['03', '01'])
   })
 
-  test('an order missed before the first load is news, though the list holds it as decided', () => {
-    const book = new OrderBook()
-    book.reread([order('02', 2), decided])
-    expect(book.push(decided)).toEqual([decided])
-    expect(book.reread([order('02', 2), decided])).toEqual([])
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('it is news once also when it comes before the list', () => {
-    const book = new OrderBook()
-    expect(book.push(decided)).toEqual([decided])
-    expect(book.reread([order('02', 2), decided])).toEqual([])
-    expect(book.push(decided)).toEqual([])
-    expect(book.rows).toEqual([order('02', 2), decided])
-  })
-
-  test('a change found by reading again is news, and pushed later no more', () => {
-    const book = new OrderBook()
-    book.take([order('01')])
-    expect(book.reread([decided])).toEqual([decided])
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('an older version is none after a newer one', () => {
-    const book = new OrderBook()
-    expect(book.push(order('01', 3))).toHaveLength(1)
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('a new order is none', () => {
-    expect(new OrderBook().push(order('01'))).toEqual([])
+  test('end where the reading ended, for what lies behind it has gaps', () => {
+    expect(ids(shownOrders(rows, 'all', '03'))).toEqual(['04', '03'])
+    expect(ids(shownOrders(rows, 'FINISHED', '01'))).toEqual(['03', '01'])
   })
 })

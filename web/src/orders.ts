@@ -1,13 +1,14 @@
-export type OrderStatus = 'NEW' | 'FINISHED' | 'CANCELLED'
+import type { OrderStatus } from './api'
+import type { components } from './schema'
 
-export interface Order {
-  id: string
-  amount: number
-  description: string
-  status: OrderStatus
-  reason?: string | null
-  version: number
-}
+/** What REST and pushed messages both say of an order. */
+export type Order = Pick<
+  components['schemas']['Order'],
+  'id' | 'amount' | 'description' | 'status' | 'reason' | 'version'
+>
+
+export type Filter = OrderStatus | 'all'
+export const filters: readonly Filter[] = ['all', 'NEW', 'FINISHED', 'CANCELLED']
 
 /** Newest first. Ids are UUIDv7, so their order is the order of time. */
 export function mergeOrders(held: readonly Order[], incoming: readonly Order[]): readonly Order[] {
@@ -23,44 +24,20 @@ export function mergeOrders(held: readonly Order[], incoming: readonly Order[]):
   return [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1))
 }
 
+/** Those of one status, as far back as they are held without gaps: `end` is the last order that was read. */
+export function shownOrders(
+  rows: readonly Order[],
+  filter: Filter,
+  end: string | null | undefined,
+): readonly Order[] {
+  return rows.filter(
+    ({ id, status }) => (filter === 'all' || status === filter) && (!end || id >= end),
+  )
+}
+
 /** A UUIDv7 starts with its time. Pushed messages carry no other. */
 export function placedAt({ id }: Order): Date {
   return new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16))
-}
-
-/**
- * The orders that the page holds, and of each change once whether it is news. The latter is kept apart from
- * the rows, because a list read over REST may already hold what a pushed message is the first to announce.
- */
-export class OrderBook {
-  rows: readonly Order[] = []
-  readonly #told = new Map<string, number>()
-
-  /** Takes rows that tell nothing new by themselves. */
-  take(incoming: readonly Order[]) {
-    this.rows = mergeOrders(this.rows, incoming)
-  }
-
-  /** Takes a list that was read once more. Rows that nobody had seen before are no news, however they stand. */
-  reread(incoming: readonly Order[]): Order[] {
-    const changes = statusChanges(this.rows, incoming)
-    this.take(incoming)
-    return this.#news(changes)
-  }
-
-  /** Takes what the server says has changed: live, or missed since the user acknowledged last. */
-  push(order: Order): Order[] {
-    this.take([order])
-    return this.#news([order])
-  }
-
-  #news(changed: readonly Order[]): Order[] {
-    return changed.filter(({ id, status, version }) => {
-      if (status === 'NEW' || version <= (this.#told.get(id) ?? 0)) return false
-      this.#told.set(id, version)
-      return true
-    })
-  }
 }
 
 /** The incoming orders whose status tells something that the held ones did not. */

@@ -1,6 +1,7 @@
 import { useEffect, useMemo, useState } from 'react'
-import { type Api, asProblem, type Problem } from './api'
+import type { Api } from './api'
 import { coalesce } from './coalesce'
+import { asProblem, type Problem } from './problem'
 
 export type AccountState =
   | { status: 'loading' }

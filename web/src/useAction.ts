@@ -1,5 +1,5 @@
 import { useRef, useState } from 'react'
-import { asProblem, type Problem } from './api'
+import { asProblem, type Problem } from './problem'
 
 /** Runs one request at a time and holds what a form shows of it. */
 export function useAction<Args extends unknown[]>(run: (...args: Args) => Promise<void>) {

@@ -1,65 +1,75 @@
 import { useCallback, useEffect, useRef, useState } from 'react'
-import { type Api, asProblem, type Problem } from './api'
-import { type Order, OrderBook } from './orders'
+import type { Api } from './api'
+import { type Filter, mergeOrders, type Order, shownOrders, statusChanges } from './orders'
+import { asProblem, type Problem } from './problem'
 import { useAction } from './useAction'
 
 const PAGE = 20
-// After a gap all that may have changed is read in one go; the server allows no more.
-const WHOLE = 100
+const MOST = 100
 
-export function useOrders(api: Api, onNews: (order: Order) => void) {
-  const [orders, setOrders] = useState<readonly Order[]>([])
-  const [cursor, setCursor] = useState<string | null>(null)
-  const [loading, setLoading] = useState(true)
+/** `ends` says of each filter that was read how far back: the last order, or null where there are no more. */
+type Ends = Partial<Record<Filter, string | null>>
+
+/** `onNews` gets what a list that was read once more tells; rows that nobody had seen before are none. */
+export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => void) {
+  const held = useRef<readonly Order[]>([])
+  const [rows, setRows] = useState(held.current)
+  const [ends, setEnds] = useState<Ends>({})
   const [problem, setProblem] = useState<Problem | null>(null)
-  const [book] = useState(() => new OrderBook())
-  const reading = useRef(0)
+  const turn = useRef(0)
   const complete = useRef(false)
+  const end = ends[filter]
 
-  const show = useCallback(
-    (news: readonly Order[] = []) => {
-      setOrders(book.rows)
+  const take = useCallback((...incoming: readonly Order[]) => {
+    held.current = mergeOrders(held.current, incoming)
+    setRows(held.current)
+  }, [])
+
+  const reread = useCallback(
+    (incoming: readonly Order[]) => {
+      const news = statusChanges(held.current, incoming)
+      take(...incoming)
       for (const order of news) onNews(order)
     },
-    [book, onNews],
+    [take, onNews],
   )
 
-  const take = useCallback(
-    (incoming: readonly Order[]) => {
-      book.take(incoming)
-      show()
-    },
-    [book, show],
+  const readPage = useCallback(
+    (of: Filter, limit: number, cursor: string | null = null) =>
+      api.orders(limit, of === 'all' ? null : of, cursor),
+    [api],
   )
 
   const reload = useCallback(async () => {
-    const turn = ++reading.current
+    const mine = ++turn.current
     complete.current = false
+    // What is held may have changed, and is read in one go as far as the server allows.
+    const limit = Math.min(MOST, Math.max(PAGE, held.current.length))
     try {
-      const page = await api.orders(book.rows.length > 0 ? WHOLE : PAGE)
-      if (turn !== reading.current) return
-      show(book.reread(page.items))
-      setCursor(page.next_cursor)
+      const read: Ends = {}
+      for (const of of new Set<Filter>(['all', filter])) {
+        const page = await readPage(of, limit)
+        if (mine !== turn.current) return
+        reread(page.items)
+        read[of] = page.next_cursor
+      }
+      setEnds(read)
       setProblem(null)
       complete.current = true
     } catch (error) {
-      if (turn === reading.current) setProblem(asProblem(error))
-    } finally {
-      if (turn === reading.current) setLoading(false)
+      if (mine === turn.current) setProblem(asProblem(error))
     }
-  }, [api, book, show])
+  }, [filter, readPage, reread])
 
   useEffect(() => void reload(), [reload])
 
   const older = useAction(async () => {
-    if (cursor === null) return
-    const turn = reading.current
-    const page = await api.orders(PAGE, cursor)
-    take(page.items)
-    if (turn === reading.current) setCursor(page.next_cursor)
+    if (!end) return
+    const mine = turn.current
+    const page = await readPage(filter, PAGE, end)
+    reread(page.items)
+    if (mine === turn.current) setEnds((ends) => ({ ...ends, [filter]: page.next_cursor }))
   })
-
-  const push = useCallback((order: Order) => show(book.push(order)), [book, show])
 
   /** Fills a gap in the pushed messages, or what an earlier reading failed to bring. */
   const catchUp = useCallback(
@@ -69,5 +79,15 @@ export function useOrders(api: Api, onNews: (order: Order) => void) {
     [reload],
   )
 
-  return { orders, loading, problem, hasOlder: cursor !== null, older, reload, take, push, catchUp }
+  return {
+    rows,
+    shown: shownOrders(rows, filter, end),
+    loading: end === undefined,
+    problem,
+    hasOlder: Boolean(end),
+    older,
+    reload,
+    take,
+    catchUp,
+  }
 }

@@ -1,28 +1,19 @@
-const STORED_AS = 'gozon.user'
+import { stored } from './stored'
+
 const FORM = /^[A-Za-z0-9._-]{1,64}$/
+
+const chosen = stored('gozon.user')
 
 export function isUserId(value: string): boolean {
   return FORM.test(value)
 }
 
 export function recallUserId(): string | null {
-  // Reading localStorage throws where the browser blocks site data; the page works without it.
-  try {
-    const stored = localStorage.getItem(STORED_AS)
-    return stored !== null && isUserId(stored) ? stored : null
-  } catch {
-    return null
-  }
+  const userId = chosen.read()
+  return userId !== null && isUserId(userId) ? userId : null
 }
 
-export function rememberUserId(userId: string | null) {
-  try {
-    if (userId === null) localStorage.removeItem(STORED_AS)
-    else localStorage.setItem(STORED_AS, userId)
-  } catch {
-    // As above.
-  }
-}
+export const rememberUserId = chosen.write
 
 const kinds = ['quiet', 'bright', 'early', 'snowy', 'kind', 'brave', 'merry', 'calm']
 const animals = ['fox', 'hare', 'crane', 'otter', 'lynx', 'owl', 'marten', 'elk']

@@ -1,7 +1,9 @@
-import { type Api, asProblem } from '../api'
-import { text } from '../text'
+import type { Api } from '../api'
+import { useLanguage } from '../language/useLanguage'
+import { asProblem } from '../problem'
 import type { useAccount } from '../useAccount'
 import { useAction } from '../useAction'
+import { Ledger } from './Ledger'
 import { Price } from './Price'
 import { ProblemNote } from './ProblemNote'
 import { TopUp } from './TopUp'
@@ -12,6 +14,7 @@ interface AccountCardProps {
 }
 
 export function AccountCard({ api, account }: AccountCardProps) {
+  const { text } = useLanguage()
   const { state, problem, refresh } = account
   const open = useAction(async () => {
     try {
@@ -47,11 +50,13 @@ export function AccountCard({ api, account }: AccountCardProps) {
         <>
           <p className="balance">
             <span className="muted">{text.account.balance}</span>
-            <span data-testid="balance">
+            {/* A new element for each balance, so that it shows that it has changed. */}
+            <span key={state.balance} className="changed" data-testid="balance">
               <Price kopecks={state.balance} />
             </span>
           </p>
           <TopUp api={api} onDone={refresh} />
+          <Ledger api={api} balance={state.balance} />
         </>
       )}
     </section>

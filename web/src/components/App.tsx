@@ -1,6 +1,6 @@
 import { useState } from 'react'
 import { Toaster } from 'sonner'
-import { text } from '../text'
+import { LanguageProvider, useLanguage } from '../language/useLanguage'
 import { recallUserId, rememberUserId } from '../userId'
 import { ChooseUser } from './ChooseUser'
 import { Shop } from './Shop'
@@ -14,20 +14,27 @@ export function App() {
   }
 
   return (
-    <>
+    <LanguageProvider>
       {userId === null ? (
         <ChooseUser onChoose={choose} />
       ) : (
         <Shop key={userId} userId={userId} onLeave={() => choose(null)} />
       )}
-      <div role="status" aria-atomic="false">
-        <Toaster
-          theme="system"
-          closeButton
-          containerAriaLabel={text.toasts.region}
-          toastOptions={{ closeButtonAriaLabel: text.toasts.close }}
-        />
-      </div>
-    </>
+      <Toasts />
+    </LanguageProvider>
+  )
+}
+
+function Toasts() {
+  const { text } = useLanguage()
+  return (
+    <div role="status" aria-atomic="false">
+      <Toaster
+        theme="system"
+        closeButton
+        containerAriaLabel={text.toasts.region}
+        toastOptions={{ closeButtonAriaLabel: text.toasts.close }}
+      />
+    </div>
   )
 }

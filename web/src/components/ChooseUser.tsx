@@ -1,10 +1,12 @@
 import { type FormEvent, useState } from 'react'
-import { text } from '../text'
+import { useLanguage } from '../language/useLanguage'
 import { inventUserId, isUserId } from '../userId'
 import { Field } from './Field'
+import { LanguageSwitch } from './LanguageSwitch'
 import { Wordmark } from './Wordmark'
 
 export function ChooseUser({ onChoose }: { onChoose: (userId: string) => void }) {
+  const { text } = useLanguage()
   const [userId, setUserId] = useState('')
   const [error, setError] = useState('')
 
@@ -22,7 +24,11 @@ export function ChooseUser({ onChoose }: { onChoose: (userId: string) => void })
 
   return (
     <main className="door">
-      <Wordmark />
+      <title>{text.name}</title>
+      <div className="sign">
+        <Wordmark />
+        <LanguageSwitch />
+      </div>
       <h1>{text.welcome.title}</h1>
       <p className="lead">{text.welcome.lead}</p>
       <form onSubmit={submit} noValidate>

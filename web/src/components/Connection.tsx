@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react'
+import type { Text } from '../language/en'
+import { useLanguage } from '../language/useLanguage'
 import type { ConnectionState } from '../socket'
-import { text } from '../text'
 
 export function Connection({
   state,
@@ -9,11 +10,12 @@ export function Connection({
   state: ConnectionState
   onConnect: () => void
 }) {
+  const { text } = useLanguage()
   const seconds = useSecondsUntil(state.phase === 'reconnecting' ? state.at : null)
   return (
     <div className="connection">
       <span className="pill" data-testid="connection" data-state={state.phase}>
-        {text.connection.label(state, seconds)}
+        {label(state, seconds, text)}
       </span>
       {state.phase === 'live' && (
         <span className="replica">
@@ -27,6 +29,16 @@ export function Connection({
       )}
     </div>
   )
+}
+
+function label(state: ConnectionState, seconds: number, { connection }: Text): string {
+  if (state.phase === 'connecting') return connection.connecting
+  if (state.phase === 'live') return connection.live
+  if (state.phase === 'reconnecting') return connection.reconnecting(seconds)
+  if (state.why === 'replaced') return connection.replaced
+  if (state.why === 'refused') return connection.refused
+  if (state.why === 'no-network') return connection.noNetwork
+  return connection.offline
 }
 
 function useSecondsUntil(at: number | null): number {

@@ -1,6 +1,9 @@
+import { Link } from 'wouter'
+import { useLanguage } from '../language/useLanguage'
 import type { ConnectionState } from '../socket'
-import { text } from '../text'
 import { Connection } from './Connection'
+import { LanguageSwitch } from './LanguageSwitch'
+import { NotifyButton } from './NotifyButton'
 import { Wordmark } from './Wordmark'
 
 interface HeaderProps {
@@ -10,19 +13,38 @@ interface HeaderProps {
   onConnect: () => void
 }
 
+const current = (active: boolean) => (active ? 'current' : '')
+
 export function Header({ userId, onLeave, connection, onConnect }: HeaderProps) {
+  const { text } = useLanguage()
   return (
     <header className="top">
-      <h1>
+      <a className="skip" href="#content">
+        {text.nav.skip}
+      </a>
+      <Link href="/" className="home" aria-label={text.name}>
         <Wordmark />
-      </h1>
+      </Link>
+      <nav aria-label={text.nav.label}>
+        <Link href="/" className={current} data-testid="nav-shop">
+          {text.nav.shop}
+        </Link>
+        <Link href="/behind" className={current} data-testid="nav-behind">
+          {text.nav.behind}
+        </Link>
+        <a href="/api/docs">{text.nav.api}</a>
+      </nav>
       <Connection state={connection} onConnect={onConnect} />
-      <p className="shopper">
-        <span>{text.user.shopping}</span> <b title={userId}>{userId}</b>{' '}
-        <button type="button" className="link" onClick={onLeave} data-testid="change-user">
-          {text.user.change}
-        </button>
-      </p>
+      <div className="about-me">
+        <p className="shopper">
+          <span>{text.user.shopping}</span> <b title={userId}>{userId}</b>{' '}
+          <button type="button" className="link" onClick={onLeave} data-testid="change-user">
+            {text.user.change}
+          </button>
+        </p>
+        <NotifyButton />
+        <LanguageSwitch />
+      </div>
     </header>
   )
 }

@@ -2,15 +2,17 @@ import { type FormEvent, type MouseEvent, useState } from 'react'
 import type { Api, NewOrder } from '../api'
 import type { Good } from '../goods'
 import { Intent } from '../intent'
+import { useLanguage } from '../language/useLanguage'
 import { amountForInput, parseAmount } from '../money'
 import type { Order } from '../orders'
-import { text } from '../text'
+import { fieldInWords } from '../problem'
 import { useAction } from '../useAction'
 import { Field } from './Field'
-import { fieldError, ProblemNote } from './ProblemNote'
+import { ProblemNote } from './ProblemNote'
 import { Shelf } from './Shelf'
 
 export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order) => void }) {
+  const { text } = useLanguage()
   const [amount, setAmount] = useState('')
   const [description, setDescription] = useState('')
   const [error, setError] = useState('')
@@ -19,8 +21,9 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
   const place = useAction(async (order: NewOrder) => {
     const placed = await api.placeOrder(order, intent.keyFor(order))
     intent.settled()
-    changeAmount('')
-    setDescription('')
+    // What was typed since is the next order.
+    setAmount((now) => (now === amount ? '' : now))
+    setDescription((now) => (now === description ? '' : now))
     onPlaced(placed)
   })
 
@@ -31,7 +34,7 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
 
   function take(good: Good) {
     changeAmount(amountForInput(good.kopecks))
-    setDescription(good.name)
+    setDescription(text.goods[good.name])
   }
 
   function submit(event: FormEvent) {
@@ -49,14 +52,14 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
           label={text.order.description}
           value={description}
           onChange={setDescription}
-          error={fieldError(place.problem, 'description')}
+          error={fieldInWords(place.problem, 'description', text)}
           testId="order-description"
         />
         <Field
           label={text.order.amount}
           value={amount}
           onChange={changeAmount}
-          error={error || fieldError(place.problem, 'amount')}
+          error={error || fieldInWords(place.problem, 'amount', text)}
           testId="order-amount"
           inputMode="decimal"
         />

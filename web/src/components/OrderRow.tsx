@@ -1,20 +1,24 @@
+import { Link } from 'wouter'
+import { useLanguage } from '../language/useLanguage'
 import { type Order, placedAt } from '../orders'
-import { text } from '../text'
 import { Price } from './Price'
 
-const time = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' })
-
 export function OrderRow({ order }: { order: Order }) {
+  const { text, format } = useLanguage()
   const { id, description, amount, status, reason } = order
   const placed = placedAt(order)
   return (
     <li className="order-row" data-testid="order-row" data-order-id={id} data-status={status}>
-      <span className="what">{description || text.orders.untitled}</span>
+      <Link href={`/orders/${id}`} className="what">
+        {description || text.orders.untitled}
+      </Link>
       <Price kopecks={amount} />
       <time className="when" dateTime={placed.toISOString()}>
-        {time.format(placed)}
+        {format.moment(placed)}
       </time>
-      <span className="badge">{text.status[status]}</span>
+      <span className="badge" data-status={status}>
+        {text.status[status]}
+      </span>
       {status === 'CANCELLED' && <p className="reason">{text.reason(reason)}</p>}
     </li>
   )

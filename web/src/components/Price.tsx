@@ -1,7 +1,8 @@
-import { moneyParts } from '../money'
+import { useLanguage } from '../language/useLanguage'
 
 export function Price({ kopecks }: { kopecks: number }) {
-  const { whole, fraction, unit } = moneyParts(kopecks)
+  const { format } = useLanguage()
+  const { whole, fraction, unit } = format.moneyParts(kopecks)
   return (
     <span className="price">
       {whole}

@@ -1,5 +1,5 @@
-import type { Problem } from '../api'
-import { text } from '../text'
+import { useLanguage } from '../language/useLanguage'
+import { inWords, type Problem } from '../problem'
 
 interface ProblemNoteProps {
   problem: Problem | null
@@ -9,18 +9,17 @@ interface ProblemNoteProps {
 }
 
 export function ProblemNote({ problem, beside = [], onRetry }: ProblemNoteProps) {
+  const { text } = useLanguage()
   if (!problem) return null
   const rest = problem.fields.filter(({ field }) => !beside.includes(field))
   return (
     <div className="problem" role="alert">
-      <strong>{problem.title}</strong>
-      {problem.detail && <p>{problem.detail}</p>}
+      <strong>{text.problem.title}</strong>
+      <p>{inWords(problem, text)}</p>
       {rest.length > 0 && (
         <ul>
-          {rest.map(({ field, message }) => (
-            <li key={`${field} ${message}`}>
-              {field}: {message}
-            </li>
+          {rest.map(({ field }) => (
+            <li key={field}>{text.field.other(field)}</li>
           ))}
         </ul>
       )}
@@ -31,8 +30,4 @@ export function ProblemNote({ problem, beside = [], onRetry }: ProblemNoteProps)
       )}
     </div>
   )
-}
-
-export function fieldError(problem: Problem | null, field: string): string | undefined {
-  return problem?.fields.find((error) => error.field === field)?.message
 }

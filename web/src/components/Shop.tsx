@@ -1,32 +1,46 @@
-import { useCallback, useEffect, useMemo } from 'react'
-import { toast } from 'sonner'
+import { lazy, Suspense, useMemo, useRef, useState } from 'react'
+import { Route, Switch } from 'wouter'
 import { createApi } from '../api'
-import type { Order } from '../orders'
-import { toastChange } from '../toasts'
+import { useLanguage } from '../language/useLanguage'
+import type { Filter } from '../orders'
 import { useAccount } from '../useAccount'
 import { useConnection } from '../useConnection'
 import { useOrders } from '../useOrders'
+import { useTelling } from '../useTelling'
 import { AccountCard } from './AccountCard'
 import { Header } from './Header'
 import { OrderForm } from './OrderForm'
 import { OrderList } from './OrderList'
+import { OrderPage } from './OrderPage'
+import { View } from './View'
+
+// Its charts are a third of the script, and most shoppers never see them.
+const Behind = lazy(() => import('./Behind'))
 
 export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void }) {
+  const { text } = useLanguage()
   const api = useMemo(() => createApi(userId), [userId])
   const account = useAccount(api)
   const { refresh } = account
+  const tell = useTelling()
+  const [filter, setFilter] = useState<Filter>('all')
 
-  const tell = useCallback(
-    (order: Order) => {
-      toastChange(order)
+  const arrivals = useRef(new Map<string, number>())
+  // Before the orders are read, so that no change falls between.
+  const connection = useConnection(api, {
+    userId,
+    onOrder(order, _journey, receivedAt) {
+      arrivals.current.set(order.id, receivedAt)
+      orders.take(order)
       if (order.status === 'FINISHED') void refresh()
     },
-    [refresh],
-  )
-  const orders = useOrders(api, tell)
-  const connection = useConnection(api, { onOrder: orders.push, onWelcome: orders.catchUp })
-
-  useEffect(() => () => void toast.dismiss(), [])
+    onWelcome(gapless) {
+      orders.catchUp(gapless)
+      if (!gapless) void refresh()
+    },
+    onTell: tell,
+  })
+  const orders = useOrders(api, filter, connection.tell)
 
   return (
     <>
@@ -36,13 +50,35 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
         connection={connection.state}
         onConnect={connection.connect}
       />
-      <main className="shop">
-        <div className="counter">
-          <AccountCard api={api} account={account} />
-          <OrderForm api={api} onPlaced={(order) => orders.take([order])} />
-        </div>
-        <OrderList orders={orders} />
-      </main>
+      <Switch>
+        <Route path="/behind">
+          <View title={text.behind.title}>
+            <Suspense fallback={<p className="muted">{text.behind.loading}</p>}>
+              <Behind api={api} orders={orders} />
+            </Suspense>
+          </View>
+        </Route>
+        <Route path="/orders/:id">
+          {({ id }) => (
+            <OrderPage
+              key={id}
+              api={api}
+              id={id}
+              rows={orders.rows}
+              shownAt={arrivals.current.get(id)}
+            />
+          )}
+        </Route>
+        <Route>
+          <View title={text.nav.shop} className="shop" hidden>
+            <div className="counter">
+              <AccountCard api={api} account={account} />
+              <OrderForm api={api} onPlaced={orders.take} />
+            </div>
+            <OrderList orders={orders} filter={filter} onFilter={setFilter} />
+          </View>
+        </Route>
+      </Switch>
     </>
   )
 }

@@ -1,15 +1,17 @@
 import { type FormEvent, useState } from 'react'
 import type { Api } from '../api'
 import { Intent } from '../intent'
-import { amountForInput, formatMoney, parseAmount } from '../money'
-import { text } from '../text'
+import { useLanguage } from '../language/useLanguage'
+import { amountForInput, parseAmount } from '../money'
+import { fieldInWords } from '../problem'
 import { useAction } from '../useAction'
 import { Field } from './Field'
-import { fieldError, ProblemNote } from './ProblemNote'
+import { ProblemNote } from './ProblemNote'
 
 const quickAmounts = [50_000, 100_000, 500_000]
 
 export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }) {
+  const { text, format } = useLanguage()
   const [amount, setAmount] = useState('')
   const [error, setError] = useState('')
   const [intent] = useState(() => new Intent())
@@ -17,7 +19,7 @@ export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }
   const topUp = useAction(async (kopecks: number) => {
     await api.topUp(kopecks, intent.keyFor(kopecks))
     intent.settled()
-    setAmount('')
+    setAmount((now) => (now === amount ? '' : now))
     await onDone()
   })
 
@@ -39,7 +41,7 @@ export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }
         <legend className="visually-hidden">{text.account.quick}</legend>
         {quickAmounts.map((kopecks) => (
           <button type="button" key={kopecks} onClick={() => change(amountForInput(kopecks))}>
-            {formatMoney(kopecks).replace(/,00/, '')}
+            {format.wholeMoney(kopecks)}
           </button>
         ))}
       </fieldset>
@@ -48,7 +50,7 @@ export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }
           label={text.account.amount}
           value={amount}
           onChange={change}
-          error={error || fieldError(topUp.problem, 'amount')}
+          error={error || fieldInWords(topUp.problem, 'amount', text)}
           testId="top-up-amount"
           inputMode="decimal"
         />

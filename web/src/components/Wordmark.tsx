@@ -1,5 +1,6 @@
-import { text } from '../text'
+import { en } from '../language/en'
 
+/** The same in every language. */
 export function Wordmark() {
-  return <span className="wordmark">{text.name}</span>
+  return <span className="wordmark">{en.name}</span>
 }

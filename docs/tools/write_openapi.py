@@ -1,0 +1,48 @@
+"""`make openapi`: writes the document of each service, and all of them merged, as the code makes them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import backstage.app
+import notifier.app
+import orders.app
+import payments.app
+from gateway.openapi import merge
+from shopkit.service import Service
+
+FOLDER = Path(__file__).parents[1] / "openapi"
+DATABASE, BROKER, REDIS, HTTP = "postgresql://nowhere/none", "amqp://nowhere", "redis://nowhere", "http://nowhere"
+
+# In the order in which the merged document has them. Nothing is connected to until they serve.
+SERVICES: dict[str, Service] = {
+    "orders": orders.app.build(orders.app.OrdersSettings(database_url=DATABASE, broker_url=BROKER)),
+    "payments": payments.app.build(payments.app.PaymentsSettings(database_url=DATABASE, broker_url=BROKER)),
+    "notifier": notifier.app.build(
+        notifier.app.NotifierSettings(broker_url=BROKER, redis_url=REDIS, allowed_origins="")
+    ),
+    "backstage": backstage.app.build(
+        backstage.app.BackstageSettings(
+            orders_urls=HTTP, payments_urls=HTTP, notifier_urls=HTTP, gateway_urls=HTTP, broker_url=BROKER
+        )
+    ),
+}
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """By the name of their file."""
+    single = {name: service.app.openapi_schema.to_schema() for name, service in SERVICES.items()}
+    return single | {"gozon": merge(list(single.values()))}
+
+
+def text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    for name, document in documents().items():
+        (FOLDER / f"{name}.json").write_text(text(document))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The page and its socket: replicas that die, networks that go, and what happened meanwhile."""
+
+import aiohttp
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visitor
+from tests.conftest import Shop
+from tests.faults.conftest import all_ready, kill
+from tests.support import Caller
+
+
+@pytest.fixture
+async def customer(visitor: Visitor, caller: Caller) -> Caller:
+    """The one who is at the page, also elsewhere."""
+    await caller.open_account(100_000)
+    await visitor.enter(caller.user_id)
+    return caller
+
+
+async def test_a_killed_notifier_costs_an_open_page_no_toast(
+    visitor: Visitor, customer: Caller, shop: Shop, session: aiohttp.ClientSession
+) -> None:
+    replica = await visitor.replica()
+    await shop.supervisorctl("stop", replica)  # in order first: the page is told when to come back
+    await customer.decided(await customer.order(100, "while it drained"))
+    await visitor.sees_toast("Order paid", "while it drained")
+    await visitor.live()
+    await shop.supervisorctl("start", replica)
+    await all_ready(shop, session)
+
+    await kill(shop, await visitor.replica())
+    await customer.decided(await customer.order(100, "while it was dead"))
+    await visitor.sees_toast("Order paid", "while it was dead")
+    await visitor.live()
+    await all_ready(shop, session)
+    await customer.order(100, "afterwards")
+    await visitor.sees_toast("Order paid", "afterwards")
+    for description in ("while it drained", "while it was dead", "afterwards"):
+        assert await visitor.toasts_about(description) == 1
+    await visitor.sees_balance("₽997.00")
+
+
+async def test_offline_and_back(visitor: Visitor, caller: Caller) -> None:
+    # Under 127.0.0.1 the page knows that it needs no network.
+    visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")
+    await caller.open_account(100_000)
+    await visitor.enter(caller.user_id)
+    context = visitor.page.context
+    await context.set_offline(True)
+    await expect(visitor.part("connection")).to_have_text("Offline: no network")
+    await visitor.screenshot("offline")
+    await caller.decided(await caller.order(100, "meanwhile"))
+    await visitor.order("1", "in vain")
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("The shop cannot be reached.")
+
+    await context.set_offline(False)
+    await visitor.live()
+    await visitor.sees_toast("Order paid", "meanwhile")
+    await visitor.part("place-order").click()
+    await visitor.sees_toast("Order paid", "in vain")
+    await visitor.sees_balance("₽998.00")
+    assert await visitor.toasts_about("meanwhile") == 1

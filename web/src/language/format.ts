@@ -1,0 +1,54 @@
+import type { Language } from './choice'
+
+export interface MoneyParts {
+  whole: string
+  fraction: string
+  unit: string
+}
+
+export type Format = ReturnType<typeof formatIn>
+
+const locales: Record<Language, string> = { en: 'en-GB', ru: 'ru-RU' }
+
+/** Money is always in roubles, and given in kopecks. */
+export function formatIn(language: Language) {
+  const locale = locales[language]
+  const roubles = new Intl.NumberFormat(locale, {
+    style: 'currency',
+    currency: 'RUB',
+    currencyDisplay: 'narrowSymbol',
+  })
+  const whole = new Intl.NumberFormat(locale, {
+    style: 'currency',
+    currency: 'RUB',
+    currencyDisplay: 'narrowSymbol',
+    maximumFractionDigits: 0,
+  })
+  const signed = new Intl.NumberFormat(locale, {
+    style: 'currency',
+    currency: 'RUB',
+    currencyDisplay: 'narrowSymbol',
+    signDisplay: 'always',
+  })
+  const moment = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' })
+  const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 })
+  return {
+    money: (kopecks: number) => roubles.format(kopecks / 100),
+    signedMoney: (kopecks: number) => signed.format(kopecks / 100),
+    /** Where the kopecks are none. */
+    wholeMoney: (kopecks: number) => whole.format(kopecks / 100),
+    moment: (date: Date) => moment.format(date),
+    number: (value: number) => number.format(value),
+    /** The pieces of `money`; joined they give the same text. */
+    moneyParts(kopecks: number): MoneyParts {
+      const parts = roubles.formatToParts(kopecks / 100)
+      const at = parts.findIndex((part) => part.type === 'decimal')
+      const text = (from: number, to?: number) =>
+        parts
+          .slice(from, to)
+          .map((part) => part.value)
+          .join('')
+      return { whole: text(0, at), fraction: text(at, at + 2), unit: text(at + 2) }
+    },
+  }
+}

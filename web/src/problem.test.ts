@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest'
+import { en } from './language/en'
+import { ru } from './language/ru'
+import { asProblem, fieldInWords, inWords, Problem, problemIn } from './problem'
+
+test.each([
+  [400, 'invalid-request', en.problem.invalid],
+  [400, 'malformed-user', en.problem.unknownUser],
+  [401, 'missing-user', en.problem.unknownUser],
+  [404, 'no-account', en.problem.noAccount],
+  [404, 'order-not-found', en.problem.orderNotFound],
+  [404, '', en.problem.notFound],
+  [409, 'account-exists', en.problem.accountExists],
+  [413, '', en.problem.tooLarge],
+  [422, 'idempotency-key-reused', en.problem.keyReused],
+  [429, '', en.problem.tooMany],
+  [500, 'internal', en.problem.internal],
+  [502, 'bad-gateway', en.problem.unanswered],
+  [503, 'unavailable', en.problem.unavailable],
+  [504, 'gateway-timeout', en.problem.unanswered],
+  [418, '', en.problem.other(418)],
+  [0, 'unreachable', en.problem.unreachable],
+  [0, 'unexpected', en.problem.unexpected],
+])('a %d of kind %j is said in words', (status, slug, words) => {
+  expect(inWords(new Problem(status, slug), en)).toBe(words)
+})
+
+test('only types of ours are kinds', () => {
+  expect(problemIn(503, { type: 'urn:gozon:problem:unavailable' }).slug).toBe('unavailable')
+  expect(problemIn(503, { type: 'about:blank' }).slug).toBe('')
+  expect(problemIn(503, null).slug).toBe('')
+})
+
+test('whatever else is thrown is something unexpected', () => {
+  expect(asProblem(new RangeError('what'))).toMatchObject({ status: 0, slug: 'unexpected' })
+})
+
+test('a field that was named is explained in the language of the shopper', () => {
+  const problem = new Problem(400, 'invalid-request', [{ field: 'amount', message: 'Expected' }])
+  expect(fieldInWords(problem, 'amount', ru)).toBe(ru.field.amount)
+  expect(fieldInWords(problem, 'description', ru)).toBeUndefined()
+  expect(fieldInWords(null, 'amount', ru)).toBeUndefined()
+})

@@ -1,0 +1,39 @@
+import { useEffect, useMemo, useState } from 'react'
+import type { Api, LedgerEntry } from './api'
+import { coalesce } from './coalesce'
+import { mergeEntries, olderThan } from './ledger'
+import { asProblem, type Problem } from './problem'
+import { useAction } from './useAction'
+
+const PAGE = 20
+
+/** Read anew whenever the balance is another. */
+export function useLedger(api: Api, balance: number) {
+  const [entries, setEntries] = useState<readonly LedgerEntry[] | null>(null)
+  const [problem, setProblem] = useState<Problem | null>(null)
+
+  const refresh = useMemo(
+    () =>
+      coalesce(async () => {
+        try {
+          const { items } = await api.ledger(PAGE, null)
+          setEntries((held) => mergeEntries(held ?? [], items))
+          setProblem(null)
+        } catch (error) {
+          setProblem(asProblem(error))
+        }
+      }),
+    [api],
+  )
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the balance says that there is something new
+  useEffect(() => void refresh(), [refresh, balance])
+
+  const cursor = olderThan(entries ?? [])
+  const older = useAction(async () => {
+    const { items } = await api.ledger(PAGE, cursor)
+    setEntries((held) => mergeEntries(held ?? [], items))
+  })
+
+  return { entries, problem, refresh, older, hasOlder: cursor !== null }
+}
