@@ -24,10 +24,10 @@ async def test_a_rush_is_seen_in_the_charts_and_told_in_few_toasts(visitor: Visi
     await visitor.part("rush").click()
     await expect(visitor.part("chart-rate").locator("li").first).to_have_text(re.compile("accepted [1-9]"))
     await expect(visitor.part("chart-latency").locator("li").first).to_have_text(re.compile("within [1-9]"))
-    await visitor.screenshot("behind-the-scenes")
     await is_sound(visitor)
     done = re.compile(rf"{ORDERS} orders accepted in [\d.]+ s, {ORDERS} of them decided")
     await expect(visitor.part("rush-progress")).to_have_text(done, timeout=120_000)
+    await visitor.screenshot("behind-the-scenes")
     await visitor.sees_toast(f"{ORDERS * 9 // 10 - 3} orders paid")
     assert len(await visitor.toasts()) <= 10
     assert await caller.balance() == ORDERS // 10 * 100  # what those would have cost that nobody can pay
