@@ -22,6 +22,7 @@ from shopkit.db import Database
 from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
 from shopkit.journey import Hop
 from shopkit.problems import FieldError, Problem, invalid
+from shopkit.query import once_and_not_null
 
 PATH = "/api/orders"
 
@@ -59,6 +60,7 @@ async def create_order(
 
 
 @get(
+    before_request=once_and_not_null,
     summary="List your orders",
     responses={200: contract.LISTED} | refusals(invalid([FieldError("limit", "Expected `int` <= 100")])),
 )

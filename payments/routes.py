@@ -17,6 +17,7 @@ from shopkit.body import StrictJson, not_json, too_large
 from shopkit.db import Database
 from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
 from shopkit.problems import FieldError, invalid
+from shopkit.query import once_and_not_null
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ async def top_up(
 
 @get(
     "/entries",
+    before_request=once_and_not_null,
     summary="Show your ledger",
     responses={200: contract.LISTED}
     | refusals(invalid([FieldError("limit", "Expected `int` <= 100")]), no_account()),

@@ -2,7 +2,7 @@
 
 import re
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from litestar.dto import MsgspecDTO
@@ -37,11 +37,25 @@ def too_large() -> Problem:
 def decode(value: bytes, kind: type[T]) -> T:
     """Raises a 400 Problem naming the field."""
     try:
-        return msgspec.json.decode(value, type=kind)
+        try:
+            return msgspec.json.decode(value, type=kind)
+        except msgspec.ValidationError:
+            # JSON has one kind of number: 400.0 is an integer to JSON Schema and to many clients.
+            return msgspec.convert(_with_integers(msgspec.json.decode(value)), kind)
     except msgspec.ValidationError as error:
         raise invalid([_field_error(str(error))]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid([FieldError("body", "not valid JSON")]) from error
+
+
+def _with_integers(value: Any) -> Any:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list):
+        return [_with_integers(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {name: _with_integers(item) for name, item in cast("dict[str, Any]", value).items()}
+    return value
 
 
 def _field_error(text: str) -> FieldError:

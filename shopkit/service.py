@@ -17,11 +17,13 @@ import structlog
 import uvicorn
 from litestar import Litestar, Response, get
 from litestar.di import Provide
+from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from shopkit import VERSION, openapi, problems, tracing
 from shopkit.correlation import correlate
+from shopkit.http import Http
 from shopkit.settings import Settings
 from shopkit.telemetry import BUILD, configure_logging
 
@@ -93,7 +95,7 @@ class Service:
             host=self.settings.host,
             port=self.settings.port,
             loop="uvloop",
-            http="httptools",
+            http=Http,
             ws=self._websocket or "none",
             ws_per_message_deflate=False,
             ws_max_size=4096,
@@ -122,7 +124,7 @@ class Service:
     def _build(
         self, handlers: Sequence[ControllerRouterHandler], dependencies: Mapping[str, Callable[..., Any]]
     ) -> Litestar:
-        return Litestar(
+        app = Litestar(
             route_handlers=[*handlers, _live, self._ready(), self._metrics(), self._openapi()],
             dependencies={name: Provide(make, sync_to_thread=False) for name, make in dependencies.items()},
             exception_handlers={Exception: problems.answer},
@@ -132,6 +134,8 @@ class Service:
             request_max_body_size=BODY_LIMIT,
             openapi_config=None,
         )
+        _allow_every_method(app)
+        return app
 
     async def _before_shutdown(self) -> None:
         """Readiness is red while everything still answers, so that whoever asks can send new clients elsewhere."""
@@ -208,6 +212,17 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._before()
         await super().shutdown(sockets)
+
+
+def _allow_every_method(app: Litestar) -> None:
+    """Litestar 2 answers OPTIONS by the first handler of an address alone (litestar-org/litestar#4169)."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            first, model = route.route_handler_map["OPTIONS"]
+            every = route.create_options_handler(route.path)
+            every.owner = first.owner
+            every.on_registration(app)
+            route.route_handler_map["OPTIONS"] = every, model
 
 
 def calm_the_collector() -> None:
