@@ -37,15 +37,23 @@ def too_large() -> Problem:
 def decode(value: bytes, kind: type[T]) -> T:
     """Raises a 400 Problem naming the field."""
     try:
-        try:
-            return msgspec.json.decode(value, type=kind)
-        except msgspec.ValidationError:
-            # JSON has one kind of number: 400.0 is an integer to JSON Schema and to many clients.
-            return msgspec.convert(_with_integers(msgspec.json.decode(value)), kind)
+        return _decoded(value, kind)
     except msgspec.ValidationError as error:
         raise invalid([_field_error(str(error))]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid([FieldError("body", "not valid JSON")]) from error
+
+
+def _decoded(value: bytes, kind: type[T]) -> T:
+    """JSON has one kind of number: 400.0 is an integer to JSON Schema and to many clients, but not to msgspec."""
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.ValidationError as error:
+        try:
+            untyped = msgspec.json.decode(value)
+        except (msgspec.MsgspecError, RecursionError):
+            raise error from None
+        return msgspec.convert(_with_integers(untyped), kind)
 
 
 def _with_integers(value: Any) -> Any:
