@@ -2,6 +2,7 @@
 
 from litestar import get
 from litestar.datastructures import CacheControlHeader
+from litestar.di import NamedDependency
 
 from backstage.latest import Latest
 from backstage.snapshot import EXAMPLE, Snapshot
@@ -27,5 +28,5 @@ NO_STORE = {
         500: refusal(internal()),
     },
 )
-async def show_backstage(latest: Latest) -> Snapshot:
+async def show_backstage(latest: NamedDependency[Latest]) -> Snapshot:
     return await latest.snapshot()

@@ -91,7 +91,7 @@ def merge(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "description": "Orders, payments and notifications. Amounts are integers in kopecks.",
         },
         "servers": [{"url": "/"}],
-        "tags": [tag for document in documents for tag in document["tags"]],
+        "tags": [tag for document in documents for tag in document.get("tags", ())],
         "paths": {},
         "components": {"headers": {"X-Request-Id": REQUEST_ID}},
     }
