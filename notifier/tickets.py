@@ -24,7 +24,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 ISSUED = Answer(
-    "It opens one socket, once.", {"ticket": Ticket("yq9BP0aX3wIUhHlfYkKUtVlV3o2vB1cT", LIFETIME_SECONDS)}
+    "The ticket.", {"ticket": Ticket("yq9BP0aX3wIUhHlfYkKUtVlV3o2vB1cT", LIFETIME_SECONDS)}
 )
 
 
