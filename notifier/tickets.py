@@ -23,9 +23,7 @@ class Ticket(msgspec.Struct, frozen=True):
     expires_in: Annotated[int, msgspec.Meta(ge=1, description="In seconds.")]
 
 
-ISSUED = Answer(
-    "It opens one socket, once.", {"ticket": Ticket("yq9BP0aX3wIUhHlfYkKUtVlV3o2vB1cT", LIFETIME_SECONDS)}
-)
+ISSUED = Answer("The ticket.", {"ticket": Ticket("yq9BP0aX3wIUhHlfYkKUtVlV3o2vB1cT", LIFETIME_SECONDS)})
 
 
 class Tickets:
@@ -63,6 +61,7 @@ class Call(msgspec.Struct, frozen=True):
 
 @post("/tickets", summary="Get a ticket for the WebSocket", responses={201: ISSUED} | refusals())
 async def issue_ticket(call: NamedDependency[Call]) -> Ticket:
+    """It opens one socket, or renews the identity of one."""
     return await call.tickets.issue(call.user_id)
 
 

@@ -83,7 +83,7 @@ async def list_orders(
     | refusals(invalid([FieldError("order_id", "Invalid UUID")]), order_not_found()),
 )
 async def show_order(
-    order_id: Annotated[UUID, PathParameter(examples=[Example(value=str(contract.ID))])],
+    order_id: Annotated[UUID, PathParameter(description="Its `id`.", examples=[Example(value=str(contract.ID))])],
     call: NamedDependency[Call],
 ) -> OrderWithJourney:
     """With its journey: which replica did what, and when."""
