@@ -30,7 +30,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Get a ticket for the WebSocket */
+        /**
+         * Get a ticket for the WebSocket
+         * @description It opens one socket, or renews the identity of one.
+         */
         post: operations["issueTicket"];
         delete?: never;
         options?: never;
@@ -483,7 +486,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It opens one socket, once. */
+            /** @description The ticket. */
             201: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -854,7 +857,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 01a206e8-6bc4-7359-a38a-8da7f8c962e1 */
+                /**
+                 * @description Its `id`.
+                 * @example 01a206e8-6bc4-7359-a38a-8da7f8c962e1
+                 */
                 order_id: string;
             };
             cookie?: never;
