@@ -51,3 +51,13 @@ async def test_where_it_is_switched_off_the_view_says_so_and_asks_no_more(visito
     await expect(visitor.part("behind-off")).to_be_visible()
     await visitor.page.wait_for_timeout(2_500)
     assert asked == 1
+
+
+async def test_a_part_of_the_page_that_is_gone_is_said_in_words(visitor: Visitor) -> None:
+    await visitor.page.route("**/assets/Behind-*.js", lambda route: route.abort())
+    await visitor.enter(new_user())
+    await visitor.part("nav-behind").click()
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("Reload it.")
+    await visitor.page.unroute_all()
+    await visitor.page.get_by_role("alert").get_by_role("button").click()
+    await expect(visitor.part("charts")).to_be_visible()
