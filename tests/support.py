@@ -145,7 +145,7 @@ async def said(host: str, port: int, request: bytes) -> Answer:
     headers = CIMultiDict[str]()
     for line in lines:
         name, _, value = line.partition(": ")
-        headers.add(name, value)
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return Answer(int(status.split(" ")[1]), headers, json.loads(body) if body else None)
 
 
