@@ -8,8 +8,8 @@ UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: .venv/.synced  ## start the shop; REPLICAS=n sets the count of every service
-	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS))
+up: .venv/.synced  ## start the shop; REPLICAS=n sets the count of every service, BACKSTAGE=off does without its figures
+	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(BACKSTAGE),--backstage $(BACKSTAGE))
 
 down: .venv/.synced  ## stop it
 	@$(SHOP) down

@@ -6,25 +6,42 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import structlog
 from litestar import Response, get
 
 from gateway.proxy import Client
-from gateway.upstreams import Upstream
-from shopkit.problems import unavailable
+from shopkit.problems import Problem, unavailable
+from shopkit.upstreams import Upstream
 
 SERVICE_DOCUMENT = "/schema/openapi.json"
+EXTRA_SECONDS = 2
+
+log = structlog.get_logger()
 
 
 class Documents:
-    """The documents of `upstreams`; they are read anew for each merge, as services are upgraded one by one."""
+    """The documents of `upstreams`; they are read anew for each merge, as services are upgraded one by one.
 
-    def __init__(self, client: Client, upstreams: Sequence[Upstream]) -> None:
+    Those of `extra` are in it when they can be had quickly: the shop is whole without them.
+    """
+
+    def __init__(self, client: Client, upstreams: Sequence[Upstream], extra: Sequence[Upstream]) -> None:
         self._client = client
         self._upstreams = upstreams
+        self._extra = extra
 
     async def merged(self) -> dict[str, Any]:
         """Raises a 503 Problem while a service is away."""
-        return merge(await asyncio.gather(*map(self._read, self._upstreams)))
+        documents = await asyncio.gather(*map(self._read, self._upstreams), *map(self._read_if_there, self._extra))
+        return merge([document for document in documents if document is not None])
+
+    async def _read_if_there(self, upstream: Upstream) -> dict[str, Any] | None:
+        try:
+            async with asyncio.timeout(EXTRA_SECONDS):
+                return await self._read(upstream)
+        except (Problem, TimeoutError) as error:
+            log.warning("document left out", upstream=upstream.name, error=repr(error))
+            return None
 
     async def _read(self, upstream: Upstream) -> dict[str, Any]:
         for target in upstream.in_order():

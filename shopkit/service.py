@@ -112,7 +112,14 @@ class Service:
 
         self._exit = leave
         log.info("starting", host=self.settings.host, port=self.settings.port)
-        BUILD.info({"service": self.name, "version": VERSION, "revision": self.settings.revision})
+        BUILD.info(
+            {
+                "service": self.name,
+                "replica": self.settings.replica,
+                "version": VERSION,
+                "revision": self.settings.revision,
+            }
+        )
         tracing.start(self.name, self.settings.replica)
         server.run()
         if self.failed:

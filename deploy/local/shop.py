@@ -55,11 +55,20 @@ def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
         settings[name] = getattr(options, name) or settings[name]
         if last and last[name] != settings[name]:
             raise SystemExit(f"the shop runs with {name} {last[name]}; take it down first")
-    if options.replicas:
-        settings["replicas"] = dict.fromkeys(DEFAULT_REPLICAS, options.replicas)
+    settings["replicas"] = _replicas(options, settings["replicas"])
     if options.command != "status":
         settings["servers_only"] = options.servers_only
     return Shop(directory, passwords=passwords_in(directory), **settings)
+
+
+def _replicas(options: argparse.Namespace, last: dict[str, int]) -> dict[str, int]:
+    """As they are asked for, or else as they were. Of backstage there is one or none."""
+    replicas = DEFAULT_REPLICAS | last
+    if options.replicas:
+        replicas |= {service: options.replicas for service in replicas if service != "backstage"}
+    if options.backstage:
+        replicas["backstage"] = int(options.backstage == "on")
+    return replicas
 
 
 def _start(shop: Shop, supervisor: Supervisor) -> None:
@@ -239,7 +248,8 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")
     parser.add_argument("--base-port", type=int)
     parser.add_argument("--entrance", dest="entrance_port", type=int)
-    parser.add_argument("--replicas", type=int, help="of every service")
+    parser.add_argument("--replicas", type=int, help="of every service but backstage")
+    parser.add_argument("--backstage", choices=["on", "off"], help="whether to run it; it has one replica")
     parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
     options = parser.parse_args(own, argparse.Namespace(arguments=arguments))
     COMMANDS[options.command](options)

@@ -4,7 +4,6 @@ import aiohttp
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.test_shop_page import open_account
 from tests.browser.visitor import Visitor
 from tests.conftest import Shop
 from tests.faults.conftest import all_ready, kill
@@ -12,11 +11,11 @@ from tests.support import Caller
 
 
 @pytest.fixture
-async def customer(visitor: Visitor, session: aiohttp.ClientSession, shop: Shop) -> Caller:
+async def customer(visitor: Visitor, caller: Caller) -> Caller:
     """The one who is at the page, also elsewhere."""
-    await open_account(visitor)
-    stored = await visitor.page.evaluate("localStorage.getItem('gozon.user')")
-    return Caller(session, shop.url, stored)
+    await caller.open_account(100_000)
+    await visitor.enter(caller.user_id)
+    return caller
 
 
 async def test_a_killed_notifier_costs_an_open_page_no_toast(
@@ -42,12 +41,16 @@ async def test_a_killed_notifier_costs_an_open_page_no_toast(
     await visitor.sees_balance("₽997.00")
 
 
-async def test_offline_and_back(visitor: Visitor, customer: Caller) -> None:
+async def test_offline_and_back(visitor: Visitor, caller: Caller) -> None:
+    # Under 127.0.0.1 the page knows that it needs no network.
+    visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")
+    await caller.open_account(100_000)
+    await visitor.enter(caller.user_id)
     context = visitor.page.context
     await context.set_offline(True)
     await expect(visitor.part("connection")).to_have_text("Offline: no network")
     await visitor.screenshot("offline")
-    await customer.decided(await customer.order(100, "meanwhile"))
+    await caller.decided(await caller.order(100, "meanwhile"))
     await visitor.order("1", "in vain")
     await expect(visitor.page.get_by_role("alert")).to_contain_text("The shop cannot be reached.")
 

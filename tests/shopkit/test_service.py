@@ -136,5 +136,5 @@ async def test_readiness_tells_when_a_server_goes_and_comes_back(
 async def test_the_metrics_say_what_is_running(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     replica = await spawn(FRAIL, REVISION="abc1234")
-    labels = f'revision="abc1234",service="frail",version="{project["version"]}"'
+    labels = f'replica="{replica.name}",revision="abc1234",service="frail",version="{project["version"]}"'
     assert await replica.metric(session, f"gozon_build_info{{{labels}}}") == 1

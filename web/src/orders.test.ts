@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { mergeOrders, type Order, OrderBook, placedAt, shownOrders, statusChanges } from './orders'
+import { mergeOrders, type Order, placedAt, shownOrders, statusChanges } from './orders'
 
 const order = (id: string, version = 1, more: Partial<Order> = {}): Order => ({
   id,
@@ -47,49 +47,6 @@ describe('status changes found by reading the list again', () => {
     const held = [order('01'), order('02'), order('03', 2)]
     const read = [order('01', 2), order('02'), order('03', 2), order('04', 2)]
     expect(statusChanges(held, read).map(({ id }) => id)).toEqual(['01'])
-  })
-})
-
-describe('news', () => {
-  const decided = order('01', 2)
-
-  test('the first list brings none, whatever it holds', () => {
-    const book = new OrderBook()
-    expect(book.reread([order('02'), decided])).toEqual([])
-    expect(book.rows).toEqual([order('02'), decided])
-  })
-
-  test('an order missed before the first load is news, though the list holds it as decided', () => {
-    const book = new OrderBook()
-    book.reread([order('02', 2), decided])
-    expect(book.push(decided)).toEqual([decided])
-    expect(book.reread([order('02', 2), decided])).toEqual([])
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('it is news once also when it comes before the list', () => {
-    const book = new OrderBook()
-    expect(book.push(decided)).toEqual([decided])
-    expect(book.reread([order('02', 2), decided])).toEqual([])
-    expect(book.push(decided)).toEqual([])
-    expect(book.rows).toEqual([order('02', 2), decided])
-  })
-
-  test('a change found by reading again is news, and pushed later no more', () => {
-    const book = new OrderBook()
-    book.take([order('01')])
-    expect(book.reread([decided])).toEqual([decided])
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('an older version is none after a newer one', () => {
-    const book = new OrderBook()
-    expect(book.push(order('01', 3))).toHaveLength(1)
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('a new order is none', () => {
-    expect(new OrderBook().push(order('01'))).toEqual([])
   })
 })
 

@@ -2,17 +2,24 @@ import type { OrderWithJourney } from '../api'
 import { steps } from '../journey'
 import { useLanguage } from '../language/useLanguage'
 
-export function Journey({ order }: { order: OrderWithJourney }) {
+interface JourneyProps {
+  order: OrderWithJourney
+  shownAt: number | undefined
+}
+
+export function Journey({ order, shownAt }: JourneyProps) {
   const { text, format } = useLanguage()
-  const way = steps(order.journey)
-  const last = way.at(-1)
-  if (!last) return null
+  const { journey } = order
+  const here = { hop: 'shown', replica: text.journey.here }
+  const way = steps(
+    shownAt ? [...journey, { ...here, at: new Date(shownAt).toISOString() }] : journey,
+  )
+  const updated = way.find(({ hop }) => hop === 'updated')
+  if (way.length === 0) return null
   return (
     <section className="card" aria-labelledby="journey-title">
       <h2 id="journey-title">{text.journey.title}</h2>
-      {last.hop === 'updated' && (
-        <p data-testid="took">{text.journey.took(format.number(last.since))}</p>
-      )}
+      {updated && <p data-testid="took">{text.journey.took(format.number(updated.since))}</p>}
       <ol className="journey">
         {way.map(({ hop, replica, since, from, to }) => (
           <li key={hop} data-testid="hop" data-hop={hop}>

@@ -21,8 +21,9 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
   const place = useAction(async (order: NewOrder) => {
     const placed = await api.placeOrder(order, intent.keyFor(order))
     intent.settled()
-    changeAmount('')
-    setDescription('')
+    // What was typed since is the next order.
+    setAmount((now) => (now === amount ? '' : now))
+    setDescription((now) => (now === description ? '' : now))
     onPlaced(placed)
   })
 

@@ -1,8 +1,8 @@
-import { lazy, Suspense, useCallback, useMemo, useState } from 'react'
+import { lazy, Suspense, useMemo, useRef, useState } from 'react'
 import { Route, Switch } from 'wouter'
 import { createApi } from '../api'
 import { useLanguage } from '../language/useLanguage'
-import type { Filter, Order } from '../orders'
+import type { Filter } from '../orders'
 import { useAccount } from '../useAccount'
 import { useConnection } from '../useConnection'
 import { useOrders } from '../useOrders'
@@ -25,15 +25,22 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
   const tell = useTelling()
   const [filter, setFilter] = useState<Filter>('all')
 
-  const onNews = useCallback(
-    (order: Order) => {
-      tell(order)
+  const arrivals = useRef(new Map<string, number>())
+  // Before the orders are read, so that no change falls between.
+  const connection = useConnection(api, {
+    userId,
+    onOrder(order, _journey, receivedAt) {
+      arrivals.current.set(order.id, receivedAt)
+      orders.take(order)
       if (order.status === 'FINISHED') void refresh()
     },
-    [refresh, tell],
-  )
-  const orders = useOrders(api, filter, onNews)
-  const connection = useConnection(api, { onOrder: orders.push, onWelcome: orders.catchUp })
+    onWelcome(gapless) {
+      orders.catchUp(gapless)
+      if (!gapless) void refresh()
+    },
+    onTell: tell,
+  })
+  const orders = useOrders(api, filter, connection.tell)
 
   return (
     <>
@@ -52,7 +59,15 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
           </View>
         </Route>
         <Route path="/orders/:id">
-          {({ id }) => <OrderPage key={id} api={api} id={id} rows={orders.rows} />}
+          {({ id }) => (
+            <OrderPage
+              key={id}
+              api={api}
+              id={id}
+              rows={orders.rows}
+              shownAt={arrivals.current.get(id)}
+            />
+          )}
         </Route>
         <Route>
           <View title={text.nav.shop} className="shop" hidden>

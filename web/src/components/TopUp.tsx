@@ -19,7 +19,7 @@ export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }
   const topUp = useAction(async (kopecks: number) => {
     await api.topUp(kopecks, intent.keyFor(kopecks))
     intent.settled()
-    setAmount('')
+    setAmount((now) => (now === amount ? '' : now))
     await onDone()
   })
 
