@@ -50,8 +50,10 @@ class Visitor:
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type not in ("error", "warning"):
             return
-        # Chromium reports each 404 by itself, and 404 is how the API says that there is no account.
-        if "404" in message.text and message.location["url"] == f"{self.url}/api/payments/account":
+        # Chromium reports each 404 and 409 by itself, and so the API says that there is no account, or one already.
+        if message.location["url"] == f"{self.url}/api/payments/account" and message.text.startswith(
+            "Failed to load"
+        ):
             return
         self.complaints.append(message.text)
 
@@ -129,7 +131,11 @@ class Visitor:
 
     async def toasts_about(self, description: str) -> int:
         """How many there have been since the page was loaded."""
-        return sum(description in toast for toast in await self._witness("toasts"))
+        return sum(description in toast for toast in await self.toasts())
+
+    async def toasts(self) -> list[str]:
+        """The words of all that have appeared since the page was loaded."""
+        return await self._witness("toasts")
 
     async def sockets_opened(self) -> int:
         """Since the page was loaded."""

@@ -9,28 +9,7 @@ export type NewOrder = Schemas['CreateOrder']
 export type OrderStatus = Schemas['Order']['status']
 export type OrderWithJourney = Schemas['OrderWithJourney']
 export type Hop = Schemas['Hop']
-
-/** TODO from schema */
-export interface Snapshot {
-  at: string
-  toast_buckets: number[]
-  replicas: {
-    service: string
-    name: string
-    accepted?: number
-    finished?: number
-    cancelled?: number
-    delivered?: number
-    sockets?: number
-    toasts?: number[]
-  }[]
-  waiting: {
-    orders_outbox: number | null
-    payments_outbox: number | null
-    payments_inbox: number | null
-  }
-  queues: { name: string; messages: number | null }[]
-}
+export type Snapshot = Schemas['Snapshot']
 
 const ANSWER_WITHIN_MS = 15_000
 
@@ -59,7 +38,7 @@ export function createApi(userId: string, baseUrl = location.origin) {
       data(client.GET('/api/orders', { params: { query: { limit, status, cursor } } })),
     order: (order_id: string) =>
       data(client.GET('/api/orders/{order_id}', { params: { path: { order_id } } })),
-    backstage: async () => (await fetch(`${baseUrl}/api/backstage`)).json() as Promise<Snapshot>,
+    backstage: () => data(client.GET('/api/backstage')),
     ticket: async () => (await data(client.POST('/api/notifications/tickets'))).ticket,
   }
 }

@@ -27,10 +27,12 @@ export class Page {
   readonly pushed: { id: string; journey: unknown; receivedAt: number }[] = []
   readonly welcomes: boolean[] = []
   readonly toasts: string[] = []
+  readonly #toldAt = new Map<string, number>()
   readonly rows = new Map<string, Order>()
   visible: boolean
   focused = false
   network = true
+  private endedAt = Number.POSITIVE_INFINITY
 
   constructor(
     readonly name: string,
@@ -60,7 +62,10 @@ export class Page {
         this.welcomes.push(gapless)
         if (!gapless) this.tab.task(() => this.read())
       },
-      onTell: ({ id }) => this.toasts.push(id),
+      onTell: ({ id }) => {
+        this.toasts.push(id)
+        this.#toldAt.set(id, Date.now())
+      },
     })
     this.socket.start()
   }
@@ -87,16 +92,22 @@ export class Page {
 
   close() {
     this.socket.stop()
-    this.tab.end()
+    this.crash()
   }
 
   crash() {
     this.tab.end()
+    this.endedAt = Date.now()
+  }
+
+  /** Without those that went away with the tab before anybody could see them. */
+  get lastingToasts() {
+    return this.toasts.filter((id) => this.endedAt - (this.#toldAt.get(id) ?? 0) > 20)
   }
 }
 
-export function world() {
-  const [browser, server] = [new FakeBrowser(), new FakeServer()]
+export function world({ hasty = false } = {}) {
+  const [browser, server] = [new FakeBrowser(hasty), new FakeServer()]
   const pages: Page[] = []
   async function open(name: string, opening?: Opening) {
     const page = new Page(name, browser, server, opening)

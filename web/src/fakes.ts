@@ -130,13 +130,20 @@ export class FakeBrowser {
 
   readonly #tasks: (() => void)[] = []
 
+  /**
+   * With `hasty`, a lock that is let go is granted before messages are heard that its holder had sent.
+   * Chromium does so now and then.
+   */
+  constructor(readonly hasty = false) {}
+
   tab(): FakeTab {
     return new FakeTab(this)
   }
 
   /** Timers alone would not keep the order: a fake one that is set by another is a millisecond late. */
-  task(run: () => void) {
-    this.#tasks.push(run)
+  task(run: () => void, overtakes = false) {
+    if (overtakes) this.#tasks.unshift(run)
+    else this.#tasks.push(run)
     setTimeout(() => this.#tasks.shift()?.())
   }
 
@@ -207,7 +214,7 @@ export class FakeBrowser {
     const request = this.#queue(name).shift()
     if (!request) return
     this.#held.set(name, request)
-    request.tab.task(async () => {
+    const run = async () => {
       try {
         if (request.signal?.aborted) throw aborted()
         await request.granted()
@@ -216,7 +223,8 @@ export class FakeBrowser {
         request.reject(error)
       }
       this.#release(name, request)
-    })
+    }
+    request.tab.task(run, this.hasty)
   }
 
   #release(name: string, request: LockRequest) {
@@ -259,8 +267,8 @@ export class FakeTab {
     return this.browser.channel(this, name)
   }
 
-  task(run: () => void) {
-    this.browser.task(() => this.#run(run))
+  task(run: () => void, overtakes = false) {
+    this.browser.task(() => this.#run(run), overtakes)
   }
 
   freeze() {

@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/backstage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See what the replicas and queues are doing */
+        get: operations["ApiBackstageShow"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/notifications/tickets": {
         parameters: {
             query?: never;
@@ -134,6 +151,13 @@ export interface components {
             field: string;
             message: string;
         };
+        /** GatewayReplica */
+        GatewayReplica: {
+            /** @description The name that the replica was given. */
+            name: string;
+            /** @constant */
+            service: "gateway";
+        };
         /** Hop */
         Hop: {
             /** Format: date-time */
@@ -153,6 +177,19 @@ export interface components {
             kind: "top_up" | "debit";
             order_id?: string | null;
             version: number;
+        };
+        /** NotifierReplica */
+        NotifierReplica: {
+            /** @description Order frames written to sockets since this replica started. */
+            delivered: number;
+            /** @description The name that the replica was given. */
+            name: string;
+            /** @constant */
+            service: "notifier";
+            /** @description WebSockets that are open now. */
+            sockets: number;
+            /** @description Status changes pushed to open sockets within each of `toast_buckets` after their order was accepted, and at the end all of them. Each count includes the one before it. */
+            toasts: number[];
         };
         /** Order */
         Order: {
@@ -175,6 +212,19 @@ export interface components {
             items: components["schemas"]["Order"][];
             next_cursor: string | null;
         };
+        /** OrdersReplica */
+        OrdersReplica: {
+            /** @description Orders accepted since this replica started. */
+            accepted: number;
+            /** @description Orders that became CANCELLED here since it started. */
+            cancelled: number;
+            /** @description Orders that became FINISHED here since it started. */
+            finished: number;
+            /** @description The name that the replica was given. */
+            name: string;
+            /** @constant */
+            service: "orders";
+        };
         /** OrderWithJourney */
         OrderWithJourney: {
             amount: number;
@@ -193,6 +243,17 @@ export interface components {
             user_id: string;
             version: number;
         };
+        /** PaymentsReplica */
+        PaymentsReplica: {
+            /** @description Orders declined since it started, for whatever reason. */
+            declined: number;
+            /** @description The name that the replica was given. */
+            name: string;
+            /** @description Orders paid since this replica started. */
+            paid: number;
+            /** @constant */
+            service: "payments";
+        };
         /** ProblemDocument */
         ProblemDocument: {
             /** @default  */
@@ -204,6 +265,29 @@ export interface components {
             status: number;
             title: string;
             type: string;
+        };
+        /** QueueDepth */
+        QueueDepth: {
+            /** @description Messages, each of 1 to 100 events, that no consumer holds yet; null where the broker cannot be asked now. */
+            messages: number | null;
+            /** @description The name of a queue in RabbitMQ. */
+            name: string;
+        };
+        /** Snapshot */
+        Snapshot: {
+            /**
+             * Format: date-time
+             * @description When the figures were read.
+             */
+            at: string;
+            /** @description The queues that services consume. */
+            queues: components["schemas"]["QueueDepth"][];
+            /** @description Those that answered within a second, by service and name, 64 at most. A replica that starts anew begins to count at 0. */
+            replicas: (components["schemas"]["OrdersReplica"] | components["schemas"]["PaymentsReplica"] | components["schemas"]["NotifierReplica"] | components["schemas"]["GatewayReplica"])[];
+            /** @description The finite upper bounds of `toasts`, in seconds; empty while no notifier answers. */
+            toast_buckets: number[];
+            /** @description Rows that wait in the databases, counted up to 100,000 in each table; null where no replica knows it now. */
+            waiting: components["schemas"]["Waiting"];
         };
         /** Ticket */
         Ticket: {
@@ -223,6 +307,18 @@ export interface components {
         TopUp: {
             amount: number;
         };
+        /**
+         * Waiting
+         * @description Rows that wait in the databases, counted up to 100,000 in each table; null where no replica knows it now.
+         */
+        Waiting: {
+            /** @description Events of orders that are not with the broker yet. */
+            orders_outbox: number | null;
+            /** @description Orders that payments has received and not decided yet. */
+            payments_inbox: number | null;
+            /** @description Events of payments that are not with the broker yet. */
+            payments_outbox: number | null;
+        };
     };
     responses: never;
     parameters: never;
@@ -232,6 +328,27 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    ApiBackstageShow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    "cache-control"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snapshot"];
+                };
+            };
+        };
+    };
     ApiNotificationsTicketsIssue: {
         parameters: {
             query?: never;

@@ -24,10 +24,10 @@ function chance(seed: number) {
   }
 }
 
-async function run(seed: number, { suspending = false } = {}) {
+async function run(seed: number, { suspending = false, hasty = false } = {}) {
   const random = chance(seed)
   const pick = <T>(list: readonly T[]) => list[Math.floor(random() * list.length)] as T
-  const { server, pages, open, toasts } = world()
+  const { server, pages, open, toasts } = world({ hasty })
   const living: Page[] = [await open('0')]
   const finished: string[] = []
   const add = async () => {
@@ -61,8 +61,10 @@ async function run(seed: number, { suspending = false } = {}) {
   pick(living).look()
   await pass(100_000)
 
-  const told = suspending ? [...new Set(toasts())] : toasts()
+  const told = suspending || hasty ? [...new Set(toasts())] : toasts()
   expect(told.toSorted()).toEqual(finished.toSorted())
+  const lasting = pages.flatMap(({ lastingToasts }) => lastingToasts)
+  if (!suspending) expect(new Set(lasting).size).toBe(lasting.length)
   expect(server.connected).toHaveLength(1)
   for (const { rows, state } of living) {
     expect(state).toEqual({ phase: 'live', replica: 'notifier-1' })
@@ -73,7 +75,7 @@ async function run(seed: number, { suspending = false } = {}) {
   expect(vi.getTimerCount()).toBe(0)
 }
 
-async function runAll(options?: { suspending: boolean }) {
+async function runAll(options?: { suspending?: boolean; hasty?: boolean }) {
   for (let seed = 1; seed <= RUNS; seed++) {
     await run(seed, options).catch((error) => {
       throw new Error(`seed ${seed}: ${error.message}`, { cause: error })
@@ -84,6 +86,12 @@ async function runAll(options?: { suspending: boolean }) {
 test(
   'tabs come, go, crash and lose their connection: each change is told once and shown by all',
   () => runAll(),
+  60_000,
+)
+
+test(
+  'the next leader may be faster than the last words of the last',
+  () => runAll({ hasty: true }),
   60_000,
 )
 

@@ -335,6 +335,40 @@ describe('told once', () => {
     expect(toasts()).toEqual(['x'])
   })
 
+  test('by the tab that the last leader chose, though the next one leads before it hears of that', async () => {
+    const { server, open, toasts } = world({ hasty: true })
+    const [a, b, c] = [await open('a'), await open('b'), await open('c')]
+    c.look()
+    await settle()
+    c.tab.freeze()
+    server.finish('x')
+    await pass(0)
+    b.look()
+    a.socket.stop()
+    await settle()
+    expect(b.leads).toBe(true)
+    expect(b.pushed.map(({ id }) => id)).toEqual(['x'])
+    c.tab.thaw()
+    await settle()
+    expect(toasts()).toEqual(['x'])
+  })
+
+  test('by another also if it came after the choice, and neither who chose nor who was chosen is left', async () => {
+    const { server, open, toasts } = world()
+    const [a, b] = [await open('a'), await open('b')]
+    b.look()
+    await settle()
+    b.tab.freeze()
+    server.finish('x')
+    await settle()
+    const c = await open('c')
+    a.crash()
+    b.crash()
+    await settle()
+    expect(c.toasts).toEqual(['x'])
+    expect(toasts()).toEqual(['x'])
+  })
+
   test('a tab that leads before it knows the others tells for one that is gone', async () => {
     const { browser, server, open } = world()
     const [a, b] = [await open('a'), await open('b')]
@@ -718,6 +752,9 @@ describe('where tabs cannot share', () => {
 })
 
 describe('what else is said on the channel', () => {
+  const state = { phase: 'offline', why: 'stopped' }
+  const standing = { type: 'standing', state, position: null, tabs: [], told: [], due: [] }
+
   test.each([
     null,
     'live',
@@ -725,9 +762,10 @@ describe('what else is said on the channel', () => {
     { type: 'later' },
     { type: 'toString' },
     { type: 'standing', state: { phase: 'live' } },
-    { type: 'standing', state: null, position: null, tabs: [], told: [] },
-    { type: 'standing', state: { phase: 'live' }, position: null, tabs: [null], told: [] },
-    { type: 'standing', state: { phase: 'live' }, position: null, tabs: [], told: [['x']] },
+    { ...standing, state: null },
+    { ...standing, tabs: [null] },
+    { ...standing, told: [['x']] },
+    { ...standing, due: [{ order: {}, teller: null }] },
     { type: 'order', order: { id: 'x' }, journey: [], receivedAt: 1, position: null, teller: 'b' },
     { type: 'welcome', gapless: false },
     { type: 'here', tab: { id: 'ghost' } },

@@ -31,13 +31,13 @@ export interface Sharing {
 export interface SharedOptions
   extends Pick<SocketOptions, 'ticket' | 'open' | 'clock' | 'random' | 'online' | 'onState'> {
   userId: string
-  /** Null where the browser has no locks or no channels: then each tab has a socket, and tells by itself. */
+  /** Null where the browser has no locks or channels: each tab has a socket then, and tells. */
   sharing: Sharing | null
   isVisible: () => boolean
   isFocused: () => boolean
   /** In every tab. */
   onOrder: (order: Order, journey: Journey, receivedAt: number) => void
-  /** In every tab, after what was missed. Not `gapless`, only REST can say what this tab has not heard. */
+  /** In every tab, after what was missed. Not `gapless`, only REST can say what is still missing. */
   onWelcome: (gapless: boolean) => void
   /** Only in the tab that shall show it, once a browser for each change. */
   onTell: (order: Order) => void
@@ -211,7 +211,7 @@ export class SharedSocket {
     this.#welcomed = false
   }
 
-  /** Others took the lead from this tab while it did not run. Or there are no locks to be had. */
+  /** Another took the lead from this tab while it did not run. Or there are no locks to be had. */
   #dismissed(locks: Locks) {
     if (!this.#socket) return this.#keepToItself()
     this.#resign()
@@ -240,10 +240,6 @@ export class SharedSocket {
     this.#position = this.#socket?.position ?? null
     const teller = this.#told.isNews(order) ? chooseTeller(this.#tabs.values()) : null
     this.#say({ type: 'order', order, journey, receivedAt, position: this.#position, teller })
-    this.#take(order, journey, receivedAt, teller)
-  }
-
-  #take(order: Order, journey: Journey, receivedAt: number, teller: string | null) {
     this.#options.onOrder(order, journey, receivedAt)
     if (teller !== null) this.#assign(order, teller)
   }
@@ -260,7 +256,7 @@ export class SharedSocket {
     this.#assign(order, teller)
   }
 
-  #assign(order: Order, teller: string) {
+  #assign(order: Order, teller: string | null) {
     if (!this.#told.assign(order, teller) || teller !== this.#self.id) return
     const { id, version } = order
     this.#told.mark(id, version)
@@ -286,8 +282,14 @@ export class SharedSocket {
   }
 
   #sayStanding() {
-    const [state, position, told] = [this.#state, this.#position, this.#told.versions]
-    this.#say({ type: 'standing', state, position, tabs: [...this.#tabs.values()], told })
+    this.#say({
+      type: 'standing',
+      state: this.#state,
+      position: this.#position,
+      tabs: [...this.#tabs.values()],
+      told: this.#told.versions,
+      due: this.#told.due,
+    })
   }
 
   #say(word: Word) {
@@ -311,11 +313,14 @@ export class SharedSocket {
         return this.#socket?.connect()
       case 'wake':
         return this.#socket?.wake()
-      case 'standing':
+      // A leader may hear the last words of the one before. Its own socket brings all of it, but
+      // for the choice of who tells, which holds.
       case 'order':
+        if (!this.#socket) this.#follow(word)
+        if (word.teller !== null) this.#assign(word.order, word.teller)
+        return
+      case 'standing':
       case 'welcome':
-        // One that leads hears what its predecessor said last, or one that does not know yet that it
-        // lost the lead. Its own socket brings all of it.
         if (!this.#socket) this.#follow(word)
     }
   }
@@ -324,12 +329,13 @@ export class SharedSocket {
     this.#patience.start(QUIET_MS, () => this.#ask())
     this.#position = word.position
     if (word.type === 'order') {
-      this.#take(word.order, word.journey, word.receivedAt, word.teller)
+      this.#options.onOrder(word.order, word.journey, word.receivedAt)
     } else if (word.type === 'welcome') {
       this.#welcome(word.gapless)
     } else {
       this.#show(word.state)
       for (const [id, version] of word.told) this.#told.mark(id, version)
+      for (const { order, teller } of word.due) this.#assign(order, teller)
       this.#meet(word.tabs)
       if (word.state.phase === 'live' && !this.#welcomed) this.#welcome(false)
     }

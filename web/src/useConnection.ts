@@ -1,19 +1,19 @@
 /**
- * The connection of a page: one socket for all tabs of the user, and each change told once a browser.
+ * The connection of a page: one socket for all tabs of the user, each change told once a browser.
  *
  *     const connection = useConnection(api, {
  *       userId,
- *       onOrder: (order, journey, receivedAt) => orders.take([order]),
+ *       onOrder: (order, journey, receivedAt) => orders.take(order),
  *       onWelcome: (gapless) => orders.catchUp(gapless),
- *       onTell: (order) => (document.visibilityState === 'visible' ? toastChange : notify)(order),
+ *       onTell: (order) => (document.visibilityState === 'visible' ? toast : notify)(order),
  *     })
- *     const orders = useOrders(api, connection.tell)
+ *     const orders = useOrders(api, filter, connection.tell)
  *     // connection.state is to be shown, connection.connect is for the button.
  *
  * It stands before what reads the orders, so that it listens before they are read. `onOrder` and
  * `onWelcome` are called in every tab, so whatever every tab shows (rows, the balance) belongs there.
  * `onTell` is called in the one tab that shall show a toast or a notification. Pushed changes are told
- * by themselves; `tell` is for what `OrderBook.reread` says is news. Every tab may say the same.
+ * by themselves; `tell` is for those found by reading the list again. Every tab may say the same.
  */
 import { useCallback, useEffect, useEffectEvent, useRef, useState } from 'react'
 import type { Api } from './api'
@@ -25,11 +25,10 @@ import type { Clock } from './timer'
 import { runWith } from './wake'
 
 interface Listeners {
-  /** Without one this tab keeps to itself. */
-  userId?: string
+  userId: string
   onOrder: (order: Order, journey: Journey, receivedAt: number) => void
   onWelcome: (gapless: boolean) => void
-  onTell?: (order: Order) => void
+  onTell: (order: Order) => void
 }
 
 const clock: Clock = {
@@ -44,12 +43,12 @@ export function useConnection(api: Api, listeners: Listeners) {
   const socket = useRef<SharedSocket | null>(null)
   const onOrder = useEffectEvent(listeners.onOrder)
   const onWelcome = useEffectEvent(listeners.onWelcome)
-  const onTell = useEffectEvent((order: Order) => listeners.onTell?.(order))
+  const onTell = useEffectEvent(listeners.onTell)
 
   useEffect(() => {
     const current = new SharedSocket({
-      userId: userId ?? '',
-      sharing: userId === undefined ? null : sharing(),
+      userId,
+      sharing: sharing(),
       ticket: api.ticket,
       open: (query, protocols) => new WebSocket(socketAddress(query), protocols),
       clock,

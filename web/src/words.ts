@@ -1,5 +1,6 @@
 import type { Order } from './orders'
 import type { ConnectionState, Journey, Position } from './socket'
+import type { Due } from './told'
 
 // During an update pages of two builds are open. What one of them would misread needs another number,
 // and then each build has a socket of its own.
@@ -29,6 +30,7 @@ export type FromLeader =
       position: Position | null
       tabs: Tab[]
       told: (readonly [orderId: string, version: number])[]
+      due: Due[]
     }
   | {
       type: 'order'
@@ -65,7 +67,13 @@ const order = { id: text, amount: number, description: text, status: text, versi
 const position = orNull({ epoch: text, offset: number })
 
 const shapes: Record<Word['type'], { [field: string]: Shape }> = {
-  standing: { state: { phase: text }, position, tabs: [tab], told: [{ 0: text, 1: number }] },
+  standing: {
+    state: { phase: text },
+    position,
+    tabs: [tab],
+    told: [{ 0: text, 1: number }],
+    due: [{ order, teller: orNull(text) }],
+  },
   order: { order, journey: list, receivedAt: number, position, teller: orNull(text) },
   welcome: { gapless: flag, position },
   here: { tab },
