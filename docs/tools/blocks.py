@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-SKIP = "<!-- not run here:"
+SKIP = re.compile(r"^ *<!-- not run here:", re.MULTILINE)
 BLOCK = re.compile(
     r"(?:^<!-- not run here:(?P<reason>[^>]*) -->\n)?"
     r"^```sh\n(?P<commands>.*?)^```$"
@@ -46,8 +46,8 @@ def blocks(path: Path) -> Iterator[Block]:
             raise Unclear(f"{place}: the reason is missing")
         skipped += reason is not None
         yield Block(place, found["commands"], reason, found["kind"], found["shown"] or "")
-    if text.count(SKIP) != skipped:
-        raise Unclear(f"{path.name}: a comment {SKIP!r} stands directly above no block")
+    if len(SKIP.findall(text)) != skipped:
+        raise Unclear(f"{path.name}: a comment `<!-- not run here: ... -->` does not stand directly above a block")
 
 
 def _line(text: str, position: int) -> int:
