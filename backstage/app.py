@@ -3,7 +3,7 @@
 from backstage.latest import Latest
 from backstage.queues import Queues
 from backstage.replicas import Replicas
-from backstage.routes import show
+from backstage.routes import show_backstage
 from shopkit.service import Service
 from shopkit.settings import Settings, load
 from shopkit.upstreams import Upstream, Urls
@@ -31,7 +31,8 @@ def build(settings: BackstageSettings) -> Service:
     return Service(
         "backstage",
         settings,
-        handlers=[show],
+        about="What the shop is doing right now. Nobody has to say who they are to see it.",
+        handlers=[show_backstage],
         workers=[*upstreams, replicas, queues],
         checks={upstream.name: upstream.check for upstream in upstreams},
         dependencies={"latest": lambda: latest},

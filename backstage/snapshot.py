@@ -1,6 +1,6 @@
 """What a snapshot says. TypeScript types are made from it by way of the OpenAPI document."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
@@ -81,3 +81,17 @@ class Snapshot(Struct, frozen=True):
         ),
     ]
     queues: Annotated[list[QueueDepth], Meta(description="The queues that services consume.")]
+
+
+EXAMPLE = Snapshot(
+    at=datetime(2026, 11, 23, 5, 37, 5, 42117, UTC),
+    toast_buckets=[0.05, 0.1, 1.0],
+    replicas=[
+        GatewayReplica("gateway-1"),
+        NotifierReplica("notifier-1", sockets=3, delivered=14, toasts=[9, 12, 13, 14]),
+        OrdersReplica("orders-1", accepted=12, finished=10, cancelled=2),
+        PaymentsReplica("payments-1", paid=10, declined=2),
+    ],
+    waiting=Waiting(orders_outbox=0, payments_outbox=0, payments_inbox=None),
+    queues=[QueueDepth("payments.order-created", 0)],
+)

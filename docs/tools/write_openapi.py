@@ -31,7 +31,7 @@ SERVICES: dict[str, Service] = {
 
 def documents() -> dict[str, dict[str, Any]]:
     """By the name of their file."""
-    single = {name: service.app.openapi_schema.to_schema() for name, service in SERVICES.items()}
+    single = {name: service.document for name, service in SERVICES.items()}
     return single | {"gozon": merge(list(single.values()))}
 
 

@@ -24,10 +24,10 @@ async def test_a_rush_is_seen_in_the_charts_and_told_in_few_toasts(visitor: Visi
     await visitor.part("rush").click()
     await expect(visitor.part("chart-rate").locator("li").first).to_have_text(re.compile("accepted [1-9]"))
     await expect(visitor.part("chart-latency").locator("li").first).to_have_text(re.compile("within [1-9]"))
-    await visitor.screenshot("behind-the-scenes")
     await is_sound(visitor)
     done = re.compile(rf"{ORDERS} orders accepted in [\d.]+ s, {ORDERS} of them decided")
     await expect(visitor.part("rush-progress")).to_have_text(done, timeout=120_000)
+    await visitor.screenshot("behind-the-scenes")
     await visitor.sees_toast(f"{ORDERS * 9 // 10 - 3} orders paid")
     assert len(await visitor.toasts()) <= 10
     assert await caller.balance() == ORDERS // 10 * 100  # what those would have cost that nobody can pay
@@ -51,3 +51,13 @@ async def test_where_it_is_switched_off_the_view_says_so_and_asks_no_more(visito
     await expect(visitor.part("behind-off")).to_be_visible()
     await visitor.page.wait_for_timeout(2_500)
     assert asked == 1
+
+
+async def test_a_part_of_the_page_that_is_gone_is_said_in_words(visitor: Visitor) -> None:
+    await visitor.page.route("**/assets/Behind-*.js", lambda route: route.abort())
+    await visitor.enter(new_user())
+    await visitor.part("nav-behind").click()
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("Reload it.")
+    await visitor.page.unroute_all()
+    await visitor.page.get_by_role("alert").get_by_role("button").click()
+    await expect(visitor.part("charts")).to_be_visible()

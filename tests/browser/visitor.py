@@ -156,4 +156,5 @@ class Visitor:
         return await self.page.evaluate(f"witness.{of}")
 
     async def screenshot(self, name: str) -> None:
+        await self.page.evaluate("scrollTo(0, 0)")
         await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")

@@ -31,16 +31,31 @@ export function createApi(userId: string, baseUrl = location.origin) {
     topUp: (amount: number, key: string) =>
       data(client.POST('/api/payments/account/top-ups', { body: { amount }, params: keyed(key) })),
     ledger: (limit: number, cursor: number | null) =>
-      data(client.GET('/api/payments/account/entries', { params: { query: { limit, cursor } } })),
+      data(
+        client.GET('/api/payments/account/entries', {
+          params: { query: given({ limit, cursor }) },
+        }),
+      ),
     placeOrder: (order: NewOrder, key: string) =>
       data(client.POST('/api/orders', { body: order, params: keyed(key) })),
     orders: (limit: number, status: OrderStatus | null, cursor: string | null) =>
-      data(client.GET('/api/orders', { params: { query: { limit, status, cursor } } })),
+      data(
+        client.GET('/api/orders', {
+          params: { query: given({ limit, status, cursor }) },
+        }),
+      ),
     order: (order_id: string) =>
       data(client.GET('/api/orders/{order_id}', { params: { path: { order_id } } })),
     backstage: () => data(client.GET('/api/backstage')),
     ticket: async () => (await data(client.POST('/api/notifications/tickets'))).ticket,
   }
+}
+
+type Given<Query> = { [Name in keyof Query]?: NonNullable<Query[Name]> }
+
+function given<Query extends object>(query: Query): Given<Query> {
+  const named = Object.entries(query).filter(([, value]) => value !== null)
+  return Object.fromEntries(named) as Given<Query>
 }
 
 async function data<T>(

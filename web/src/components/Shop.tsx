@@ -8,6 +8,7 @@ import { useConnection } from '../useConnection'
 import { useOrders } from '../useOrders'
 import { useTelling } from '../useTelling'
 import { AccountCard } from './AccountCard'
+import { Boundary } from './Boundary'
 import { Header } from './Header'
 import { OrderForm } from './OrderForm'
 import { OrderList } from './OrderList'
@@ -50,35 +51,37 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
         connection={connection.state}
         onConnect={connection.connect}
       />
-      <Switch>
-        <Route path="/behind">
-          <View title={text.behind.title}>
-            <Suspense fallback={<p className="muted">{text.behind.loading}</p>}>
-              <Behind api={api} orders={orders} />
-            </Suspense>
-          </View>
-        </Route>
-        <Route path="/orders/:id">
-          {({ id }) => (
-            <OrderPage
-              key={id}
-              api={api}
-              id={id}
-              rows={orders.rows}
-              shownAt={arrivals.current.get(id)}
-            />
-          )}
-        </Route>
-        <Route>
-          <View title={text.nav.shop} className="shop" hidden>
-            <div className="counter">
-              <AccountCard api={api} account={account} />
-              <OrderForm api={api} onPlaced={orders.take} />
-            </div>
-            <OrderList orders={orders} filter={filter} onFilter={setFilter} />
-          </View>
-        </Route>
-      </Switch>
+      <Boundary>
+        <Switch>
+          <Route path="/behind">
+            <View title={text.behind.title}>
+              <Suspense fallback={<p className="muted">{text.behind.loading}</p>}>
+                <Behind api={api} orders={orders} />
+              </Suspense>
+            </View>
+          </Route>
+          <Route path="/orders/:id">
+            {({ id }) => (
+              <OrderPage
+                key={id}
+                api={api}
+                id={id}
+                rows={orders.rows}
+                shownAt={arrivals.current.get(id)}
+              />
+            )}
+          </Route>
+          <Route>
+            <View title={text.nav.shop} className="shop" hidden>
+              <div className="counter">
+                <AccountCard api={api} account={account} />
+                <OrderForm api={api} onPlaced={orders.take} />
+              </div>
+              <OrderList orders={orders} filter={filter} onFilter={setFilter} />
+            </View>
+          </Route>
+        </Switch>
+      </Boundary>
     </>
   )
 }
