@@ -31,6 +31,7 @@ from docs.tools.shapes import differing, json_values, text_matches
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / ".run" / "shop"
 MOMENT = 1.0
+ASKING, CHANGING = re.compile(r"curl |\w+=\$\(curl "), re.compile(r" -X | -d ")
 PATIENCE = 240.0
 # What curl says goes to the block's output, and its status beside it.
 PRELUDE = r"""
@@ -98,7 +99,7 @@ def run(path: Path) -> list[Block]:
             time.sleep(MOMENT)
             started = time.monotonic()
             try:
-                _check(block, *bash.run(here(block.commands)))
+                _look(block, bash)
             except Wrong as wrong:
                 raise Wrong(f"{block.place}: {wrong}\n\n{block.commands}") from wrong
             print(f"  {block.place:<24} {time.monotonic() - started:5.1f} s  {block.lines()[0][:72]}", flush=True)
@@ -113,6 +114,19 @@ def _bash() -> Generator[Bash]:
             yield bash
         finally:
             bash.end()
+
+
+def _look(block: Block, bash: Bash) -> None:
+    """What only asks is asked again for a while: an order takes its time to be paid."""
+    late = time.monotonic() + 10
+    while True:
+        outputs = bash.run(here(block.commands))
+        try:
+            return _check(block, *outputs)
+        except Wrong:
+            if not ASKING.match(block.commands) or CHANGING.search(block.commands) or time.monotonic() > late:
+                raise
+        time.sleep(MOMENT)
 
 
 def _check(block: Block, output: str, errors: str) -> None:

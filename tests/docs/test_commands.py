@@ -126,6 +126,26 @@ def test_curl_may_be_refused_only_where_that_is_shown(document: Path, status: in
             server.shutdown()
 
 
+def test_what_only_asks_is_asked_until_it_is_so(document: Path) -> None:
+    class Late(Refusing):
+        asked = 0
+
+        def do_GET(self) -> None:
+            Late.asked += 1
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"status":"NEW"}' if Late.asked < 3 else b'{"status":"FINISHED"}')
+
+    with HTTPServer(("127.0.0.1", 0), Late) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        document.write_text(sh(f"curl http://127.0.0.1:{server.server_port}/1", '{"status":"FINISHED"}', "json"))
+        try:
+            assert run(document) == []
+        finally:
+            server.shutdown()
+    assert Late.asked == 3
+
+
 def test_ports_are_those_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "http://127.0.0.1:8080 http://127.0.0.1:18101/health"
     monkeypatch.delenv("GOZON_PORT", raising=False)
