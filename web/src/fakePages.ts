@@ -24,7 +24,7 @@ export class Page {
   readonly tab: FakeTab
   readonly socket: SharedSocket
   readonly states: ConnectionState[] = []
-  readonly pushed: { id: string; journey: unknown; receivedAt: number }[] = []
+  readonly pushed: { id: string; receivedAt: number }[] = []
   readonly welcomes: boolean[] = []
   readonly toasts: string[] = []
   readonly #toldAt = new Map<string, number>()
@@ -54,9 +54,9 @@ export class Page {
       isVisible: () => this.visible,
       isFocused: () => this.focused,
       onState: (state) => this.states.push(state),
-      onOrder: (order, journey, receivedAt) => {
+      onOrder: (order, receivedAt) => {
         this.rows.set(order.id, order)
-        this.pushed.push({ id: order.id, journey, receivedAt })
+        this.pushed.push({ id: order.id, receivedAt })
       },
       onWelcome: (gapless) => {
         this.welcomes.push(gapless)

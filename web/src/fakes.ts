@@ -75,7 +75,7 @@ export class FakeServer {
     this.orders.set(id, order)
     if (quietly) return
     this.#messages.push({ o: ++this.#offset, order })
-    this.#send({ type: 'order', o: this.#offset, id: `event-${id}`, order, journey: [] })
+    this.#send({ type: 'order', o: this.#offset, id: `event-${id}`, order })
   }
 
   loseStream() {
@@ -105,7 +105,7 @@ export class FakeServer {
   #welcome(since: number, recovered: boolean) {
     const missed = this.#messages
       .filter(({ o }) => o > since)
-      .map(({ o, order }) => ({ type: 'order', o, id: `event-${order.id}`, order, journey: [] }))
+      .map(({ o, order }) => ({ type: 'order', o, id: `event-${order.id}`, order }))
     const [epoch, offset] = [`e${this.#epoch}`, this.#offset]
     return { type: 'welcome', epoch, offset, recovered, missed, replica: 'notifier-1' }
   }

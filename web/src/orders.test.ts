@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { mergeOrders, type Order, placedAt, shownOrders, statusChanges } from './orders'
+import {
+  hasNewBefore,
+  mergeOrders,
+  type Order,
+  placedAt,
+  shownOrders,
+  statusChanges,
+} from './orders'
 
 const order = (id: string, version = 1, more: Partial<Order> = {}): Order => ({
   id,
@@ -48,6 +55,13 @@ describe('status changes found by reading the list again', () => {
     const read = [order('01', 2), order('02'), order('03', 2), order('04', 2)]
     expect(statusChanges(held, read).map(({ id }) => id)).toEqual(['01'])
   })
+})
+
+test('orders held as NEW beyond what was read are to be read, too', () => {
+  const rows = [order('03', 2), order('02', 1), order('01', 2)]
+  expect(hasNewBefore(rows, '03')).toBe(true)
+  expect(hasNewBefore(rows, '02')).toBe(false)
+  expect(hasNewBefore(rows, null)).toBe(false)
 })
 
 describe('the orders shown', () => {

@@ -35,6 +35,11 @@ export function shownOrders(
   )
 }
 
+/** Whether any order that was placed before `cursor` is held as NEW. */
+export function hasNewBefore(rows: readonly Order[], cursor: string | null): boolean {
+  return cursor !== null && rows.some(({ id, status }) => status === 'NEW' && id < cursor)
+}
+
 /** A UUIDv7 starts with its time. Pushed messages carry no other. */
 export function placedAt({ id }: Order): Date {
   return new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16))

@@ -1,11 +1,5 @@
 import type { Order } from './orders'
-import {
-  type ConnectionState,
-  type Journey,
-  type Position,
-  PushSocket,
-  type SocketOptions,
-} from './socket'
+import { type ConnectionState, type Position, PushSocket, type SocketOptions } from './socket'
 import { chooseTeller, hold, type Locks, whenGone } from './tabs'
 import { Timer } from './timer'
 import { Told } from './told'
@@ -36,7 +30,7 @@ export interface SharedOptions
   isVisible: () => boolean
   isFocused: () => boolean
   /** In every tab. */
-  onOrder: (order: Order, journey: Journey, receivedAt: number) => void
+  onOrder: (order: Order, receivedAt: number) => void
   /** In every tab, after what was missed. Not `gapless`, only REST can say what is still missing. */
   onWelcome: (gapless: boolean) => void
   /** Only in the tab that shall show it, once a browser for each change. */
@@ -236,11 +230,11 @@ export class SharedSocket {
     })
   }
 
-  #pushed(order: Order, journey: Journey, receivedAt: number) {
+  #pushed(order: Order, receivedAt: number) {
     this.#position = this.#socket?.position ?? null
     const teller = this.#told.isNews(order) ? chooseTeller(this.#tabs.values()) : null
-    this.#say({ type: 'order', order, journey, receivedAt, position: this.#position, teller })
-    this.#options.onOrder(order, journey, receivedAt)
+    this.#say({ type: 'order', order, receivedAt, position: this.#position, teller })
+    this.#options.onOrder(order, receivedAt)
     if (teller !== null) this.#assign(order, teller)
   }
 
@@ -329,7 +323,7 @@ export class SharedSocket {
     this.#patience.start(QUIET_MS, () => this.#ask())
     this.#position = word.position
     if (word.type === 'order') {
-      this.#options.onOrder(word.order, word.journey, word.receivedAt)
+      this.#options.onOrder(word.order, word.receivedAt)
     } else if (word.type === 'welcome') {
       this.#welcome(word.gapless)
     } else {

@@ -1,14 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { FakeWire } from './fakes'
 import type { Order } from './orders'
-import {
-  type ConnectionState,
-  closeCode,
-  type Journey,
-  type Position,
-  PushSocket,
-  type Wire,
-} from './socket'
+import { type ConnectionState, closeCode, type Position, PushSocket, type Wire } from './socket'
 
 const pushed = (o: number, version = 2) => ({
   type: 'order',
@@ -36,7 +29,7 @@ function setUp({ random = 0.5, position }: Setting = {}) {
   const wires: FakeWire[] = []
   const states: ConnectionState[] = []
   const orders: Order[] = []
-  const given: { journey: Journey; receivedAt: number; position: Position | null }[] = []
+  const given: { receivedAt: number; position: Position | null }[] = []
   const welcomes: boolean[] = []
   const network = { online: true }
   let tickets = 0
@@ -57,9 +50,9 @@ function setUp({ random = 0.5, position }: Setting = {}) {
     online: () => network.online,
     position: position ?? null,
     onState: (state) => states.push(state),
-    onOrder: (order, journey, receivedAt) => {
+    onOrder: (order, receivedAt) => {
       orders.push(order)
-      given.push({ journey, receivedAt, position: socket.position })
+      given.push({ receivedAt, position: socket.position })
     },
     onWelcome: (recovered) => welcomes.push(recovered),
   })
@@ -201,13 +194,10 @@ describe('going on from where another stood', () => {
   })
 })
 
-test('an order comes with its journey and the time it was received', async () => {
+test('an order comes with the time it was received', async () => {
   const { wire, given } = await live()
-  const journey = [{ hop: 'accepted', at: '2026-01-01T00:00:00Z', replica: 'orders-1' }]
-  wire().receive({ ...pushed(11), journey })
-  wire().receive(pushed(12))
-  expect(given.map(({ journey }) => journey)).toEqual([journey, []])
-  expect(given[0]?.receivedAt).toBe(Date.now())
+  wire().receive(pushed(11))
+  expect(given.map(({ receivedAt }) => receivedAt)).toEqual([Date.now()])
 })
 
 describe('welcomed again on an open socket', () => {

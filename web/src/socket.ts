@@ -35,21 +35,11 @@ export type ConnectionState =
   | { phase: 'reconnecting'; at: number }
   | { phase: 'offline'; why: 'stopped' | 'replaced' | 'refused' | 'no-network' }
 
-/** One step on the way of an order, by the clock of the replica that made it. */
-export interface Hop {
-  hop: string
-  at: string
-  replica: string
-}
-
-export type Journey = readonly Hop[]
-
 export interface OrderMessage {
   type: 'order'
   o: number
   id: string
   order: Order
-  journey?: Journey
 }
 
 /** Where a client stands in its user's stream. */
@@ -83,7 +73,7 @@ export interface SocketOptions {
   position?: Position | null
   onState: (state: ConnectionState) => void
   /** `receivedAt` is in milliseconds since 1970, by this browser's clock. */
-  onOrder: (order: Order, journey: Journey, receivedAt: number) => void
+  onOrder: (order: Order, receivedAt: number) => void
   /** After the missed messages. Without `recovered` there is a gap that only REST can fill. */
   onWelcome: (recovered: boolean) => void
 }
@@ -200,8 +190,8 @@ export class PushSocket {
     this.#give(message)
   }
 
-  #give({ order, journey }: OrderMessage) {
-    this.#options.onOrder(order, journey ?? [], this.#heardAt)
+  #give({ order }: OrderMessage) {
+    this.#options.onOrder(order, this.#heardAt)
   }
 
   /** Acks are cumulative, so one that waits carries whatever arrives until it leaves. */

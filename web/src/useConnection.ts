@@ -3,7 +3,7 @@
  *
  *     const connection = useConnection(api, {
  *       userId,
- *       onOrder: (order, journey, receivedAt) => orders.take(order),
+ *       onOrder: (order, receivedAt) => orders.take(order),
  *       onWelcome: (gapless) => orders.catchUp(gapless),
  *       onTell: (order) => (document.visibilityState === 'visible' ? toast : notify)(order),
  *     })
@@ -20,13 +20,13 @@ import type { Api } from './api'
 import { randomKey } from './intent'
 import type { Order } from './orders'
 import { SharedSocket, type Sharing } from './sharing'
-import type { ConnectionState, Journey } from './socket'
+import type { ConnectionState } from './socket'
 import type { Clock } from './timer'
 import { runWith } from './wake'
 
 interface Listeners {
   userId: string
-  onOrder: (order: Order, journey: Journey, receivedAt: number) => void
+  onOrder: (order: Order, receivedAt: number) => void
   onWelcome: (gapless: boolean) => void
   onTell: (order: Order) => void
 }

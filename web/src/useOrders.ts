@@ -1,6 +1,13 @@
 import { useCallback, useEffect, useRef, useState } from 'react'
 import type { Api } from './api'
-import { type Filter, mergeOrders, type Order, shownOrders, statusChanges } from './orders'
+import {
+  type Filter,
+  hasNewBefore,
+  mergeOrders,
+  type Order,
+  shownOrders,
+  statusChanges,
+} from './orders'
 import { asProblem, type Problem } from './problem'
 import { useAction } from './useAction'
 
@@ -48,10 +55,15 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
     try {
       const read: Ends = {}
       for (const of of new Set<Filter>(['all', filter])) {
-        const page = await readPage(of, limit)
-        if (mine !== turn.current) return
-        reread(page.items)
-        read[of] = page.next_cursor
+        let cursor: string | null = null
+        do {
+          const page = await readPage(of, limit, cursor)
+          if (mine !== turn.current) return
+          reread(page.items)
+          cursor = page.next_cursor
+          // What is held as NEW beyond this page may have been decided meanwhile.
+        } while (of === 'all' && hasNewBefore(held.current, cursor))
+        read[of] = cursor
       }
       setEnds(read)
       setProblem(null)

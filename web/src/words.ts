@@ -1,5 +1,5 @@
 import type { Order } from './orders'
-import type { ConnectionState, Journey, Position } from './socket'
+import type { ConnectionState, Position } from './socket'
 import type { Due } from './told'
 
 // During an update pages of two builds are open. What one of them would misread needs another number,
@@ -35,7 +35,6 @@ export type FromLeader =
   | {
       type: 'order'
       order: Order
-      journey: Journey
       receivedAt: number
       position: Position | null
       /** The id of the tab that tells of it; null if it is no news. */
@@ -59,7 +58,6 @@ type Shape = ((value: unknown) => boolean) | [Shape] | { [field: string]: Shape 
 const text = (value: unknown) => typeof value === 'string'
 const number = (value: unknown) => typeof value === 'number'
 const flag = (value: unknown) => typeof value === 'boolean'
-const list = (value: unknown) => Array.isArray(value)
 const orNull = (shape: Shape) => (value: unknown) => value === null || fits(value, shape)
 
 const tab = { id: text, visible: flag, focusedAt: number }
@@ -74,7 +72,7 @@ const shapes: Record<Word['type'], { [field: string]: Shape }> = {
     told: [{ 0: text, 1: number }],
     due: [{ order, teller: orNull(text) }],
   },
-  order: { order, journey: list, receivedAt: number, position, teller: orNull(text) },
+  order: { order, receivedAt: number, position, teller: orNull(text) },
   welcome: { gapless: flag, position },
   here: { tab },
   news: { order },

@@ -9,11 +9,12 @@ interface JourneyProps {
 
 export function Journey({ order, shownAt }: JourneyProps) {
   const { text, format } = useLanguage()
-  const { journey } = order
-  const here = { hop: 'shown', replica: text.journey.here }
-  const way = steps(
-    shownAt ? [...journey, { ...here, at: new Date(shownAt).toISOString() }] : journey,
-  )
+  const shown = shownAt && {
+    hop: 'shown',
+    replica: text.journey.here,
+    at: new Date(shownAt).toISOString(),
+  }
+  const way = steps(order.journey, shown || undefined)
   const updated = way.find(({ hop }) => hop === 'updated')
   if (way.length === 0) return null
   return (
@@ -25,7 +26,7 @@ export function Journey({ order, shownAt }: JourneyProps) {
           <li key={hop} data-testid="hop" data-hop={hop}>
             <span className="hop">{text.journey.hop[hop] ?? hop}</span>
             <span className="by">{replica}</span>
-            <span className="since">{text.journey.step(format.number(since))}</span>
+            <span className="since">{text.journey.step(format.change(since))}</span>
             <span
               className="stretch"
               style={{ marginInlineStart: `${from * 100}%`, width: `${(to - from) * 100}%` }}

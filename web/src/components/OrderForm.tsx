@@ -1,4 +1,4 @@
-import { type FormEvent, type MouseEvent, useState } from 'react'
+import { type FormEvent, useState } from 'react'
 import type { Api, NewOrder } from '../api'
 import type { Good } from '../goods'
 import { Intent } from '../intent'
@@ -39,6 +39,7 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
 
   function submit(event: FormEvent) {
     event.preventDefault()
+    if (amount === '' && place.justDone()) return
     const parsed = parseAmount(amount)
     if (parsed.ok) void place.act({ amount: parsed.kopecks, description: description.trim() })
     else setError(text.amount[parsed.error])
@@ -67,8 +68,7 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
         <button
           type="submit"
           className="primary"
-          disabled={place.busy}
-          onClick={ignoreSecondOfDoubleClick}
+          aria-disabled={place.busy}
           data-testid="place-order"
         >
           {place.busy ? text.order.placing : text.order.place}
@@ -76,10 +76,4 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
       </form>
     </section>
   )
-}
-
-// The answer may have come and cleared the form between the two clicks; the second would then
-// complain about an empty amount.
-function ignoreSecondOfDoubleClick(event: MouseEvent) {
-  if (event.detail > 1) event.preventDefault()
 }

@@ -1,11 +1,12 @@
 import { lazy, Suspense, useMemo, useRef, useState } from 'react'
-import { Route, Switch } from 'wouter'
+import { Route, Switch, useLocation } from 'wouter'
 import { createApi } from '../api'
 import { useLanguage } from '../language/useLanguage'
 import type { Filter } from '../orders'
 import { useAccount } from '../useAccount'
 import { useConnection } from '../useConnection'
 import { useOrders } from '../useOrders'
+import { useRush } from '../useRush'
 import { useTelling } from '../useTelling'
 import { AccountCard } from './AccountCard'
 import { Boundary } from './Boundary'
@@ -25,12 +26,13 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
   const { refresh } = account
   const tell = useTelling()
   const [filter, setFilter] = useState<Filter>('all')
+  const [place] = useLocation()
 
   const arrivals = useRef(new Map<string, number>())
   // Before the orders are read, so that no change falls between.
   const connection = useConnection(api, {
     userId,
-    onOrder(order, _journey, receivedAt) {
+    onOrder(order, receivedAt) {
       arrivals.current.set(order.id, receivedAt)
       orders.take(order)
       if (order.status === 'FINISHED') void refresh()
@@ -42,6 +44,7 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
     onTell: tell,
   })
   const orders = useOrders(api, filter, connection.tell)
+  const rush = useRush(api)
 
   return (
     <>
@@ -51,12 +54,12 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
         connection={connection.state}
         onConnect={connection.connect}
       />
-      <Boundary>
+      <Boundary key={place}>
         <Switch>
           <Route path="/behind">
             <View title={text.behind.title}>
               <Suspense fallback={<p className="muted">{text.behind.loading}</p>}>
-                <Behind api={api} orders={orders} />
+                <Behind api={api} rush={rush} rows={orders.rows} />
               </Suspense>
             </View>
           </Route>
