@@ -28,7 +28,11 @@ from place import (
     remove_dir,
 )
 
-DEFAULTS: dict[str, Any] = {"base_port": 18000, "entrance_port": 8080, "replicas": DEFAULT_REPLICAS}
+DEFAULTS: dict[str, Any] = {
+    "base_port": int(os.environ.get("GOZON_BASE_PORT") or 18000),
+    "entrance_port": int(os.environ.get("GOZON_PORT") or 8080),
+    "replicas": DEFAULT_REPLICAS,
+}
 
 
 def up(options: argparse.Namespace) -> None:
