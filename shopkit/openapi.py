@@ -63,15 +63,15 @@ def instance(path: str, parameters: Sequence[Json]) -> str:
 def described(answer: ResponseSpec, schema: Json, path: str) -> Json:
     """Its problem documents are about `path`."""
     examples = {str(example.id): {"value": _shown(example.value, path)} for example in answer.examples or ()}
-    described = {
-        "description": answer.description,
-        "headers": getattr(answer, "headers", None),
-        "content": {answer.media_type: _without_empty({"schema": schema, "examples": examples})}
-        if schema
-        else None,
-        "links": getattr(answer, "links", None),
-    }
-    return _without_empty(described)
+    content = {answer.media_type: _without_empty({"schema": schema, "examples": examples})}
+    return _without_empty(
+        {
+            "description": answer.description,
+            "headers": getattr(answer, "headers", None),
+            "content": content if schema else None,
+            "links": getattr(answer, "links", None),
+        }
+    )
 
 
 def _shown(example: Any, path: str) -> Any:
@@ -141,7 +141,9 @@ class _Operation:
         if kind in (None, type(None)):
             return {}
         (schema,), components = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
-        self._schemas |= _tidy(components)
+        for name, component in _tidy(components).items():
+            if self._schemas.setdefault(name, component) != component:
+                raise ValueError(f"two different structs are called {name}")
         return _tidy(schema)
 
 
@@ -170,8 +172,9 @@ def _tidy(schema: Any) -> Any:
     tidy = {name: _tidy(value) for name, value in cast("Json", schema).items()}
     if isinstance(tidy.get("description"), str):
         tidy["description"] = inspect.cleandoc(tidy["description"])
-    if isinstance(tidy.get("enum"), list):
-        tidy = {"type": "string"} | tidy
+    values = tidy.get("enum")
+    if isinstance(values, list) and all(isinstance(value, str) for value in cast("list[Any]", values)):
+        return {"type": "string"} | tidy
     return tidy
 
 

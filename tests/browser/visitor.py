@@ -141,7 +141,7 @@ class Visitor:
         return await self._witness("sockets")
 
     async def hands_off(self) -> None:
-        """What moves from here on is in `shifts`: within half a second of an input, Chromium takes it for its effect."""
+        """What moves from here on is in `shifts`. Half a second long it would pass for the effect of an input."""
         await self.page.evaluate("new Promise((calm) => setTimeout(calm, 600))")
         await self.page.evaluate("witness.shifts.length = 0")
 
