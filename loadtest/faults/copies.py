@@ -21,19 +21,24 @@ QUEUES = {key: queue.name for queue in TOPOLOGY for key in queue.routing_keys}
 
 
 class Copier:
-    """Reads along, and puts copies straight into the queues of the consumers, so that it does not copy its own."""
+    """Reads along, and puts copies straight into the queues of the consumers, so that it does not copy its own.
 
-    def __init__(self, channel: AbstractChannel, random: Random) -> None:
+    When it is `reminding`, a copy of order.created is an event of its own, as the reconciler sends it.
+    """
+
+    def __init__(self, channel: AbstractChannel, random: Random, *, reminding: bool) -> None:
         self.made = 0
         self._channel = channel
         self._random = random
+        self._reminding = reminding
         self.sending: set[asyncio.Task[None]] = set()
 
     async def copy(self, message: AbstractIncomingMessage) -> None:
+        reminding = self._reminding and message.routing_key == "order.created"
         for _ in range(self._random.randint(1, MOST)):
             events = decode_batch(message.body)
             self._random.shuffle(events)
-            if message.routing_key == "order.created" and self._random.random() < 0.5:
+            if reminding:
                 events = [_reminder(event) for event in events]
             task = asyncio.create_task(self._send(QUEUES[message.routing_key or ""], events))
             self.sending.add(task)
@@ -48,16 +53,15 @@ class Copier:
 
 
 def _reminder(event: bytes) -> bytes:
-    """The same order in an event of its own, as the reconciler sends it."""
     reminded: dict[str, Any] = json.loads(event) | {"id": str(uuid4())}
     return json.dumps(reminded).encode()
 
 
 @asynccontextmanager
-async def copying(url: str, random: Random) -> AsyncGenerator[Copier]:
+async def copying(url: str, random: Random, *, reminding: bool = False) -> AsyncGenerator[Copier]:
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel(publisher_confirms=True)
-        copier = Copier(channel, random)
+        copier = Copier(channel, random, reminding=reminding)
         queue = await channel.declare_queue("", exclusive=True)
         await queue.bind(EXCHANGE, "#")
         tag = await queue.consume(copier.copy, no_ack=True)

@@ -177,8 +177,8 @@ def _some_link(shop: Shop, random: Random) -> Link:
     return shop.links[random.choice(sorted(shop.links))]
 
 
-async def copied(shop: Shop, random: Random) -> str:
-    async with copying(shop.at["broker"], random) as copier:
+async def copied(reminding: bool, shop: Shop, random: Random) -> str:
+    async with copying(shop.at["broker"], random, reminding=reminding) as copier:
         await asyncio.sleep(6)
     return f"{copier.made} copies"
 
@@ -219,7 +219,8 @@ FAULTS = {
         Fault("half-open link", half_open),
         Fault("one-way link", one_way),
         Fault("slow link", slow),
-        Fault("copy everything", copied),
+        Fault("copy everything", partial(copied, False)),
+        Fault("remind of everything", partial(copied, True)),
         *([Fault("wrong clock", wrong_clock)] if FAKETIME.exists() else []),
     )
 }
