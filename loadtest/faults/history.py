@@ -18,6 +18,7 @@ UNKNOWN = frozenset({502, 504})
 class Deed(msgspec.Struct):
     """A request of one customer. Asked again with its key, it is answered with the same `id`, or it was not done.
 
+    `replayed` when the first answer was that of an earlier try, which had seemed to fail.
     `surprises` are statuses that nothing explains, `others` the ids that contradict the first.
     """
 
@@ -26,6 +27,7 @@ class Deed(msgspec.Struct):
     body: dict[str, Any] | None = None
     key: str = msgspec.field(default_factory=lambda: uuid4().hex)
     id: str | None = None
+    replayed: bool = False
     answered_at: float = 0.0
     outcomes: list[Outcome] = []
     surprises: list[str] = []
@@ -44,6 +46,7 @@ class Deed(msgspec.Struct):
         try:
             async with session.post(url + self.path, json=self.body, headers=headers, timeout=timeout) as answer:
                 if answer.status == 201:
+                    self.replayed |= self.id is None and "Idempotency-Replayed" in answer.headers
                     return self._answered(await answer.json())
                 if answer.status == 409:  # an account that was opened by the time it was asked for again
                     return self._answered({"user_id": self.user_id})
@@ -65,6 +68,8 @@ class Deed(msgspec.Struct):
 
 
 def tally(deeds: list[Deed]) -> dict[str, int]:
-    """How the first tries ended, and how many requests were asked again."""
+    """How the first tries ended, how many were asked again, and how many of those had been done all the same."""
     first = Counter(deed.outcomes[0] for deed in deeds if deed.outcomes)
-    return {**first, "asked again": sum(len(deed.outcomes) > 1 for deed in deeds)}
+    again = [deed for deed in deeds if len(deed.outcomes) > 1]
+    done = Counter(deed.outcomes[0] for deed in again if deed.replayed)
+    return {**first, "asked again": len(again), **{f"{outcome} and done": count for outcome, count in done.items()}}
