@@ -28,6 +28,10 @@ SYNC = b"S\x00\x00\x00\x04"
 Inflict = Callable[[Shop, Random], Awaitable[str]]
 
 
+class NotHappened(Exception):
+    """The plan is at fault, and not the shop."""
+
+
 class Fault(NamedTuple):
     """`limit`: so many seconds after its end everything must be well."""
 
@@ -43,7 +47,7 @@ async def killed(service: str, shop: Shop, random: Random) -> str:
 
 
 async def killed_at(point: str, shop: Shop, random: Random) -> str:
-    """The load leads the replica to the point; when it does not, the plan is at fault, not the shop."""
+    """The load leads the replica to the point."""
     replica = random.choice(shop.of(*POINTS[point].services))
     count = random.randint(1, 5)
     trap = shop.directory / "traps" / replica
@@ -52,7 +56,7 @@ async def killed_at(point: str, shop: Shop, random: Random) -> str:
     while trap.exists():
         if time.monotonic() > deadline:
             trap.unlink()
-            raise RuntimeError(f"{replica} never came to {point}")
+            raise NotHappened(f"{replica} never came to {point}")
         await asyncio.sleep(0.02)
     return f"{replica}, at call {count}"
 

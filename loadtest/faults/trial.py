@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 
 from loadtest.faults.customers import Crowd
-from loadtest.faults.faults import FAULTS, HEALED_IN, Fault
+from loadtest.faults.faults import FAULTS, HEALED_IN, Fault, NotHappened
 from loadtest.faults.history import tally
 from loadtest.faults.shop import Shop
 from loadtest.faults.verdict import Verdict, final, healed
@@ -99,7 +99,10 @@ class Trial:
         in_flight = await self._shop.undecided()
         at = time.monotonic()
         # A Random of its own, so that what one fault draws does not depend on how long others took.
-        what = await fault.inflict(self._shop, Random(self._random.getrandbits(64)))
+        try:
+            what = await fault.inflict(self._shop, Random(self._random.getrandbits(64)))
+        except NotHappened as error:
+            verdict.expect("fault-happened", False, what := str(error))
         lasted = time.monotonic() - at
         left, took = await healed(self._shop, self._crowd, verdict, self._limit or fault.limit)
         began = at - self._began

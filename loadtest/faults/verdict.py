@@ -10,6 +10,7 @@ from loadtest.faults.reading import everything
 from loadtest.faults.shop import Shop
 
 INVARIANTS = {
+    "fault-happened": "The plan was followed; this says nothing about the shop.",
     "order-decided": "Every accepted order is decided in time.",
     "decided-rightly": "Who has money enough pays every order, who has none pays none, others what they can.",
     "charged-once": "Each FINISHED order is one debit of its customer, and there are no others.",
