@@ -200,7 +200,7 @@ async def _output(*command: object) -> str:
 @asynccontextmanager
 async def a_shop(directory: Path, base_port: int, entrance: int, tree: Path = ROOT) -> AsyncGenerator[Shop]:
     """A fresh one, with nothing left running whatever happens."""
-    directory = directory.absolute()
+    directory = ROOT / directory
     makes = (sys.executable, ROOT / "deploy" / "local" / "shop.py")
     place = ("--dir", directory, "--base-port", base_port, "--entrance", entrance)
     size = ("--replicas", REPLICAS, "--backstage", "off")
