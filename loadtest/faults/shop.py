@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -135,11 +135,16 @@ class Shop:
             await asyncio.sleep(0.3)
 
     async def sql(self, database: str, query: str, *values: Any) -> list[Any]:
-        connection = cast("Any", await asyncpg.connect(self.at["databases"][database], timeout=5))
-        try:
-            return [tuple(row) for row in await connection.fetch(query, *values)]
-        finally:
-            await connection.close()
+        """Asked past all links; waits for a server that is just starting."""
+        for _ in range(60):
+            with suppress(OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
+                connection = cast("Any", await asyncpg.connect(self.at["databases"][database], timeout=5))
+                try:
+                    return [tuple(row) for row in await connection.fetch(query, *values)]
+                finally:
+                    await connection.close()
+            await asyncio.sleep(0.5)
+        raise ConnectionError(f"no answer from the database of {database}")
 
     async def undecided(self) -> int:
         [(count,)] = await self.sql("orders", "SELECT count(*) FROM orders WHERE status = 'NEW'")

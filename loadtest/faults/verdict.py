@@ -64,10 +64,7 @@ async def healed(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> tu
 
 async def _undecided(shop: Shop, order_ids: list[str]) -> list[str]:
     query = "SELECT id::text FROM orders WHERE status = 'NEW' AND id = ANY ($1::text[]::uuid[])"
-    try:
-        return [order_id for (order_id,) in await shop.sql("orders", query, order_ids)]
-    except OSError:
-        return order_ids
+    return [order_id for (order_id,) in await shop.sql("orders", query, order_ids)]
 
 
 def _untold(orders: list[tuple[Customer, str]]) -> list[tuple[str, str]]:
