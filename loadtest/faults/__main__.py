@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from random import SystemRandom
 
+from loadtest.faults.contents import ROOT
 from loadtest.faults.faults import FAULTS
+from loadtest.faults.fragile import FAKETIME
 from loadtest.faults.report import write
-from loadtest.faults.shop import ROOT, a_shop
+from loadtest.faults.shop import a_shop
 from loadtest.faults.trial import HEADER, Outcome, Trial, plan
 
 RUN = ROOT / ".run" / "faults"
@@ -16,6 +18,8 @@ RUN = ROOT / ".run" / "faults"
 
 async def run(options: argparse.Namespace) -> Outcome:
     print(f"SEED={options.seed}", flush=True)
+    if not FAKETIME.exists():
+        print("libfaketime is not installed, so no clock will be wrong", flush=True)
     faults = plan(options.seed, options.rounds or len(FAULTS), options.only or FAULTS)
     async with a_shop(options.dir, options.base_port, options.entrance) as shop:
         print(HEADER, flush=True)

@@ -92,7 +92,7 @@ async def memory_alarm(shop: Shop, random: Random) -> str:
 
 
 async def queue_deleted(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: ARG001
-    await shop.broker_api("DELETE", f"queues/%2F/{queue.name}")
+    await shop.contents.broker("DELETE", f"queues/%2F/{queue.name}")
     return queue.name
 
 
@@ -100,16 +100,16 @@ async def unbound(queue: Queue, shop: Shop, random: Random) -> str:
     """What is published meanwhile has no queue and is returned; a new session declares the binding again."""
     seconds = random.uniform(2, 5)
     for key in queue.routing_keys:
-        await shop.broker_api("DELETE", f"bindings/%2F/e/gozon.events/q/{queue.name}/{key}")
+        await shop.contents.broker("DELETE", f"bindings/%2F/e/gozon.events/q/{queue.name}/{key}")
     await asyncio.sleep(seconds)
     for key in queue.routing_keys:
-        await shop.broker_api("POST", f"bindings/%2F/e/gozon.events/q/{queue.name}", {"routing_key": key})
+        await shop.contents.broker("POST", f"bindings/%2F/e/gozon.events/q/{queue.name}", {"routing_key": key})
     return f"{queue.name} for {seconds:.1f} s"
 
 
 async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001
     """Pages are told that something may be missing, and read their orders."""
-    shop.wiped = True
+    shop.redis_wiped = True
     await shop.supervisorctl("stop", "redis")
     wipe_redis(shop.directory)
     await shop.supervisorctl("start", "redis")
@@ -125,7 +125,7 @@ async def backends_terminated(shop: Shop, random: Random) -> str:
             SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname IN ('orders', 'payments') AND application_name = 'gozon' AND state <> 'idle' AND ({at})
         """
-        [(count,)] = await shop.sql("admin", query)
+        [(count,)] = await shop.contents.sql("admin", query)
         ended += count
         await asyncio.sleep(0.05)
     return f"{ended} of them"

@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from loadtest.faults.contents import ROOT
 from loadtest.faults.faults import FAULTS
 from loadtest.faults.mutants import MUTANTS, Edit, Mutant
-from loadtest.faults.shop import ROOT, Shop, a_shop
+from loadtest.faults.shop import Shop, a_shop
 from loadtest.faults.trial import Outcome, Trial
 
 SOURCES = ("gateway", "orders", "payments", "notifier", "shopkit", "loadtest")
@@ -37,10 +38,7 @@ def mutated(edits: Sequence[Edit], tree: Path) -> Path:
 
 async def tried(shop: Shop, tree: Path, faults: Sequence[str]) -> Outcome:
     """From an empty shop, with the sources in `tree`."""
-    await shop.supervisorctl("stop", *shop.replicas)
-    await shop.forget()
-    await shop.run_from(tree)
-    await shop.until_well()
+    await shop.start_afresh(tree)
     return await Trial(shop, seed=1, limit=HEALED_IN, brief=True).run([FAULTS[name] for name in faults])
 
 

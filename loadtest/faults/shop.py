@@ -10,17 +10,17 @@ import signal
 import sys
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import asyncpg
 
+from loadtest.faults.contents import ROOT, Contents
 from loadtest.faults.links import Link, Way
 
-ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
 FIRST_LINK, EPMD = 700, 369
 REPLICAS = 2
 NEEDS = {
@@ -29,12 +29,6 @@ NEEDS = {
     "notifier": ("rabbitmq", "redis"),
     "gateway": ("orders-1", "orders-2", "payments-1", "payments-2"),
 }
-WAITING = (
-    ("orders", "outbox"),
-    ("payments", "outbox"),
-    ("payments", "inbox WHERE processed_at IS NULL"),
-    ("payments", "dead_letters WHERE resolved_at IS NULL"),
-)
 
 
 class Shop:
@@ -46,6 +40,7 @@ class Shop:
         self.broker_node = f"gozon-{base_port}@localhost"
         self.epmd_port = base_port + EPMD
         self.session = session
+        self.contents = Contents(at, session)
         self.at = at
         self.replicas = {r["name"]: str(r["url"]) for of in at["replicas"].values() for r in of}
         ways = [(service, server) for service, servers in NEEDS.items() for server in servers]
@@ -56,7 +51,7 @@ class Shop:
                 for n, (service, server) in enumerate(ways)
             )
         }
-        self.wiped = False
+        self.redis_wiped = False
         for folder in ("traps", "clocks"):
             shutil.rmtree(directory / folder, ignore_errors=True)
             (directory / folder).mkdir()
@@ -108,6 +103,15 @@ class Shop:
         if "FAULTS_DIR" not in program["environment"]:
             program["environment"] += f',FAULTS_DIR="{self.directory}"'
 
+    async def start_afresh(self, tree: Path) -> None:
+        """From the sources in `tree`, and with nothing left of what was."""
+        await self.supervisorctl("stop", *self.replicas)
+        await self.contents.forget()
+        await _output("redis-cli", "-p", str(self._port("redis")), "FLUSHALL")
+        self.redis_wiped = False
+        await self.run_from(tree)
+        await self.until_well()
+
     def set_clock(self, replica: str, hours: str) -> None:
         """For its next life: a right one when `hours` is empty."""
         clock = self.directory / "clocks" / replica
@@ -133,65 +137,6 @@ class Shop:
             if time.monotonic() > deadline:
                 raise SystemExit(f"the shop does not become ready; its logs are in {self.directory}/logs")
             await asyncio.sleep(0.3)
-
-    async def sql(self, database: str, query: str, *values: Any) -> list[Any]:
-        """Asked past all links; waits for a server that is just starting."""
-        for _ in range(60):
-            with suppress(OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
-                connection = cast("Any", await asyncpg.connect(self.at["databases"][database], timeout=5))
-                try:
-                    return [tuple(row) for row in await connection.fetch(query, *values)]
-                finally:
-                    await connection.close()
-            await asyncio.sleep(0.5)
-        raise ConnectionError(f"no answer from the database of {database}")
-
-    async def undecided(self) -> int:
-        [(count,)] = await self.sql("orders", "SELECT count(*) FROM orders WHERE status = 'NEW'")
-        return count
-
-    async def broker_api(self, method: str, path: str, body: Any = None) -> Any:
-        api = urlsplit(str(self.at["broker_management"]))
-        url = f"http://127.0.0.1:{api.port}/api/{path}"
-        auth = {"Authorization": aiohttp.encode_basic_auth(api.username or "", api.password or "")}
-        async with self.session.request(method, url, headers=auth, json=body) as answer:
-            return await answer.json() if answer.status == 200 else None
-
-    async def _queues(self) -> list[dict[str, Any]]:
-        return await self.broker_api("GET", "queues") or []
-
-    async def waiting(self) -> dict[str, int]:
-        """Whatever lies in an outbox, an inbox or a queue, dead letters included, by where."""
-        found = {queue["name"]: queue.get("messages", 0) for queue in await self._queues()}
-        for database, rows in WAITING:
-            [(found[f"{database}: {rows}"],)] = await self.sql(database, f"SELECT count(*) FROM {rows}")
-        return {where: count for where, count in found.items() if count}
-
-    async def forget(self) -> None:
-        """Empty databases, no queues, no Redis; no replica may run."""
-        for name in ("orders", "payments"):
-            await self.sql("admin", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            await self.sql("admin", f"CREATE DATABASE {name} OWNER {name}")
-        for queue in await self._queues():
-            await self.broker_api("DELETE", f"queues/%2F/{queue['name']}")
-        await _output("redis-cli", "-p", str(self._port("redis")), "FLUSHALL")
-        self.wiped = False
-
-    async def audit(self) -> tuple[int, str]:
-        """Exit status and words of the auditor, a process of its own."""
-        urls = {f"{name.upper()}_DATABASE_URL": self.at["databases"][name] for name in ("orders", "payments")}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "auditor", "--grace", "5", "--rows", "3"),
-            cwd=ROOT,
-            env=os.environ | urls,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
-        return process.returncode or 0, output.decode()
-
-
-BIN = Path(sys.executable).parent
 
 
 async def _output(*command: object) -> str:

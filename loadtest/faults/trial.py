@@ -96,7 +96,7 @@ class Trial:
 
     async def _happen(self, fault: Fault) -> Happening:
         verdict = Verdict()
-        in_flight = await self._shop.undecided()
+        in_flight = await self._shop.contents.undecided()
         at = time.monotonic()
         # A Random of its own, so that what one fault draws does not depend on how long others took.
         try:

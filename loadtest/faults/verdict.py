@@ -44,7 +44,7 @@ async def healed(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> tu
     left: set[str] | None = None
     orders = crowd.accepted_until(asyncio.get_running_loop().time())
     while True:
-        undecided = await _undecided(shop, [order_id for _, order_id in orders])
+        undecided = await shop.contents.undecided_of([order_id for _, order_id in orders])
         untold = _untold(orders)
         left = {*undecided, *(order_id for _, order_id in untold)} if left is None else left
         ready = await shop.well()
@@ -60,11 +60,6 @@ async def healed(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> tu
         told = order_id in undecided  # there was nothing to tell
         verdict.expect("no-toast-lost", told, f"{user_id} was not told of {order_id} after {took:.0f} s")
     return len(left), took
-
-
-async def _undecided(shop: Shop, order_ids: list[str]) -> list[str]:
-    query = "SELECT id::text FROM orders WHERE status = 'NEW' AND id = ANY ($1::text[]::uuid[])"
-    return [order_id for (order_id,) in await shop.sql("orders", query, order_ids)]
 
 
 def _untold(orders: list[tuple[Customer, str]]) -> list[tuple[str, str]]:
@@ -87,7 +82,7 @@ async def final(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> Non
             verdict.expect("answer-explained", False, surprise)
         verdict.expect("key-honoured", not deed.others, f"{deed.path}: {deed.id} and {deed.others} of one key")
     await _nothing_waits(shop, verdict, limit)
-    status, words = await shop.audit()
+    status, words = await shop.contents.audit()
     verdict.expect("books", status == 0, "\n".join(_offenders(words)))
 
 
@@ -106,7 +101,7 @@ async def _customer(shop: Shop, customer: Customer, verdict: Verdict) -> None:
     finished = Counter(order["id"] for order in orders if order["status"] == "FINISHED")
     debits = Counter(entry["order_id"] for entry in entries if entry["kind"] == "debit")
     verdict.expect("charged-once", finished == debits, f"{who}: {(debits - finished) + (finished - debits)}")
-    _toasts(customer, orders, shop.wiped, verdict)
+    _toasts(customer, orders, shop.redis_wiped, verdict)
 
 
 def _answers(who: str, what: str, told: set[str], there: set[str], verdict: Verdict) -> None:
@@ -137,6 +132,6 @@ def _toasts(customer: Customer, orders: list[dict[str, Any]], wiped: bool, verdi
 
 async def _nothing_waits(shop: Shop, verdict: Verdict, limit: float) -> None:
     deadline = time.monotonic() + limit
-    while (waiting := await shop.waiting()) and time.monotonic() < deadline:
+    while (waiting := await shop.contents.waiting()) and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
     verdict.expect("nothing-waiting", not waiting, str(waiting))

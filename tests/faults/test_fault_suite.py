@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.faults.contents import ROOT
 from loadtest.faults.faults import FAULTS
 from loadtest.faults.mutants import MUTANTS, Mutant
 from loadtest.faults.mutations import mutated
 from loadtest.faults.report import page, words
-from loadtest.faults.shop import ROOT, a_shop
+from loadtest.faults.shop import a_shop
 from loadtest.faults.trial import Trial
 
 SEED = 4
