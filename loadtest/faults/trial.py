@@ -9,9 +9,10 @@ from random import Random
 import msgspec
 
 from loadtest.faults.customers import Crowd
-from loadtest.faults.faults import FAULTS, HEALED_IN, Fault, NotHappened
+from loadtest.faults.faults import FAULTS, HEALED_IN, Fault
 from loadtest.faults.history import tally
 from loadtest.faults.shop import Shop
+from loadtest.faults.to_processes import NotHappened
 from loadtest.faults.verdict import Verdict, final, healed
 
 CALM = (0.5, 2.0)
