@@ -64,8 +64,10 @@ class Crowd:
         await asyncio.gather(*(self._join(0, 1) for _ in range(POOR)))
 
     async def trade(self) -> None:
-        while not self._closing:
+        while True:
             await asyncio.sleep(PAUSE)
+            if self._closing:
+                return
             if self._unanswered < MOST_UNANSWERED:
                 self._one_request()
 
