@@ -145,9 +145,13 @@ MUTANTS = (
         ("kill notifier",),
         ("no-toast-lost",),
     ),
+    # Without the second half the process ends with its consumer, and the supervisor starts a whole one.
     Mutant(
         "a lost session ends the consumer for good",
-        (Edit("shopkit/intake.py", "        await self._session.run()", "        await self._session._once()"),),
+        (
+            Edit("shopkit/intake.py", "        await self._session.run()", "        await self._session._once()"),
+            Edit("shopkit/service.py", "        self._exit()\n", ""),
+        ),
         ("kill rabbitmq",),
         ("ready-again", "order-decided"),
     ),

@@ -53,6 +53,7 @@ async def run(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
                 print(f"\n{mutant.name}", flush=True)
                 tree = mutated(mutant.edits, Path(folder) / str(number))
                 red = (await tried(shop, tree, mutant.faults)).names
+                print(f"red: {', '.join(red) or 'nothing'}", flush=True)
                 rows.append((mutant.name, ", ".join(red), _as_it_should_be(mutant, red)))
     return rows
 

@@ -24,6 +24,11 @@ SHORT = (
 )
 
 
+@pytest.fixture(autouse=True)
+def whole_again() -> None:
+    """The shop of the other tests is left alone."""
+
+
 @pytest.mark.timeout(600)
 async def test_a_short_bad_day_breaks_no_promise() -> None:
     # Under the repository: PostgreSQL must not run below pytest's closed folder.
