@@ -69,9 +69,10 @@ class Contents:
         [(count,)] = await self.sql("orders", "SELECT count(*) FROM orders WHERE status = 'NEW'")
         return count
 
-    async def undecided_of(self, order_ids: list[str]) -> list[str]:
-        query = "SELECT id::text FROM orders WHERE status = 'NEW' AND id = ANY ($1::text[]::uuid[])"
-        return [order_id for (order_id,) in await self.sql("orders", query, order_ids)]
+    async def statuses(self, order_ids: list[str]) -> dict[str, str]:
+        """Of those that are there."""
+        query = "SELECT id::text, status FROM orders WHERE id = ANY ($1::text[]::uuid[])"
+        return dict(await self.sql("orders", query, order_ids))
 
     async def waiting(self) -> dict[str, int]:
         """Whatever lies in an outbox, an inbox or a queue, dead letters included, by where."""

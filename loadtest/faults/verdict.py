@@ -41,25 +41,26 @@ class Verdict:
 async def healed(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> tuple[int, float]:
     """Waits until all accepted so far is decided and told. Returns how many were not at first, and the seconds."""
     began = time.monotonic()
-    left: set[str] | None = None
     orders = crowd.accepted_until(asyncio.get_running_loop().time())
+    left: int | None = None
     while True:
-        undecided = await shop.contents.undecided_of([order_id for _, order_id in orders])
-        untold = _untold(orders)
-        left = {*undecided, *(order_id for _, order_id in untold)} if left is None else left
+        statuses = await shop.contents.statuses([order_id for _, order_id in orders])
+        gone = sorted({order_id for _, order_id in orders} - statuses.keys())
+        undecided = [order_id for order_id, status in statuses.items() if status == "NEW"]
+        untold = [(who, order_id) for who, order_id in _untold(orders) if statuses.get(order_id, "NEW") != "NEW"]
+        left = len({*undecided, *(order_id for _, order_id in untold)}) if left is None else left
         ready = await shop.well()
         took = time.monotonic() - began
-        if (ready and not undecided and not untold) or took > limit:
+        if (ready and not undecided and not untold) or gone or took > limit:
             break
         await asyncio.sleep(0.3)
-    verdict.expect("ready-again", ready, f"not all replicas after {took:.0f} s")
-    verdict.expect(
-        "order-decided", not undecided, f"{len(undecided)} undecided after {took:.0f} s: {undecided[:3]}"
-    )
-    for user_id, order_id in untold:
-        told = order_id in undecided  # there was nothing to tell
-        verdict.expect("no-toast-lost", told, f"{user_id} was not told of {order_id} after {took:.0f} s")
-    return len(left), took
+    late = f"after {took:.0f} s"
+    verdict.expect("answer-kept", not gone, f"{len(gone)} orders are gone: {gone[:3]}")
+    if not gone:
+        verdict.expect("ready-again", ready, f"not all replicas {late}")
+        verdict.expect("order-decided", not undecided, f"{len(undecided)} undecided {late}: {undecided[:3]}")
+        verdict.expect("no-toast-lost", not untold, f"{len(untold)} pages were not told {late}: {untold[:3]}")
+    return left, took
 
 
 def _untold(orders: list[tuple[Customer, str]]) -> list[tuple[str, str]]:
