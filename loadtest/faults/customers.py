@@ -72,11 +72,12 @@ class Crowd:
                 self._one_request()
 
     async def finish(self, seconds: float) -> int:
-        """Returns how many requests are still not answered."""
+        """Returns how many requests, and newcomers, are still not answered."""
         self._closing = True
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        return self._unanswered
+        if not self._tasks:
+            return 0
+        _, pending = await asyncio.wait(self._tasks, timeout=seconds)
+        return len(pending)
 
     async def leave(self) -> None:
         for task in (*self._tasks, *self._pages):
