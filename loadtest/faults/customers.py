@@ -16,7 +16,7 @@ AMPLE = 100_000_000
 PAUSE = 0.06  # between two requests
 MOST_UNANSWERED = 150
 AGAIN_AFTER = (0.5, 4.0)
-ASKED_TWICE, TOP_UPS, NEWCOMERS = 0.05, 0.1, 0.02
+ASKED_TWICE, TOP_UPS, NEWCOMERS = 0.25, 0.1, 0.02
 
 
 class Customer:
@@ -72,11 +72,12 @@ class Crowd:
                 self._one_request()
 
     async def finish(self, seconds: float) -> int:
-        """Returns how many requests are still not answered."""
+        """Returns how many requests, and newcomers, are still not answered."""
         self._closing = True
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        return self._unanswered
+        if not self._tasks:
+            return 0
+        _, pending = await asyncio.wait(self._tasks, timeout=seconds)
+        return len(pending)
 
     async def leave(self) -> None:
         for task in (*self._tasks, *self._pages):

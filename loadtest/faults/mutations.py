@@ -44,7 +44,8 @@ async def tried(shop: Shop, tree: Path, faults: Sequence[str]) -> Outcome:
 
 async def run(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
     """Each mistake, what it turned red, and whether that is as it should be."""
-    chosen = [mutant for mutant in MUTANTS if options.only is None or options.only in mutant.name]
+    wanted = options.only or [""]
+    chosen = [mutant for mutant in MUTANTS if any(words in mutant.name for words in wanted)]
     rows: list[tuple[str, str, bool]] = []
     with tempfile.TemporaryDirectory(prefix="gozon-mutants-") as folder:
         async with a_shop(options.dir, options.base_port, options.entrance) as shop:
@@ -64,7 +65,7 @@ def _as_it_should_be(mutant: Mutant, red: Sequence[str]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loadtest.faults.mutations", description=__doc__)
-    parser.add_argument("--only", help="those whose name contains this")
+    parser.add_argument("--only", action="append", help="those whose name contains this; can be repeated")
     parser.add_argument("--dir", type=Path, default=ROOT / ".run" / "faults" / "mutants")
     parser.add_argument("--base-port", type=int, default=26000)
     parser.add_argument("--entrance", type=int, default=8094)
