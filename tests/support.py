@@ -141,6 +141,7 @@ async def said(host: str, port: int, request: bytes) -> Answer:
     async with asyncio.timeout(PATIENCE):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
+    await writer.wait_closed()
     status, *lines = head.decode().split("\r\n")
     headers = CIMultiDict[str]()
     for line in lines:
