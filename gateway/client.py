@@ -29,7 +29,7 @@ class Client:
             await pause(self._stopping, LOOK_SECONDS)
             for address, pool in list(self._pools.items()):
                 pool.expire(time.monotonic())
-                if not pool.open:
+                if pool.unused:
                     del self._pools[address]
         for pool in self._pools.values():
             pool.close()
@@ -59,9 +59,14 @@ class Pool:
     """The connections to one replica."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self.open: set[Connection] = set()
         self._address = address
+        self._connecting = 0
+        self._open: set[Connection] = set()
         self._idle: list[Connection] = []
+
+    @property
+    def unused(self) -> bool:
+        return not self._open and not self._connecting
 
     def take(self) -> Connection | None:
         """The one that rested last; those that are not needed are left to expire."""
@@ -73,6 +78,7 @@ class Pool:
         return None
 
     async def connect(self) -> Connection:
+        self._connecting += 1
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 loop = asyncio.get_running_loop()
@@ -81,18 +87,20 @@ class Pool:
                 )
         except OSError as error:  # the time that was up is one as well
             raise Unreachable(str(error)) from error
+        finally:
+            self._connecting -= 1
         if not connection.usable:
             connection.close()
             raise Unreachable("the connection ended at once, or something came before it was asked for")
-        self.open.add(connection)
+        self._open.add(connection)
         return connection
 
     def expire(self, now: float) -> None:
-        for connection in [connection for connection in self.open if connection.deadline < now]:
+        for connection in [connection for connection in self._open if connection.deadline < now]:
             connection.fail(TimeoutError())
 
     def close(self) -> None:
-        for connection in list(self.open):
+        for connection in list(self._open):
             connection.close()
 
     def _rest(self, connection: Connection) -> None:
@@ -102,6 +110,6 @@ class Pool:
             connection.close()
 
     def _gone(self, connection: Connection) -> None:
-        self.open.discard(connection)
+        self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
