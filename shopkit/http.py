@@ -15,7 +15,8 @@ class Http(HttpToolsProtocol):
         The parser takes what follows such a request for the other protocol, whatever length it says. uvicorn,
         which stays with HTTP, would take it for the next request: one that nobody in front has looked at.
         """
-        if self.parser.should_upgrade() and any(name in LENGTHS for name, _ in self.headers):
+        upgrade = self.parser is not None and self.parser.should_upgrade()
+        if upgrade and any(name in LENGTHS for name, _ in self.headers):
             raise ValueError("an upgrade with a body")
         super().on_headers_complete()
 

@@ -2,6 +2,8 @@
 with what it does not. h11 judges what an answer means, as it shares no code with httptools."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,9 +50,9 @@ class Script:
 class Scripted:
     """A replica. A path that has no script is answered properly, with the path itself."""
 
-    scripts: dict[bytes, Script] = field(default_factory=dict)
-    paths: list[bytes] = field(default_factory=list)
-    serving: set[asyncio.Task[None] | None] = field(default_factory=set)
+    scripts: dict[bytes, Script] = field(default_factory=dict[bytes, Script])
+    paths: list[bytes] = field(default_factory=list[bytes])
+    serving: set[asyncio.Task[None] | None] = field(default_factory=set[asyncio.Task[None] | None])
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.serving.add(asyncio.current_task())
@@ -75,6 +77,8 @@ class Scripted:
         elif script.ending == "close":
             writer.close()
         elif script.ending == "reset":
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
 
 
@@ -82,20 +86,10 @@ class Scripted:
 async def replica(scripted: Scripted) -> AsyncGenerator[tuple[Client, Target]]:
     server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
     client = Client()
-
-    async def nobody_is_served() -> bool:
-        return not scripted.serving
-
     async with running(client):
         yield client, Target(*server.sockets[0].getsockname())
     server.close()
-    try:
-        await eventually(nobody_is_served, 5)
-    except AssertionError:
-        for t in scripted.serving:
-            t.print_stack()
-        print(client._pools, [(c._transport, c.__dict__) for p in client._pools.values() for c in p._open])
-        raise
+    await eventually(lambda: nobody(scripted))
 
 
 async def asked(client: Client, target: Target, path: bytes, method: str = "GET") -> tuple[int, bytes] | None:
@@ -297,8 +291,47 @@ async def test_a_bad_answer_is_none_and_never_the_next_ones(
         again = scripted.paths.count(b"/bad")
         assert again <= (2 if used_before and method != "POST" else 1)
         if got is not None and again == 1:
-            assert got == judged(data, method, ended=ending in ("close", "half-close"))
+            assert got == judged(data, method, ended=ending in ("close", "half-close")), data
         for number in range(3):
             path = b"/next/%d" % number
             assert await asked(client, target, path) == (200, path)
             assert await asked(client, target, path, "POST") in ((200, path), None)
+
+
+@pytest.mark.parametrize(("method", "times", "got"), [("POST", 1, None), ("GET", 2, (200, b"/cut"))])
+async def test_only_a_safe_request_is_sent_again_when_its_idle_connection_ends(
+    method: str, times: int, got: tuple[int, bytes] | None
+) -> None:
+    scripted = Scripted({b"/cut": Script([], "close")})
+    async with replica(scripted) as (client, target):
+        assert await asked(client, target, b"/first") == (200, b"/first")
+        assert await asked(client, target, b"/cut", method) == got
+        assert scripted.paths.count(b"/cut") == times
+
+
+async def test_on_a_new_connection_nothing_is_sent_again() -> None:
+    scripted = Scripted({b"/cut": Script([], "close")})
+    async with replica(scripted) as (client, target):
+        assert await asked(client, target, b"/cut") is None
+        assert scripted.paths == [b"/cut"]
+
+
+async def test_a_connection_that_was_closed_while_it_rested_is_not_used() -> None:
+    scripted = Scripted({b"/first": Script([proper(b"/first")], "close")})
+    async with replica(scripted) as (client, target):
+        assert await asked(client, target, b"/first") == (200, b"/first")
+        await eventually(lambda: nobody(scripted))
+        assert await asked(client, target, b"/next", "POST") == (200, b"/next")
+
+
+async def nobody(scripted: Scripted) -> bool:
+    return not scripted.serving
+
+
+async def test_a_replica_that_says_nothing_is_not_waited_for_longer_than_the_limit() -> None:
+    scripted = Scripted({b"/silent": Script([]), b"/drip": Script([b"H"])})
+    async with replica(scripted) as (client, target):
+        for path in (b"/silent", b"/drip"):
+            with pytest.raises(TimeoutError):
+                await client.request(target, "GET", b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
+            assert await asked(client, target, b"/next") == (200, b"/next")

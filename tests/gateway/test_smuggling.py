@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import h11
 import pytest
@@ -23,16 +24,16 @@ HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+: [\t\x20-\x7e\x80-\xff]*")
 FORBIDDEN = {b"connection", b"upgrade", b"te", b"trailer", b"keep-alive", b"expect", b"proxy-connection"}
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
-Seen = tuple[bytes, bytes]
-"""Target and body of a request."""
+# Target and body of a request.
+Seen: TypeAlias = tuple[bytes, bytes]
 
 
 @dataclass
 class Strict:
     """A replica that takes exactly what HTTP/1.1 says, and notes everything else."""
 
-    seen: list[Seen] = field(default_factory=list)
-    wrong: list[bytes] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list[Seen])
+    wrong: list[bytes] = field(default_factory=list[bytes])
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = b""
@@ -216,7 +217,6 @@ LINES = [
     b"X:\r\n",
 ]
 ENDS = [
-    b"\r\n",
     b"hello",
     b"5\r\nhello\r\n",
     b"5;a=b\r\nhello\r\n",
@@ -225,7 +225,6 @@ ENDS = [
     b"0\r\n\r\n",
     b"0\r\nX: y\r\nContent-Length: 9\r\n\r\n",
     SMUGGLED,
-    b"\n",
 ]
 LINE = [
     b"GET /api/orders/1/NNNNNN HTTP/1.1\r\n",
@@ -266,5 +265,5 @@ async def test_the_replica_sees_the_requests_that_were_sent_and_no_others(
     meant = [(target.removeprefix(b"http://evil"), body) for target, body in judged(data)]
     passed_on = [one for one in meant if one[0].startswith(b"/api/")]
     seen = [one for one in behind.replica.seen if number in one[0]]
-    assert seen == passed_on[: len(seen)]
+    assert seen == passed_on[: len(seen)], data
     assert not behind.replica.wrong
