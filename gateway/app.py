@@ -1,7 +1,7 @@
 """The wiring of the gateway."""
 
+from gateway.client import Client
 from gateway.openapi import Documents, openapi
-from gateway.proxy import Client
 from gateway.routes import proxies
 from shopkit.service import Service
 from shopkit.settings import Settings, load

@@ -2,20 +2,22 @@
 
 import asyncio
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
-import aiohttp
 import msgspec
 import structlog
 from litestar import Response, get
 
-from gateway.proxy import Client
+from gateway.answer import BrokenOff, Unreachable
+from gateway.client import Client
 from shopkit.answers import Answer
 from shopkit.openapi import described, instance
 from shopkit.problems import MEDIA_TYPE, Problem, ProblemDocument, unavailable
 from shopkit.upstreams import Upstream
 
-SERVICE_DOCUMENT = "/schema/openapi.json"
+DOCUMENT = b"GET /schema/openapi.json HTTP/1.1\r\nhost: \r\n\r\n"
+DOCUMENT_LIMIT = 4 * 1024 * 1024
 EXTRA_SECONDS = 2
 
 log = structlog.get_logger()
@@ -73,10 +75,11 @@ class Documents:
     async def _read(self, upstream: Upstream) -> dict[str, Any]:
         for target in upstream.in_order():
             try:
-                async with self._client.session.get(target.base + SERVICE_DOCUMENT) as response:
-                    response.raise_for_status()
-                    return msgspec.json.decode(await response.read())
-            except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+                answer = await self._client.request(target, "GET", DOCUMENT)
+                document = await answer.read(DOCUMENT_LIMIT)
+                if answer.status == HTTPStatus.OK:
+                    return msgspec.json.decode(document)
+            except (Unreachable, BrokenOff, TimeoutError, msgspec.DecodeError):
                 continue
         raise unavailable(f"The document of {upstream.name} cannot be read right now.")
 

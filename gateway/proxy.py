@@ -1,84 +1,42 @@
 """Passing a request on to a replica and its answer back, both as streams.
 
 A request is tried at another replica only when no connection could be made, so nothing was sent. A
-request that may have arrived is never repeated: 502 says that its fate is not known.
+request that may have arrived is never repeated: 502 says that its fate is not known. The one exception is
+a safe request (GET, HEAD, OPTIONS) on a connection that the replica had let go, see `Client.request`.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from http import HTTPStatus
-from typing import TypeAlias, cast
+from typing import cast
 
-import aiohttp
 import structlog
 from litestar.exceptions import NotFoundException
 from litestar.types import HTTPRequestEvent, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
-from multidict import CIMultiDict
 from prometheus_client import Counter
-from yarl import URL
 
-from shopkit import tracing
+from gateway.answer import Answer, BrokenOff, Unreachable
+from gateway.client import Client
+from gateway.request import encode, hop_by_hop
 from shopkit.problems import Problem
-from shopkit.upstreams import Target, Upstream
+from shopkit.upstreams import Upstream
 
-CONNECT_SECONDS = 3
-# Shorter than nginx waits for us, so that it is our problem document that says so.
-ANSWER_SECONDS = 25
-# Shorter than the services keep an idle connection.
-KEEP_ALIVE_SECONDS = 30
-WHOLE_ANSWER = 64 * 1024
-
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
+# Longer bodies, and those that come without a length, are streamed.
+WHOLE_BODY = 64 * 1024
+# Our own server dates its answers, and takes none of these with a length.
+DATE = frozenset({b"date"})
+DATE_AND_LENGTH = frozenset({b"date", b"content-length"})
 
 REFUSED = Counter("gozon_upstream_refused", "Replicas that could not be connected to", ["upstream"])
 FAILED = Counter("gozon_upstream_failed", "Requests answered with 502 or 504", ["upstream", "status"])
 
 log = structlog.get_logger()
 
-RawHeaders = Iterable[tuple[bytes, bytes]]
-Body: TypeAlias = "bytes | AsyncIterator[bytes] | None"
-Request: TypeAlias = "AbstractAsyncContextManager[aiohttp.ClientResponse]"
-
 
 class ClientLeft(Exception):
     """The client broke off its own request."""
-
-
-class Client:
-    """The pool of connections to all replicas, open while it runs."""
-
-    session: aiohttp.ClientSession
-
-    def __init__(self) -> None:
-        self._stopping = asyncio.Event()
-
-    async def run(self) -> None:
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
-        async with self.session:
-            await self._stopping.wait()
-
-    def stop(self) -> None:
-        self._stopping.set()
 
 
 class Proxy:
@@ -91,102 +49,96 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return None
+            return
         if not self._inside.match(scope["raw_path"]):  # Litestar mounts /api/ordersx under /api/orders as well
             raise NotFoundException
-        body = await _body(receive)
+        with suppress(ClientLeft):
+            await self._pass_on(scope, receive, send)
+
+    async def _pass_on(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        body, rest = await _body(scope, receive)
+        request = encode(scope, body)
         for target in self._upstream.in_order():
             target.busy += 1
             try:
-                async with self._request(target, scope, body) as response:
-                    return await _pass_back(response, send)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                answer = await self._client.request(target, scope["method"], request, rest)
+                return await _pass_back(answer, receive if rest is None else None, send)
+            except Unreachable:
                 target.refused()
                 REFUSED.labels(self._upstream.name).inc()
             except TimeoutError as error:
                 raise self._failed(HTTPStatus.GATEWAY_TIMEOUT, "did not answer in time") from error
-            except aiohttp.ClientError as error:
+            except BrokenOff as error:
                 raise self._failed(HTTPStatus.BAD_GATEWAY, "broke off before it answered") from error
             finally:
                 target.busy -= 1
         raise self._failed(HTTPStatus.BAD_GATEWAY, "cannot be reached")
-
-    def _request(self, target: Target, scope: HTTPScope, body: Body) -> Request:
-        path = scope["raw_path"].decode("latin-1")
-        query = scope["query_string"].decode("latin-1")
-        return self._client.session.request(
-            scope["method"],
-            URL(f"{target.base}{path}?{query}" if query else f"{target.base}{path}", encoded=True),
-            headers=_forwarded(scope["headers"]),
-            data=body,
-            allow_redirects=False,
-        )
 
     def _failed(self, status: HTTPStatus, what: str) -> Problem:
         FAILED.labels(self._upstream.name, str(status.value)).inc()
         return Problem(status, status.name.lower().replace("_", "-"), f"The service {self._upstream.name} {what}.")
 
 
-async def _body(receive: Receive) -> Body:
-    """The whole body where it came at once, otherwise a stream of it."""
-    first = cast("HTTPRequestEvent", await receive())
+async def _body(scope: HTTPScope, receive: Receive) -> tuple[bytes | None, AsyncIterator[bytes] | None]:
+    """The whole body where it comes at once or is known to be short, otherwise a stream of it."""
+    first = await _part(receive)
     if not first.get("more_body"):
-        return first.get("body") or None
-    return _stream(first.get("body", b""), receive)
+        return first.get("body", b""), None
+    rest = _stream(first.get("body", b""), receive)
+    length = dict(scope["headers"]).get(b"content-length")
+    if length is None or int(length) > WHOLE_BODY:
+        return None, rest
+    return b"".join([part async for part in rest]), None
 
 
 async def _stream(chunk: bytes, receive: Receive) -> AsyncIterator[bytes]:
     yield chunk
     more = True
     while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        message = cast("HTTPRequestEvent", message)
+        message = await _part(receive)
         more = message.get("more_body", False)
         yield message.get("body", b"")
 
 
-def _forwarded(headers: RawHeaders) -> CIMultiDict[str]:
-    dropped = _hop_by_hop(headers)
-    forwarded = CIMultiDict(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if name not in dropped
-    )
-    if traceparent := tracing.current():
-        forwarded["traceparent"] = traceparent
-    return forwarded
+async def _part(receive: Receive) -> HTTPRequestEvent:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    return cast("HTTPRequestEvent", message)
 
 
-async def _pass_back(response: aiohttp.ClientResponse, send: Send) -> None:
-    """A short answer is read whole first, so that one that breaks off becomes a 502 and not half an answer."""
-    if (response.content_length or WHOLE_ANSWER) < WHOLE_ANSWER:
-        body = await response.read()
-        await send(_start(response))
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+async def _pass_back(answer: Answer, receive: Receive | None, send: Send) -> None:
+    """`receive` tells when the client leaves; there is none while its body is still on its way."""
+    await send(_start(answer))
+    if answer.body is not None:
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
         return
-    await send(_start(response))
+    watch = asyncio.create_task(_leave_with_client(answer, receive)) if receive is not None else None
     try:
-        async for chunk in response.content.iter_any():
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except (aiohttp.ClientError, TimeoutError) as error:
-        log.warning("answer cut short", url=str(response.url), error=repr(error))
+        while part := await answer.part():
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    except (BrokenOff, TimeoutError) as error:
+        log.warning("answer cut short", error=repr(error))
         return  # without an end, so that the server closes the connection and the client sees the cut
+    finally:
+        answer.leave()
+        if watch is not None:
+            watch.cancel()
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _start(response: aiohttp.ClientResponse) -> HTTPResponseStartEvent:
-    headers = [(name.lower(), value) for name, value in response.raw_headers]
-    dropped = _hop_by_hop(headers) | {b"date"}  # our own server dates its answers
+async def _leave_with_client(answer: Answer, receive: Receive) -> None:
+    with suppress(ClientLeft):
+        while True:
+            await _part(receive)
+    answer.leave(ClientLeft())
+
+
+def _start(answer: Answer) -> HTTPResponseStartEvent:
+    dropped = hop_by_hop(answer.headers)
+    ours = DATE_AND_LENGTH if answer.status in (204, 304) else DATE
     return {
         "type": "http.response.start",
-        "status": response.status,
-        "headers": [(name, value) for name, value in headers if name not in dropped],
+        "status": answer.status,
+        "headers": [(name, value) for name, value in answer.headers if name not in dropped and name not in ours],
     }
-
-
-def _hop_by_hop(headers: RawHeaders) -> frozenset[bytes]:
-    """Those of RFC 9110 7.6.1, and those that `Connection` names."""
-    named = [value for name, value in headers if name == b"connection"]
-    if not named:
-        return HOP_BY_HOP
-    return HOP_BY_HOP | {name.strip().lower() for value in named for name in value.split(b",")}

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from litestar import asgi
 from litestar.types import ControllerRouterHandler
 
-from gateway.proxy import Client, Proxy
+from gateway.client import Client
+from gateway.proxy import Proxy
 from shopkit.upstreams import Upstream
 
 ROUTES = {

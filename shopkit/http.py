@@ -1,18 +1,27 @@
 """uvicorn's HTTP with our errors: what cannot be parsed is refused with a problem document as well."""
 
-from http import HTTPStatus
-
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from shopkit.problems import MEDIA_TYPE, Problem
+from shopkit.problems import MEDIA_TYPE, malformed
 
-MALFORMED = Problem(HTTPStatus.BAD_REQUEST, "malformed-request", "The request is malformed.")
+LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Http(HttpToolsProtocol):
+    def on_headers_complete(self) -> None:
+        """Refuses a request that asks for another protocol and has a body.
+
+        The parser takes what follows such a request for the other protocol, whatever length it says. uvicorn,
+        which stays with HTTP, would take it for the next request: one that nobody in front has looked at.
+        """
+        upgrade = self.parser is not None and self.parser.should_upgrade()
+        if upgrade and any(name in LENGTHS for name, _ in self.headers):
+            raise ValueError("an upgrade with a body")
+        super().on_headers_complete()
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's words are for a log)
-        body = msgspec.json.encode(MALFORMED.document("/"))
+        body = msgspec.json.encode(malformed().document("/"))
         head = (
             "HTTP/1.1 400 Bad Request",
             f"content-type: {MEDIA_TYPE}",

@@ -115,6 +115,11 @@ def unavailable(detail: str) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail)
 
 
+def malformed() -> Problem:
+    """400 for what is no proper HTTP."""
+    return Problem(HTTPStatus.BAD_REQUEST, "malformed-request", "The request is malformed.")
+
+
 def invalid(errors: Sequence[FieldError]) -> Problem:
     """400 naming the wrong fields."""
     return Problem(HTTPStatus.BAD_REQUEST, "invalid-request", "The request is not valid.", errors)

@@ -28,6 +28,7 @@ class Target:
     """One replica. `busy` counts the requests it has been given and has not answered."""
 
     def __init__(self, host: str, port: int) -> None:
+        self.address = host, port
         self.base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self.busy = 0
         self.avoid_until = 0.0

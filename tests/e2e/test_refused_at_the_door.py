@@ -51,3 +51,14 @@ async def test_a_service_says_itself_what_it_allows(shop: Shop) -> None:
 
 async def test_the_page_of_errors_has_no_address_of_its_own(shop: Shop) -> None:
     assert (await answer_to(shop, "GET /.problem HTTP/1.1")).status == 404
+
+
+async def test_a_body_stays_a_body_when_an_upgrade_is_asked_for(shop: Shop) -> None:
+    """Servers take it for the next request, so nginx passes no upgrade on where there are no WebSockets."""
+    body = "GET /api/orders HTTP/1.1\r\nHost: shop\r\n\r\n"
+    upgrade = "Connection: close, Upgrade\r\nUpgrade: websocket"
+    headers = f"X-User-Id: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{upgrade}"
+    at = urlsplit(shop.url)
+    request = f"POST /api/orders HTTP/1.1\r\nHost: shop\r\n{headers}\r\n\r\n{body}"
+    answer = await said(at.hostname or "", at.port or 80, request.encode())
+    assert (answer.status, answer.body["errors"]) == (400, [{"field": "body", "message": "not valid JSON"}])

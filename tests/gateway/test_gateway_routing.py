@@ -4,7 +4,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.conftest import Serve, Spawn
-from tests.support import Caller, Replica, free_port
+from tests.support import Caller, Replica, eventually, free_port
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -123,3 +123,41 @@ async def test_requests_are_spread_over_the_replicas(
     for _ in range(40):
         await caller.call("GET", "/api/orders")
     assert min(len(service.seen) for service in services) >= 5
+
+
+async def test_long_bodies_go_through_both_ways(spawn: Spawn, serve: Serve, session: aiohttp.ClientSession) -> None:
+    async def mirror(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        async for part in request.content.iter_any():
+            await response.write(part)
+        return response
+
+    service = await serve(mirror)
+    replica = await gateway(spawn, service.url)
+    body = bytes(range(256)) * 4000
+    async with session.post(replica.url + "/api/orders", data=body) as response:
+        assert await response.read() == body
+    assert service.seen[0].headers["Transfer-Encoding"] == "chunked"
+
+
+async def test_a_client_that_leaves_a_stream_ends_it(
+    spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    async def without_end(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first")
+        await asyncio.Event().wait()
+        return response
+
+    service = await serve(without_end)
+    replica = await gateway(spawn, service.url)
+    async with session.get(replica.url + "/api/orders") as response:
+        assert await response.content.readany() == b"first"
+
+    async def the_service_is_left() -> bool:
+        transport = service.seen[0].transport
+        return transport is None or transport.is_closing()
+
+    await eventually(the_service_is_left)
