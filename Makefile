@@ -29,6 +29,10 @@ dead-letters: .venv/.synced  ## what nobody could handle; ARGS="list", and --hel
 audit: .venv/.synced  ## check every invariant of money and progress; ARGS= goes to the auditor
 	@$(SHOP) audit -- $(ARGS)
 
+# The words given to make, such as RATE=200, go on to the tool.
+load: .venv/.synced  ## load the running shop, or URL=, and check every order; RATE= USERS= SECONDS= ..., HELP= tells all
+	@$(PYTHON) -m loadtest.load $(MAKEOVERRIDES)
+
 check: .venv/.synced  ## format, lint, types, import contracts
 	@.venv/bin/ruff format --check && .venv/bin/ruff check && .venv/bin/pyright && .venv/bin/lint-imports
 

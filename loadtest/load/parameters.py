@@ -1,0 +1,58 @@
+"""What a load is told, in words such as RATE=200."""
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, field
+
+Count = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Parameters(msgspec.Struct, frozen=True, kw_only=True):
+    url: Annotated[str, Meta(description="the shop's address; without one, the shop in DIR on this machine")] = ""
+    dir: Annotated[str, Meta(description="folder of a shop that runs on this machine")] = ".run/shop"
+    users: Annotated[Count, Meta(description="users, each with a WebSocket")] = 2000
+    second_sockets: Annotated[Share, Meta(description="share of them with two")] = 0.2
+    seconds: Annotated[Positive, Meta(description="how long orders arrive")] = 20.0
+    rate: Annotated[Positive, Meta(description="orders a second, whatever the shop does with them")] = 100.0
+    in_flight: Annotated[
+        int, Meta(ge=0, description="instead of RATE: as fast as possible with so many requests under way")
+    ] = 0
+    declined: Annotated[Share, Meta(description="share of the orders that cannot be paid")] = 0.2
+    top_ups: Annotated[float, Meta(ge=0, description="top-ups an order")] = 0.1
+    reads: Annotated[float, Meta(ge=0, description="reads an order: of an order, the list or the balance")] = 0.6
+    processes: Annotated[Count, Meta(description="processes that make the load")] = 1
+    patience: Annotated[Positive, Meta(description="seconds to wait for the last answer and toast")] = 60.0
+    seed: Annotated[int, Meta(description="of all chance; another one each time")] = field(
+        default_factory=lambda: random.randrange(2**32)
+    )
+    compare: Annotated[str, Meta(description="an earlier report.json to compare with")] = ""
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def parse(kind: type[P], words: Sequence[str]) -> P:
+    """Raises SystemExit with what is wrong, and what there is."""
+    values = {name.lower(): value for name, _, value in (word.partition("=") for word in words)}
+    names = kind.__struct_fields__
+    if unknown := [word for word in values if word not in names]:
+        raise SystemExit(f"unknown: {' '.join(unknown)}. There are\n{described(kind)}")
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise SystemExit(re.sub(r" - at `\$\.(\w+)`", lambda at: f": {at[1].upper()}", str(error))) from error
+
+
+def described(kind: type[Parameters]) -> str:
+    """A line for each, with its default."""
+    fields = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"]
+    return "\n".join(
+        f"  {name.upper():<15} {field['description']}" + (f" ({field['default']})" if field.get("default") else "")
+        for name, field in fields.items()
+    )
