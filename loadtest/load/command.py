@@ -18,8 +18,6 @@ from loadtest.load.run import run
 from loadtest.load.tables import comparison
 from loadtest.load.terminal import console, show_report, show_table, showing
 
-REPORTS = Path(".run/load")
-
 
 def load(words: Sequence[str]) -> int:
     """Returns the exit status."""
@@ -34,15 +32,15 @@ def load(words: Sequence[str]) -> int:
     show_report(out, report)
     if before:
         _compare(out, before, report)
-    directory = new_directory()
+    directory = new_directory(parameters)
     write(report, directory / "report.json")
     (directory / "report.html").write_text(page(report, plots(report, directory), before))
     out.print(f"{directory}/report.html")
     return 0 if report.holds else 1
 
 
-def new_directory() -> Path:
-    directory = REPORTS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+def new_directory(parameters: Parameters) -> Path:
+    directory = Path(parameters.reports) / f"{datetime.now():%Y-%m-%d-%H%M%S}"
     directory.mkdir(parents=True)
     return directory
 

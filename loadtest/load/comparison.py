@@ -9,7 +9,7 @@ from loadtest.load.figures import TO_201, TO_FINAL, TO_TOAST
 from loadtest.load.report import Report
 
 # Where a shop runs, or chance, does not make two loads different.
-NO_CONDITIONS = {"seed", "compare", "dir", "url"}
+NO_CONDITIONS = {"seed", "compare", "dir", "reports", "url"}
 
 
 class Row(NamedTuple):

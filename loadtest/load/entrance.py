@@ -1,7 +1,12 @@
 """The way into the shop under load."""
 
+import asyncio
+
 from loadtest import client
 from loadtest.client import Answer, Pool, address
+
+# The entrance itself gives up earlier.
+ANSWER_SECONDS = 60
 
 
 class Failed(Exception):
@@ -21,8 +26,12 @@ class Entrance:
     def post(self, path: str, user_id: str, body: bytes = b"", key: str | None = None) -> bytes:
         return client.post(path, user_id, body, key, self.host)
 
+    async def ask(self, request: bytes) -> Answer:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await self.pool.ask(request)
+
     async def must(self, *statuses: int, request: bytes) -> Answer:
-        answer = await self.pool.ask(request)
+        answer = await self.ask(request)
         if answer.status not in statuses:
             line, _, _ = request.partition(b"\r\n")
             raise Failed(f"{line.decode()}: {answer.status} {answer.body[:300].decode(errors='replace')}")

@@ -31,6 +31,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(description="of all chance; another one each time")] = field(
         default_factory=lambda: random.randrange(2**32)
     )
+    reports: Annotated[str, Meta(description="folder for the reports")] = ".run/load"
     compare: Annotated[str, Meta(description="an earlier report.json to compare with")] = ""
 
 
@@ -39,9 +40,9 @@ P = TypeVar("P", bound=Parameters)
 
 def parse(kind: type[P], words: Sequence[str]) -> P:
     """Raises SystemExit with what is wrong, and what there is."""
-    values = {name.lower(): value for name, _, value in (word.partition("=") for word in words)}
-    names = kind.__struct_fields__
-    if unknown := [word for word in values if word not in names]:
+    given = {name: value for name, _, value in (word.partition("=") for word in words)}
+    values = {name.lower(): value for name, value in given.items()}
+    if unknown := [name for name in given if name.lower() not in kind.__struct_fields__]:
         raise SystemExit(f"unknown: {' '.join(unknown)}. There are\n{described(kind)}")
     try:
         return msgspec.convert(values, kind, strict=False)

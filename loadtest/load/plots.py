@@ -44,7 +44,7 @@ def draw(directory: Path, name: str, title: str, paint: Draw) -> str:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         svg = StringIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
         figure.savefig(directory / f"{name}.png", dpi=150)
     (directory / f"{name}.svg").write_text(svg.getvalue())
     return svg.getvalue()[svg.getvalue().index("<svg") :]

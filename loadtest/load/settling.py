@@ -44,7 +44,7 @@ async def send_again(traffic: Traffic) -> None:
 
     async def again(call: Planned) -> None:
         for _ in range(AGAIN):
-            answer = await call.user.entrance.pool.ask(call.request)
+            answer = await call.user.entrance.ask(call.request)
             if answer.status == call.good:
                 traffic.taken(call, answer.body)
                 return

@@ -26,7 +26,7 @@ class Traffic:
         self._customers = [user for user in users if user.has_account]
         self._strangers = [user for user in users if not user.has_account]
         self._next: Callable[[], None] = lambda: None
-        self.under_way = 0
+        self.under_way: set[Planned] = set()
         self.accepted: list[PlaceOrder] = []
         self.without_answer: list[Planned] = []
         self.errors: Counter[str] = Counter()
@@ -58,7 +58,7 @@ class Traffic:
     def _send(self, kind: Kind, due: float) -> None:
         call = self._call(kind)
         call.due, call.finished = due, self._finished
-        self.under_way += 1
+        self.under_way.add(call)
         call.user.entrance.pool.send(call)
 
     def _call(self, kind: Kind) -> Planned:
@@ -81,18 +81,23 @@ class Traffic:
         return PlaceOrder(kind, user, self._chance.randint(*PRICES))
 
     def _finished(self, call: Planned, status: int, body: bytes) -> None:
-        self.under_way -= 1
+        if call not in self.under_way:
+            return  # it was given up
+        self.under_way.remove(call)
         if call.sent:
             self.late.append(call.sent - call.due)
         if status == call.good:
             self.taken(call, body)
         else:
-            self.failed(call, status, body)
-            if isinstance(call, PlaceOrder | TopUp):
-                self.without_answer.append(call)
+            self._failed(call, status, body)
         if not isinstance(call, PlaceOrder):
             self.took[call.kind].append(call.done - call.due)
         self._next()
+
+    def give_up(self) -> None:
+        """Whatever has no answer yet gets none."""
+        while self.under_way:
+            self._failed(self.under_way.pop(), 0, b"no answer in time")
 
     def taken(self, call: Planned, body: bytes) -> None:
         try:
@@ -104,10 +109,12 @@ class Traffic:
             call.user.placed += 1
         self.answers.look(1, () if right else [self._offence(call, call.good, body)])
 
-    def failed(self, call: Planned, status: int, body: bytes) -> None:
+    def _failed(self, call: Planned, status: int, body: bytes) -> None:
         why = str(status or body.decode())
         self.errors[f"{call.kind}: {why}"] += 1
         self.answers.look(1, [self._offence(call, status, body)])
+        if isinstance(call, PlaceOrder | TopUp):
+            self.without_answer.append(call)
 
     @staticmethod
     def _offence(call: Planned, status: int, body: bytes) -> dict[str, object]:

@@ -66,6 +66,7 @@ class Worker:
         feeling.cancel()
         self.stage = Stage.WAITING
         await self._told()
+        self.traffic.give_up()
         self.stage = Stage.SETTLED
 
     async def judged(self, start: float) -> Result:
