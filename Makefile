@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: .venv/.synced  ## start the shop; REPLICAS=n sets the count of every service
+up: .venv/.synced  ## start the shop; REPLICAS=n of every service, REPLICAS="notifier=5 orders=1" of some
 	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS))
 
 down: .venv/.synced  ## stop it

@@ -19,6 +19,7 @@ from control import BIN, Supervisor, stop_leftovers
 from place import (
     DATABASES,
     DEFAULT_REPLICAS,
+    MOST_REPLICAS,
     REPOSITORY,
     Shop,
     last_settings,
@@ -55,11 +56,25 @@ def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
         settings[name] = getattr(options, name) or settings[name]
         if last and last[name] != settings[name]:
             raise SystemExit(f"the shop runs with {name} {last[name]}; take it down first")
-    if options.replicas:
-        settings["replicas"] = dict.fromkeys(DEFAULT_REPLICAS, options.replicas)
+    settings["replicas"] = _replicas(options, settings["replicas"])
     if options.command != "status":
         settings["servers_only"] = options.servers_only
     return Shop(directory, passwords=passwords_in(directory), **settings)
+
+
+def _replicas(options: argparse.Namespace, last: dict[str, int]) -> dict[str, int]:
+    """As they are asked for, or else as they were."""
+    replicas = dict(last)
+    for asked in options.replicas:
+        replicas |= asked
+    return replicas
+
+
+def _counts(word: str) -> dict[str, int]:
+    service, _, count = word.rpartition("=")
+    if service not in ("", *DEFAULT_REPLICAS) or not count.isdigit() or not 1 <= int(count) <= MOST_REPLICAS:
+        raise argparse.ArgumentTypeError(f"{word}: N or SERVICE=N, from 1 to {MOST_REPLICAS}")
+    return {service: int(count)} if service else dict.fromkeys(DEFAULT_REPLICAS, int(count))
 
 
 def _start(shop: Shop, supervisor: Supervisor) -> None:
@@ -239,7 +254,15 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")
     parser.add_argument("--base-port", type=int)
     parser.add_argument("--entrance", dest="entrance_port", type=int)
-    parser.add_argument("--replicas", type=int, help="of every service")
+    parser.add_argument(
+        "--replicas",
+        type=_counts,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="N",
+        help="of every service; notifier=N is of that one",
+    )
     parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
     options = parser.parse_args(own, argparse.Namespace(arguments=arguments))
     COMMANDS[options.command](options)
