@@ -58,8 +58,9 @@ class Pool:
         self._most = most
         self._waiting: deque[Call] = deque()
         self._idle: list[_Connection] = []
-        self._opening: set[asyncio.Task[None]] = set()
         self._open: set[_Connection] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._count = 0  # of all that are open or opening
 
     def send(self, call: Call) -> None:
         if self._idle:
@@ -78,7 +79,8 @@ class Pool:
             connection.close()
 
     def _grow(self) -> None:
-        if len(self._open) + len(self._opening) < self._most:
+        if self._count < self._most:
+            self._count += 1
             task = asyncio.create_task(self._connect())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
@@ -90,6 +92,7 @@ class Pool:
                 loop = asyncio.get_running_loop()
                 await loop.create_connection(lambda: _Connection(self), host, port, ssl=tls)
         except OSError as error:  # a TimeoutError is one
+            self._count -= 1
             if self._waiting:
                 why = f"no connection: {type(error).__name__}".encode()
                 self._waiting.popleft().answered(0, why, time.perf_counter())
@@ -103,6 +106,7 @@ class Pool:
 
     def lost(self, connection: "_Connection") -> None:
         self._open.discard(connection)
+        self._count -= 1
         if connection in self._idle:
             self._idle.remove(connection)
         if self._waiting:
@@ -115,7 +119,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._call: Call | None = None
         self._body = b""
-        self._complete = False
+        self._complete = self._stays = False
 
     def carry(self, call: Call) -> None:
         self._call = call
@@ -134,13 +138,14 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self._stays = self._parser.should_keep_alive()  # it knows only now
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
+            self._stays = False
             self._finish(0, b"not HTTP")
-            self._transport.abort()
             return
         if self._complete:
             self._complete = False
@@ -149,7 +154,7 @@ class _Connection(asyncio.Protocol):
     def _finish(self, status: int, body: bytes) -> None:
         at = time.perf_counter()
         call, self._call, self._body = self._call, None, b""
-        if status and self._parser.should_keep_alive():
+        if self._stays:
             self._pool.free(self)
         else:
             self._transport.close()

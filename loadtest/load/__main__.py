@@ -1,5 +1,3 @@
-import sys
+from loadtest.load.command import load, main
 
-from loadtest.load.command import load
-
-sys.exit(load(sys.argv[1:]))
+main(load)

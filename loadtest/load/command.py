@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,30 +19,50 @@ from loadtest.load.tables import comparison
 from loadtest.load.terminal import console, show_report, show_table, showing
 
 
-def load(words: Sequence[str]) -> int:
-    """Returns the exit status."""
+def load(words: Sequence[str]) -> bool:
+    """Whether every verdict holds."""
     parameters, out = parse(Parameters, words), console()
-    before = read(Path(parameters.compare)) if parameters.compare else None
-    try:
-        with showing(out, parameters) as show:
-            report = asyncio.run(run(parameters, show))
-    except Failed as error:
-        print(error, file=sys.stderr)
-        return 2
+    before = earlier(parameters)
+    with showing(out, parameters) as show:
+        report = asyncio.run(run(parameters, show))
+    return finish(out, report, before)
+
+
+def earlier(parameters: Parameters) -> Report | None:
+    return read(Path(parameters.compare)) if parameters.compare else None
+
+
+def finish(out: Console, report: Report, before: Report | None) -> bool:
+    """Shows and keeps it, and says whether every verdict holds."""
     show_report(out, report)
     if before:
         _compare(out, before, report)
-    directory = new_directory(parameters)
-    write(report, directory / "report.json")
-    (directory / "report.html").write_text(page(report, plots(report, directory), before))
-    out.print(f"{directory}/report.html")
-    return 0 if report.holds else 1
+    folder = new_folder(report.parameters)
+    save(report, folder, before)
+    out.print(f"{folder}/report.html")
+    return report.holds
 
 
-def new_directory(parameters: Parameters) -> Path:
-    directory = Path(parameters.reports) / f"{datetime.now():%Y-%m-%d-%H%M%S}"
-    directory.mkdir(parents=True)
-    return directory
+def new_folder(parameters: Parameters) -> Path:
+    return new(Path(parameters.reports) / f"{datetime.now():%Y-%m-%d-%H%M%S}")
+
+
+def new(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def save(report: Report, folder: Path, before: Report | None = None) -> None:
+    write(report, folder / "report.json")
+    (folder / "report.html").write_text(page(report, plots(report, folder), before))
+
+
+def main(command: Callable[[Sequence[str]], bool]) -> None:
+    try:
+        sys.exit(0 if command(sys.argv[1:]) else 1)
+    except Failed as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 def _compare(out: Console, before: Report, report: Report) -> None:

@@ -108,6 +108,7 @@ def parts(parameters: Parameters) -> list[Parameters]:
     return [
         msgspec.structs.replace(
             parameters,
+            processes=1,
             users=_part(parameters.users, number, n),
             in_flight=_part(parameters.in_flight, number, n),
             rate=parameters.rate / n,

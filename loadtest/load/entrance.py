@@ -15,7 +15,7 @@ class Failed(Exception):
 
 class Entrance:
     def __init__(self, url: str, connections: int) -> None:
-        self.url = url
+        self.origin = url
         self.host = url.partition("://")[2]
         self.address = address(url)
         self.pool = Pool(url, connections)

@@ -26,6 +26,15 @@ class LocalShop:
         self.url: str = self._is["entrance"]
 
     @property
+    def addresses(self) -> dict[str, str]:
+        """Of each replica, by its name."""
+        return {one["name"]: one["url"] for replicas in self._is["replicas"].values() for one in replicas}
+
+    @property
+    def redis(self) -> str:
+        return self._is["redis"]
+
+    @property
     def databases(self) -> dict[str, str]:
         return {name: self._is["databases"][name] for name in ("orders", "payments")}
 

@@ -18,12 +18,12 @@ class Taken(msgspec.Struct, frozen=True):
     """By a program and all processes below it, those that have ended included: seconds of a core since its start.
 
     Memory is in MiB; what processes share is counted once (PSS). It and the open files cost time to find out,
-    and are only there in a thorough look.
+    and are 0 without a thorough look.
     """
 
     cpu: float
-    memory: float | None = None
-    files: int | None = None
+    memory: float = 0.0
+    files: int = 0
 
 
 class Look(msgspec.Struct, frozen=True):

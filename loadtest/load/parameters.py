@@ -12,17 +12,24 @@ Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
+# What other loads have other defaults for.
+Dir = Annotated[str, Meta(description="folder of a shop that runs on this machine")]
+Users = Annotated[Count, Meta(description="users, each with a WebSocket")]
+Seconds = Annotated[Positive, Meta(description="how long orders arrive")]
+Rate = Annotated[Positive, Meta(description="orders a second, whatever the shop does with them")]
+InFlight = Annotated[
+    int, Meta(ge=0, description="instead of RATE: as fast as possible with so many requests under way")
+]
+
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    url: Annotated[str, Meta(description="the shop's address; without one, the shop in DIR on this machine")] = ""
-    dir: Annotated[str, Meta(description="folder of a shop that runs on this machine")] = ".run/shop"
-    users: Annotated[Count, Meta(description="users, each with a WebSocket")] = 2000
+    url: Annotated[str, Meta(description="the shop's address; without one, the shop in DIR")] = ""
+    dir: Dir = ".run/shop"
+    users: Users = 2000
     second_sockets: Annotated[Share, Meta(description="share of them with two")] = 0.2
-    seconds: Annotated[Positive, Meta(description="how long orders arrive")] = 20.0
-    rate: Annotated[Positive, Meta(description="orders a second, whatever the shop does with them")] = 100.0
-    in_flight: Annotated[
-        int, Meta(ge=0, description="instead of RATE: as fast as possible with so many requests under way")
-    ] = 0
+    seconds: Seconds = 20.0
+    rate: Rate = 100.0
+    in_flight: InFlight = 0
     declined: Annotated[Share, Meta(description="share of the orders that cannot be paid")] = 0.2
     top_ups: Annotated[float, Meta(ge=0, description="top-ups an order")] = 0.1
     reads: Annotated[float, Meta(ge=0, description="reads an order: of an order, the list or the balance")] = 0.6
@@ -33,6 +40,13 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     )
     reports: Annotated[str, Meta(description="folder for the reports")] = ".run/load"
     compare: Annotated[str, Meta(description="an earlier report.json to compare with")] = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what makes no sense together."""
+        if self.users < 2 * self.processes:
+            raise ValueError("USERS must be two a process at least: with and without an account")
+        if 0 < self.in_flight < self.processes:
+            raise ValueError("IN_FLIGHT must be one a process at least")
 
 
 P = TypeVar("P", bound=Parameters)

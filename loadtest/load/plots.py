@@ -57,6 +57,10 @@ def plots(report: Report, directory: Path) -> list[str]:
         "distribution": ("Distribution of latency", _distribution(report)),
         "cpu": ("CPU", _cpu(report)),
     }
+    painted |= {
+        what.partition(",")[0]: (what, _over_time(report, what))
+        for what in dict.fromkeys(s.what for s in report.series)
+    }
     return [draw(directory, name, title, paint) for name, (title, paint) in painted.items()]
 
 
@@ -106,6 +110,11 @@ def _distribution(report: Report) -> Draw:
         axes.minorticks_off()
 
     return paint
+
+
+def _over_time(report: Report, what: str) -> Draw:
+    series = [one for one in report.series if one.what == what]
+    return lines(series[0].seconds, {one.name: one.values for one in series}, "seconds", what.rpartition(", ")[2])
 
 
 def _cpu(report: Report) -> Draw:

@@ -10,10 +10,12 @@ from loadtest.load.checks import Verdict
 from loadtest.load.histogram import Figures
 from loadtest.load.machine import Machine
 from loadtest.load.parameters import Parameters
+from loadtest.load.trend import Series
 
 SCHEMA = 1
 """Grows when a field goes or changes its meaning, not when one is added."""
 
+GENERATOR = "generator"
 EVERYTHING_ELSE = "everything else"
 """What the machine did beside the shop and the generator."""
 
@@ -80,6 +82,7 @@ class Report(msgspec.Struct, kw_only=True):
     timeline: list[Moment]
     processes: list[Process] = []
     cpu: list[Shares] = []
+    series: list[Series] = []
     verdicts: list[Verdict]
     warnings: list[str] = []
 
@@ -90,6 +93,11 @@ class Report(msgspec.Struct, kw_only=True):
     @property
     def holds(self) -> bool:
         return all(verdict.holds for verdict in self.verdicts)
+
+    @property
+    def us_an_order(self) -> float:
+        """Of the shop: all but what made the load, and what has nothing to do with it."""
+        return sum(one.us_an_order for one in self.processes if one.name not in (GENERATOR, EVERYTHING_ELSE))
 
     def services(self) -> list[tuple[Process, list[float]]]:
         """The processes of each together, and the share of each process; the most expensive first."""

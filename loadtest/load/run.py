@@ -14,7 +14,7 @@ from loadtest.load.local import LocalShop
 from loadtest.load.machine import Look
 from loadtest.load.messages import Progress, Stage
 from loadtest.load.parameters import Parameters
-from loadtest.load.report import Report
+from loadtest.load.report import GENERATOR, Report
 from loadtest.load.summary import summary
 
 BEFORE_START = 0.5
@@ -56,7 +56,7 @@ async def run(parameters: Parameters, show: Show, watch: Watch | None = None) ->
         generator.go(start)
         await asyncio.sleep(BEFORE_START)
         over = asyncio.Event()
-        looking = asyncio.create_task(watch.keep_looking(programs | {"generator": os.getpid()}, over))
+        looking = asyncio.create_task(watch.keep_looking(programs | {GENERATOR: os.getpid()}, over))
         await _until(generator, Stage.SETTLED, show, start)
         over.set()
         await looking

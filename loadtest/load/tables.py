@@ -7,6 +7,7 @@ from loadtest.load.comparison import compared
 from loadtest.load.figures import TO_TOAST
 from loadtest.load.histogram import Figures
 from loadtest.load.report import Report
+from loadtest.load.trend import Series, rise
 
 
 class Table(NamedTuple):
@@ -41,6 +42,8 @@ def tables(report: Report) -> Iterator[Table]:
     yield _latencies("ms from the hop before", report.hops)
     yield _deliveries(report)
     yield _services(report)
+    if report.series:
+        yield _trends(report.series)
     if report.errors:
         yield Table(("error", "count"), [(name, f"{count:,}") for name, count in report.errors.items()])
     yield _verdicts(report)
@@ -96,6 +99,22 @@ def _services(report: Report) -> Table:
         [
             (one.name, f"{one.share:.0%}", f"{one.us_an_order:,.0f}", " ".join(f"{s:.0%}" for s in shares))
             for one, shares in report.services()
+        ],
+    )
+
+
+def _trends(series: Sequence[Series]) -> Table:
+    return Table(
+        ("over time", "at a third", "at the end", "rises by", "may rise by"),
+        [
+            (
+                f"{one.what}: {one.name}",
+                f"{one.values[len(one.values) // 3]:,.1f}",
+                f"{one.values[-1]:,.1f}",
+                f"{rise(one):,.1f}",
+                "" if one.most is None else f"{one.most:,.1f}",
+            )
+            for one in series
         ],
     )
 

@@ -78,12 +78,17 @@ def show_report(out: Console, report: Report) -> None:
     for table in tables(report):
         show_table(out, table)
     out.print(generator(report))
+    show_broken(out, report)
+    out.print(Text("every verdict is ok", "green") if report.holds else Text("NOT ok", "bold red"))
+
+
+def show_broken(out: Console, report: Report) -> None:
+    """Doubts, and the offenders of what does not hold."""
+    for warning in report.warnings:
+        out.print(Text(f"doubt: {warning}", "yellow"))
     for verdict in report.verdicts:
         if not verdict.holds:
             _show_offenders(out, verdict)
-    for warning in report.warnings:
-        out.print(Text(f"doubt: {warning}", "yellow"))
-    out.print(Text("every verdict is ok", "green") if report.holds else Text("NOT ok", "bold red"))
 
 
 def show_table(out: Console, table: Table) -> None:

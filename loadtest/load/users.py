@@ -61,8 +61,8 @@ class Page(WebSocket):
     """What the page in the browser does with its socket: it answers, acknowledges, and renews its identity."""
 
     def __init__(self, user: User, ticket: str) -> None:
-        host, url = user.entrance.host, user.entrance.url
-        super().__init__(handshake("/ws", host, url, f"gozon.v1, ticket.{ticket}"))
+        host, origin = user.entrance.host, user.entrance.origin
+        super().__init__(handshake("/ws", host, origin, f"gozon.v1, ticket.{ticket}"))
         self.user = user
         self.toasts: list[Order] = []
         self.replica = ""
