@@ -19,19 +19,20 @@ TOO_EXPENSIVE = 10**12
 class Planned(Call):
     """A request of the load: `due` when the plan wants it sent, `done` when its answer came.
 
-    An answer has the status `good`, and `take` says whether its body is right.
+    The answer should have the status `good`, and `take` says whether its body is right.
     """
 
     __slots__ = ("done", "due", "finished", "kind", "user")
 
     good = 200
+    due: float
+    finished: "Callable[[Planned, int, bytes], None]"
 
     def __init__(self, kind: Kind, user: User, request: bytes) -> None:
         super().__init__(request)
         self.kind = kind
         self.user = user
-        self.due = self.done = 0.0
-        self.finished: Callable[[Planned, int, bytes], None]
+        self.done = 0.0
 
     def answered(self, status: int, body: bytes, at: float) -> None:
         self.done = at
@@ -41,8 +42,8 @@ class Planned(Call):
         raise NotImplementedError
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What a body may say that is looked at here."""
+class _Body(msgspec.Struct, frozen=True):
+    """What is looked at here, of every answer."""
 
     id: str = ""
     user_id: str = ""
@@ -50,8 +51,8 @@ class Told(msgspec.Struct, frozen=True):
     balance: int = 0
 
 
-class Page(msgspec.Struct, frozen=True):
-    items: list[Told]
+class _List(msgspec.Struct, frozen=True):
+    items: list[_Body]
 
 
 class PlaceOrder(Planned):
@@ -68,9 +69,9 @@ class PlaceOrder(Planned):
         super().__init__(kind, user, user.entrance.post(ORDERS, user.id, body, uuid4().hex))
 
     def take(self, body: bytes) -> bool:
-        told = _told(body)
-        self.id = told.id
-        return (told.user_id, told.amount) == (self.user.id, self.amount)
+        said = _body(body)
+        self.id = said.id
+        return (said.user_id, said.amount) == (self.user.id, self.amount)
 
     def end(self) -> Order:
         """How it must end."""
@@ -95,7 +96,7 @@ class TopUp(Planned):
 
     def take(self, body: bytes) -> bool:
         self.user.topped_up += self.amount
-        return _told(body).amount == self.amount
+        return _body(body).amount == self.amount
 
 
 class ShowOrder(Planned):
@@ -120,7 +121,7 @@ class ListOrders(Planned):
 
     def take(self, body: bytes) -> bool:
         """All are the user's, newest first: ids are UUIDv7."""
-        items = _page(body).items
+        items = _list(body).items
         in_order = all(newer.id > older.id for newer, older in pairwise(items))
         return in_order and all(item.user_id == self.user.id for item in items)
 
@@ -132,10 +133,10 @@ class ShowBalance(Planned):
         super().__init__(Kind.SHOW_BALANCE, user, user.entrance.get(ACCOUNT, user.id))
 
     def take(self, body: bytes) -> bool:
-        told = _told(body)
-        return told.user_id == self.user.id and told.balance >= 0
+        said = _body(body)
+        return said.user_id == self.user.id and said.balance >= 0
 
 
-_told = msgspec.json.Decoder(Told).decode
-_page = msgspec.json.Decoder(Page).decode
+_body = msgspec.json.Decoder(_Body).decode
+_list = msgspec.json.Decoder(_List).decode
 _order = msgspec.json.Decoder(Order).decode

@@ -1,6 +1,7 @@
 """The command. Its exit status is 0 when every verdict holds, 1 when one does not, 2 when there was no load."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.load.comparison import changed
-from loadtest.load.crew import Failed
+from loadtest.load.entrance import Failed
 from loadtest.load.page import page
 from loadtest.load.parameters import Parameters, parse
 from loadtest.load.plots import plots
@@ -58,11 +59,14 @@ def save(report: Report, folder: Path, before: Report | None = None) -> None:
 
 
 def main(command: Callable[[Sequence[str]], bool]) -> None:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(0 if command(sys.argv[1:]) else 1)
     except Failed as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 def _compare(out: Console, before: Report, report: Report) -> None:

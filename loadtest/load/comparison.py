@@ -39,7 +39,7 @@ def changed(before: Report, now: Report) -> list[str]:
 
 def _figures(report: Report) -> Iterator[tuple[str, float]]:
     yield "accepted, orders/s", report.accepted_a_second
-    yield "told, orders/s", report.told_a_second
+    yield "toasted, orders/s", report.told_a_second
     for name in (TO_201, TO_FINAL, TO_TOAST):
         if times := report.times.get(name):
             yield f"{name}, p50 ms", times.p50

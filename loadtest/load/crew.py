@@ -8,16 +8,13 @@ from secrets import token_hex
 
 import msgspec
 
+from loadtest.load.entrance import Failed
 from loadtest.load.messages import Failure, Progress, Result, Share, Stage, decode_said, encode
 from loadtest.load.parameters import Parameters
 
 # A result is one line.
 LONGEST_LINE = 2**28
 ENDING_SECONDS = 5
-
-
-class Failed(Exception):
-    """A process of the generator could not do its work."""
 
 
 class Member:
@@ -80,9 +77,9 @@ class Crew:
         """Once everything is checked."""
         return [member.result for member in self._members if member.result]
 
-    def go(self, start: float) -> None:
+    def tell(self, line: bytes) -> None:
         for member in self._members:
-            member.tell(str(start).encode())
+            member.tell(line)
 
     def must_live(self) -> None:
         for member in self._members:
@@ -127,4 +124,5 @@ async def _start() -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=LONGEST_LINE,
+        start_new_session=True,  # Ctrl-C is for the one who ends them
     )

@@ -10,7 +10,7 @@ ANSWER_SECONDS = 60
 
 
 class Failed(Exception):
-    """The shop did not answer as it must, so there is nothing to measure."""
+    """There is nothing to measure: the shop did not answer as it must, or something of ours ended."""
 
 
 class Entrance:

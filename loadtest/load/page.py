@@ -27,7 +27,7 @@ def _body(report: Report, plots: Sequence[str], before: Report | None) -> Iterat
     yield (
         paragraph("Every verdict is ok.", "ok") if report.holds else paragraph("Not every verdict is ok.", "broken")
     )
-    yield from (paragraph(f"Doubt: {warning}", "doubt") for warning in report.warnings)
+    yield from (paragraph(f"Doubt: {doubt}", "doubt") for doubt in report.doubts)
     yield from (_offenders(verdict) for verdict in report.verdicts if not verdict.holds)
     yield from map(table, tables(report))
     yield paragraph(generator(report))

@@ -79,7 +79,7 @@ def _throughput(report: Report) -> Draw:
     moments = report.timeline
     series = {
         "accepted": [moment.accepted_a_second for moment in moments],
-        "told": [moment.told_a_second for moment in moments],
+        "toasted": [moment.told_a_second for moment in moments],
     }
     return lines([moment.second for moment in moments], series, "seconds", "orders a second")
 

@@ -84,7 +84,7 @@ class Report(msgspec.Struct, kw_only=True):
     cpu: list[Shares] = []
     series: list[Series] = []
     verdicts: list[Verdict]
-    warnings: list[str] = []
+    doubts: list[str] = []
 
     @property
     def accepted(self) -> int:

@@ -53,20 +53,21 @@ async def run(parameters: Parameters, show: Show, watch: Watch | None = None) ->
     async with crew(url, parameters) as generator:
         await _until(generator, Stage.READY, show, 0.0)
         start = time.perf_counter() + BEFORE_START
-        generator.go(start)
+        generator.tell(str(start).encode())
         await asyncio.sleep(BEFORE_START)
         over = asyncio.Event()
         looking = asyncio.create_task(watch.keep_looking(programs | {GENERATOR: os.getpid()}, over))
         await _until(generator, Stage.SETTLED, show, start)
         over.set()
         await looking
+        generator.tell(b"check")
         await _until(generator, Stage.CHECKED, show, start)
         report = summary(parameters, start, generator.results, watch.looks)
     if shop:
         report.replicas = shop.replicas
         report.versions |= await shop.versions()
         report.verdicts += [_nothing_restarted(programs, await shop.programs()), await shop.audit()]
-    report.warnings = doubts(report)
+    report.doubts = doubts(report)
     return report
 
 

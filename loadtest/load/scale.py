@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 from loadtest.load.command import main, new, new_folder, save
-from loadtest.load.crew import Failed
+from loadtest.load.entrance import Failed
 from loadtest.load.figures import TO_201, TO_TOAST
 from loadtest.load.page import filled, table
 from loadtest.load.parameters import Dir, InFlight, Parameters, Seconds, Users, parse
@@ -84,15 +84,26 @@ def _counts(parameters: Scaling) -> Iterator[tuple[int, int]]:
 
 
 def in_table(cells: Sequence[Cell]) -> Table:
-    columns = "notifier", "orders", "payments", "accepted/s", "told/s", "201 p50", "p99", "toast p50", "p99 ms"
-    return Table((*columns, "us an order", "verdicts"), [_row(cell) for cell in cells])
+    columns = (
+        "notifiers",
+        "orders, payments",
+        "accepted/s",
+        "told/s",
+        "201 p50",
+        "p99",
+        "toast p50",
+        "p99 ms",
+        "us/order",
+        "",
+    )
+    return Table(columns, [_row(cell) for cell in cells])
 
 
 def _row(cell: Cell) -> Sequence[str]:
     report = cell.report
     answer, toast = report.times[TO_201], report.times[TO_TOAST]
     figures = (report.accepted_a_second, report.told_a_second, answer.p50, answer.p99, toast.p50, toast.p99)
-    counts = map(str, (cell.notifiers, cell.others, cell.others))
+    counts = map(str, (cell.notifiers, cell.others))
     words = (f"{figure:,.0f}" for figure in (*figures, report.us_an_order))
     return (*counts, *words, "ok" if report.holds else "NOT ok")
 

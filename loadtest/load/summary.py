@@ -19,6 +19,9 @@ SHORTEST = 0.5
 
 
 def summary(parameters: Parameters, start: float, results: Sequence[Result], looks: Sequence[Look]) -> Report:
+    def a_second(count: int, last: float) -> float:
+        return count / (last - start) if count else 0.0
+
     orders = _counted([result.orders for result in results])
     accepted = sum(orders.values())
     times = _together([result.times for result in results])
@@ -28,8 +31,8 @@ def summary(parameters: Parameters, start: float, results: Sequence[Result], loo
         machine=this_machine(),
         versions={"python": platform.python_version()},
         orders=orders,
-        accepted_a_second=accepted / (max(result.last_answer for result in results) - start),
-        told_a_second=times[TO_TOAST].count / (max(result.last_toast for result in results) - start),
+        accepted_a_second=a_second(accepted, max(result.last_answer for result in results)),
+        told_a_second=a_second(times[TO_TOAST].count, max(result.last_toast for result in results)),
         times=times,
         hops=_together([result.hops for result in results]),
         requests=_together([result.requests for result in results]),

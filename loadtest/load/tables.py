@@ -38,7 +38,7 @@ def generator(report: Report) -> str:
 
 def tables(report: Report) -> Iterator[Table]:
     yield _throughput(report)
-    yield _latencies("ms from the planned moment", report.times | report.requests)
+    yield _latencies("ms from the moment it was due", report.times | report.requests)
     yield _latencies("ms from the hop before", report.hops)
     yield _deliveries(report)
     yield _services(report)
@@ -67,7 +67,7 @@ def _throughput(report: Report) -> Table:
         [
             ("accepted", f"{report.accepted:,}", f"{report.accepted_a_second:,.1f}"),
             *kinds,
-            ("told to every socket", f"{told:,}", f"{report.told_a_second:,.1f}"),
+            ("toasted", f"{told:,}", f"{report.told_a_second:,.1f}"),
         ],
     )
 

@@ -46,13 +46,14 @@ def showing(out: Console, parameters: Parameters) -> Generator[Show]:
 
 
 def _lines(out: Console, parameters: Parameters) -> Show:
-    due, stage = 0.0, Stage.STARTING
+    due, stage, last = 0.0, Stage.STARTING, ""
 
     def show(progress: Progress, seconds: float) -> None:
-        nonlocal due, stage
-        if time.monotonic() >= due or progress.stage is not stage:
-            due, stage = time.monotonic() + LINE_SECONDS, progress.stage
-            out.print(_how_far(progress, seconds, parameters)[0])
+        nonlocal due, stage, last
+        words, _ = _how_far(progress, seconds, parameters)
+        if words != last and (time.monotonic() >= due or progress.stage is not stage):
+            due, stage, last = time.monotonic() + LINE_SECONDS, progress.stage, words
+            out.print(words)
 
     return show
 
@@ -84,8 +85,8 @@ def show_report(out: Console, report: Report) -> None:
 
 def show_broken(out: Console, report: Report) -> None:
     """Doubts, and the offenders of what does not hold."""
-    for warning in report.warnings:
-        out.print(Text(f"doubt: {warning}", "yellow"))
+    for doubt in report.doubts:
+        out.print(Text(f"doubt: {doubt}", "yellow"))
     for verdict in report.verdicts:
         if not verdict.holds:
             _show_offenders(out, verdict)

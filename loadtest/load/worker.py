@@ -1,6 +1,6 @@
 """A process of the generator: has users of its own, sends their share of the load and judges what came of it.
 
-`crew` starts it, writes its Share and later the moment to start to its standard input, and reads what it says.
+`crew` starts it and reads what it says; it tells the process its Share, then the moment to start, then to check.
 Moments are those of `time.perf_counter`, which is one clock for all processes of a machine.
 """
 
@@ -29,6 +29,7 @@ CONNECTIONS = 4000
 SAY_SECONDS = 0.5
 # After the last toast: time for one too many.
 QUIET_SECONDS = 1.0
+NOBODY = "whoever started this is gone"
 
 
 class Worker:
@@ -87,7 +88,7 @@ class Worker:
     async def _told(self) -> None:
         give_up = time.perf_counter() + self.parameters.patience
         while time.perf_counter() < give_up and (self.traffic.under_way or any(u.waits for u in self.users)):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     def progress(self) -> Progress:
         told = sum(len(user.told) for user in self.users)
@@ -102,15 +103,15 @@ def accounts(parameters: Parameters) -> list[bool]:
 
 
 def say(said: Said) -> None:
-    sys.stdout.buffer.write(encode(said) + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(encode(said) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        sys.exit(NOBODY)
 
 
 async def hear() -> bytes:
-    line = await asyncio.to_thread(sys.stdin.buffer.readline)
-    if not line:
-        sys.exit("whoever started this is gone")
-    return line
+    return await asyncio.to_thread(sys.stdin.buffer.readline) or sys.exit(NOBODY)
 
 
 async def report(worker: Worker) -> None:
@@ -128,6 +129,7 @@ async def main() -> None:
         start = float(await hear())
         await worker.load(start)
         say(worker.progress())
+        await hear()  # until the others have come as far
         result = await worker.judged(start)
     except (Failed, OSError, TimeoutError) as error:
         say(Failure(str(error) or repr(error)))

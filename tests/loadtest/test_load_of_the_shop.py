@@ -30,9 +30,9 @@ class Outcome(NamedTuple):
     folder: Path
 
 
-async def load(reports: Path, *words: str) -> Outcome:
+async def load(reports: Path, *words: str, tool: str = "loadtest.load") -> Outcome:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loadtest.load", f"REPORTS={reports}", *SHORT, *words),
+        *(sys.executable, "-m", tool, f"REPORTS={reports}", *SHORT, *words),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -75,6 +75,27 @@ async def test_a_load_as_fast_as_possible_can_be_compared_with_an_earlier_one(sh
     assert [verdict.name for verdict in report.verdicts] == VERDICTS
     assert "not the same: seconds: 1.0, now 4.0" in output
     assert "accepted, orders/s" in output
+
+
+async def test_a_soak_looks_at_everything_that_may_not_grow(shop: Shop, tmp_path: Path) -> None:
+    """Whether it grows is not judged here: the time is too short."""
+    words = folder_of(shop), "MINUTES=0.15", "RATE=20"
+    status, output, report, folder = await load(tmp_path, *words, tool="loadtest.load.soak")
+
+    assert {verdict.name for verdict in report.verdicts if not verdict.holds} <= {"flat"}, output
+    assert status == (0 if report.holds else 1)
+    looked_at = {(series.what, series.name) for series in report.series}
+    assert looked_at >= {
+        ("memory, MiB", "notifier-1"),
+        ("open files", "nginx"),
+        ("asyncio tasks", "gateway-1"),
+        ("rows that wait", "payments inbox"),
+        ("keys in Redis", "of users"),
+        ("tables, MiB", "orders outbox"),
+        ("latency to toast, ms", "p99"),
+    }
+    assert all(series.values for series in report.series)
+    assert (folder / "memory.svg").exists()
 
 
 async def test_what_the_tool_did_not_do_itself_ends_with_status_1_and_is_named(
