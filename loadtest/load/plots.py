@@ -31,6 +31,8 @@ PERCENTILES = [
     99.99,
 ]
 
+FEW = 20
+
 Draw = Callable[[Axes], None]
 
 
@@ -64,12 +66,14 @@ def plots(report: Report, directory: Path) -> list[str]:
     return [draw(directory, name, title, paint) for name, (title, paint) in painted.items()]
 
 
-def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Draw:
+def lines(
+    x: Sequence[float] | Sequence[str], series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
+) -> Draw:
     """From 0 up, so that a small change looks small."""
 
     def paint(axes: Axes) -> None:
         for name, values in series.items():
-            axes.plot(x, values, label=name, linewidth=1.2)
+            axes.plot(x, values, label=name, linewidth=1.2, marker="." if len(x) < FEW else "")
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
 
     return paint

@@ -15,7 +15,7 @@ from msgspec import Meta
 from loadtest.load.command import main, new, new_folder, save
 from loadtest.load.entrance import Failed
 from loadtest.load.figures import TO_201, TO_TOAST
-from loadtest.load.page import filled, table
+from loadtest.load.page import filled, paragraph, table
 from loadtest.load.parameters import Dir, InFlight, Parameters, Seconds, Users, parse
 from loadtest.load.plots import draw, lines
 from loadtest.load.report import Report
@@ -25,6 +25,7 @@ from loadtest.load.terminal import console, show_broken, show_table, showing
 
 SHOP = "deploy/local/shop.py"
 PORTS = "--base-port", "29000", "--entrance", "8091"
+OTHERS = "The others are orders and payments, each with so many replicas."
 Counts = Annotated[str, Meta(pattern=r"^[1-9]\d?( [1-9]\d?)*$")]
 
 
@@ -38,11 +39,15 @@ class Scaling(Parameters, frozen=True, kw_only=True):
 
 
 class Cell(NamedTuple):
-    """`others` are the replicas of orders and of payments."""
+    """`others` are the replicas of orders, and those of payments."""
 
     notifiers: int
     others: int
     report: Report
+
+    @property
+    def name(self) -> str:
+        return f"notifier-{self.notifiers}-others-{self.others}"
 
 
 def scale(words: Sequence[str]) -> bool:
@@ -60,12 +65,12 @@ def scale(words: Sequence[str]) -> bool:
                 report = asyncio.run(run(parameters, show))
             cells.append(Cell(notifiers, others, report))
             show_broken(out, report)
-            save(report, new(folder / f"notifier-{notifiers}-others-{others}"))
+            save(report, new(folder / cells[-1].name))
     finally:
         _shop(parameters, "down")
     show_table(out, in_table(cells))
-    plots = list(_plots(cells, folder))
-    (folder / "scale.html").write_text(filled("More replicas", [table(in_table(cells)), *plots]))
+    body = [paragraph(OTHERS), table(in_table(cells)), *_plots(cells, folder), *map(_link, cells)]
+    (folder / "scale.html").write_text(filled("More replicas", body))
     out.print(f"{folder}/scale.html")
     return all(cell.report.holds for cell in cells)
 
@@ -84,19 +89,8 @@ def _counts(parameters: Scaling) -> Iterator[tuple[int, int]]:
 
 
 def in_table(cells: Sequence[Cell]) -> Table:
-    columns = (
-        "notifiers",
-        "orders, payments",
-        "accepted/s",
-        "told/s",
-        "201 p50",
-        "p99",
-        "toast p50",
-        "p99 ms",
-        "us/order",
-        "",
-    )
-    return Table(columns, [_row(cell) for cell in cells])
+    columns = ("notifiers", "others", "accepted/s", "toasted/s", "201 p50", "p99", "toast p50", "p99 ms")
+    return Table((*columns, "us/order", "verdicts"), [_row(cell) for cell in cells])
 
 
 def _row(cell: Cell) -> Sequence[str]:
@@ -108,6 +102,11 @@ def _row(cell: Cell) -> Sequence[str]:
     return (*counts, *words, "ok" if report.holds else "NOT ok")
 
 
+def _link(cell: Cell) -> str:
+    doubts = f", doubts: {len(cell.report.doubts)}" if cell.report.doubts else ""
+    return f'<p><a href="{cell.name}/report.html">{cell.name}</a>{doubts}</p>'
+
+
 def _plots(cells: Sequence[Cell], folder: Path) -> Iterator[str]:
     """Over the replicas of the notifier, a line for each count of the others."""
     drawn: dict[str, tuple[str, str, Callable[[Report], float]]] = {
@@ -115,11 +114,11 @@ def _plots(cells: Sequence[Cell], folder: Path) -> Iterator[str]:
         "latency": ("Latency to toast, p99", "ms", lambda report: report.times[TO_TOAST].p99),
         "cpu": ("CPU of the shop", "us an order", lambda report: report.us_an_order),
     }
-    notifiers = sorted({cell.notifiers for cell in cells})
+    notifiers = list(dict.fromkeys(str(cell.notifiers) for cell in cells))
     for name, (title, unit, figure) in drawn.items():
         series = {
-            f"orders and payments {others}": [figure(c.report) for c in cells if c.others == others]
-            for others in sorted({cell.others for cell in cells})
+            f"others {others}": [figure(cell.report) for cell in cells if cell.others == others]
+            for others in dict.fromkeys(cell.others for cell in cells)
         }
         yield draw(folder, name, title, lines(notifiers, series, "replicas of the notifier", unit))
 
