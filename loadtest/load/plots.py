@@ -72,8 +72,11 @@ def lines(
     """From 0 up, so that a small change looks small."""
 
     def paint(axes: Axes) -> None:
-        for name, values in series.items():
-            axes.plot(x, values, label=name, linewidth=1.2, marker="." if len(x) < FEW else "")
+        colour = mpl.colormaps["tab10" if len(series) <= 10 else "tab20"]
+        for number, (name, values) in enumerate(series.items()):
+            axes.plot(
+                x, values, label=name, color=colour(number), linewidth=1.2, marker="." if len(x) < FEW else ""
+            )
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
 
     return paint

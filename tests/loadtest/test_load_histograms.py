@@ -10,7 +10,7 @@ Times = st.lists(st.floats(min_value=0, max_value=5_000), max_size=50)
 
 
 def test_percentiles_are_those_of_the_times() -> None:
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311
     times = sorted(chance.lognormvariate(-3, 1) for _ in range(5_000))
     histogram = Histogram(times)
     for percentile in (50, 90, 99):

@@ -13,7 +13,7 @@ PLAN = Parameters(rate=50.0, seconds=200.0, declined=0.2, top_ups=0.1, reads=0.6
 
 
 def plan(parameters: Parameters = PLAN, seed: int = 1) -> list[tuple[float, Kind]]:
-    return list(arrivals(parameters, random.Random(seed)))
+    return list(arrivals(parameters, random.Random(seed)))  # noqa: S311
 
 
 def test_arrivals_come_in_order_within_the_load() -> None:
@@ -56,7 +56,7 @@ def test_processes_together_have_the_whole_load() -> None:
 
 
 def test_nothing_is_declined_when_nothing_shall_be() -> None:
-    endless = kinds(Parameters(declined=0.0, reads=0.0, top_ups=0.0), random.Random(1))
+    endless = kinds(Parameters(declined=0.0, reads=0.0, top_ups=0.0), random.Random(1))  # noqa: S311
     assert set(itertools.islice(endless, 500)) == {Kind.PAID}
 
 

@@ -5,7 +5,7 @@ import pytest
 from loadtest.load.soak import MEMORY, WAITING, flat, series_of
 from loadtest.load.trend import rise
 
-CHANCE = random.Random(1)
+CHANCE = random.Random(1)  # noqa: S311
 SECONDS = [float(10 * n) for n in range(180)]
 LAST_TWO_THIRDS = 1_200
 
