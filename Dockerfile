@@ -1,4 +1,4 @@
-# One image for orders, payments, notifier, gateway and auditor; docker-compose.yml gives each its command.
+# One image for orders, payments, notifier, gateway, backstage and auditor; docker-compose.yml gives each its command.
 FROM python:3.14-slim AS build
 RUN pip install --no-cache-dir uv
 ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1
@@ -11,7 +11,7 @@ RUN useradd --system --no-create-home --uid 10001 gozon
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY . .
-RUN python -m compileall -q shopkit orders payments notifier gateway auditor
+RUN python -m compileall -q shopkit orders payments notifier gateway backstage auditor
 ARG REVISION=unknown
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000 REVISION=$REVISION
 USER gozon

@@ -3,13 +3,13 @@ PYTHON := .venv/bin/python
 SHOP := $(PYTHON) deploy/local/shop.py
 UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 
-.PHONY: help up down clean status logs audit dead-letters load scale soak check format openapi test
+.PHONY: help up down clean status logs audit dead-letters load scale soak check format openapi test faults mutations
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: .venv/.synced  ## start the shop; REPLICAS=n of every service, REPLICAS="notifier=5 orders=1" of some
-	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS))
+up: .venv/.synced  ## start the shop; REPLICAS=n, or REPLICAS="notifier=5 orders=1", BACKSTAGE=off does without its figures
+	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(BACKSTAGE),--backstage $(BACKSTAGE))
 
 down: .venv/.synced  ## stop it
 	@$(SHOP) down
@@ -50,6 +50,12 @@ openapi: .venv/.synced  ## write docs/openapi anew from the code
 
 test: .venv/.synced  ## every test, on a shop of its own; ARGS= goes to pytest
 	@$(SHOP) test --dir .run/test --base-port 28000 --entrance 8090 -- $(ARGS)
+
+faults: .venv/.synced  ## break a shop of its own again and again; SEED= repeats a plan, ROUNDS= faults, MINUTES= at most
+	@$(PYTHON) -m loadtest.faults $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MINUTES),--minutes $(MINUTES))
+
+mutations: .venv/.synced  ## break the code instead: every mistake must be noticed by the faults
+	@$(PYTHON) -m loadtest.faults.mutations
 
 .venv/.synced: pyproject.toml uv.lock $(filter .run/%,$(UV))
 	@$(UV) sync --locked && touch $@

@@ -3,36 +3,39 @@
 from gateway.openapi import Documents, openapi
 from gateway.proxy import Client
 from gateway.routes import proxies
-from gateway.upstreams import Upstream
 from shopkit.service import Service
 from shopkit.settings import Settings, load
+from shopkit.upstreams import Upstream, Urls, UrlsIfAny
 
 
 class GatewaySettings(Settings, frozen=True, kw_only=True):
-    """Base URLs, separated by commas; a name stands for every address that it resolves to."""
+    """Without `backstage_urls` there is no route to backstage."""
 
-    orders_urls: str
-    payments_urls: str
-    notifier_urls: str
-    web_urls: str
+    orders_urls: Urls
+    payments_urls: Urls
+    notifier_urls: Urls
+    web_urls: Urls
+    backstage_urls: UrlsIfAny = ""
 
 
 def build(settings: GatewaySettings) -> Service:
     client = Client()
-    upstreams = {
+    needed = {
         "orders": Upstream("orders", settings.orders_urls),
         "payments": Upstream("payments", settings.payments_urls),
         "notifier": Upstream("notifier", settings.notifier_urls),
         "web": Upstream("web", settings.web_urls),
     }
+    extra = {"backstage": Upstream("backstage", settings.backstage_urls)} if settings.backstage_urls else {}
+    upstreams = needed | extra
     described = [upstreams[name] for name in ("orders", "payments", "notifier")]
-    documents = Documents(client, described)
+    documents = Documents(client, described, list(extra.values()))
     return Service(
         "gateway",
         settings,
         handlers=[*proxies(client, upstreams), openapi],
         workers=[client, *upstreams.values()],
-        checks={name: upstream.check for name, upstream in upstreams.items()},
+        checks={name: upstream.check for name, upstream in needed.items()},
         dependencies={"documents": lambda: documents},
     )
 

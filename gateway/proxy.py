@@ -19,9 +19,9 @@ from multidict import CIMultiDict
 from prometheus_client import Counter
 from yarl import URL
 
-from gateway.upstreams import Target, Upstream
 from shopkit import tracing
 from shopkit.problems import Problem
+from shopkit.upstreams import Target, Upstream
 
 CONNECT_SECONDS = 3
 # Shorter than nginx waits for us, so that it is our problem document that says so.

@@ -6,13 +6,14 @@ from litestar import asgi
 from litestar.types import ControllerRouterHandler
 
 from gateway.proxy import Client, Proxy
-from gateway.upstreams import Upstream
+from shopkit.upstreams import Upstream
 
 ROUTES = {
     "/api/orders": "orders",
     "/api/payments": "payments",
     "/api/notifications": "notifier",
     "/api/docs": "web",
+    "/api/backstage": "backstage",
 }
 
 
@@ -20,4 +21,5 @@ def proxies(client: Client, upstreams: Mapping[str, Upstream]) -> list[Controlle
     return [
         asgi(prefix, is_mount=True, copy_scope=False)(Proxy(client, prefix, upstreams[name]).__call__)
         for prefix, name in ROUTES.items()
+        if name in upstreams
     ]

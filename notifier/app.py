@@ -64,6 +64,7 @@ def build(settings: NotifierSettings) -> Service:
     return Service(
         "notifier",
         settings,
+        about="Tickets for the WebSocket that tells how orders went.",
         handlers=[tickets.router, door.handler()],
         workers=[hub.presence, hub.subscriber, publisher, statuses],
         checks={

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import msgspec
 from litestar import Router, post
@@ -10,8 +10,8 @@ from litestar.di import NamedDependency
 from redis.asyncio import Redis
 
 from notifier import scripts
+from shopkit.answers import Answer, refusals
 from shopkit.batcher import Batcher
-from shopkit.problems import documented
 
 LIFETIME_SECONDS = 30
 
@@ -19,8 +19,11 @@ LIFETIME_SECONDS = 30
 class Ticket(msgspec.Struct, frozen=True):
     """Offer the subprotocols `gozon.v1` and `ticket.<ticket>` within `expires_in` seconds."""
 
-    ticket: str
-    expires_in: int
+    ticket: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{32}$")]
+    expires_in: Annotated[int, msgspec.Meta(ge=1, description="In seconds.")]
+
+
+ISSUED = Answer("The ticket.", {"ticket": Ticket("yq9BP0aX3wIUhHlfYkKUtVlV3o2vB1cT", LIFETIME_SECONDS)})
 
 
 class Tickets:
@@ -56,8 +59,9 @@ class Call(msgspec.Struct, frozen=True):
     tickets: Tickets
 
 
-@post("/tickets", summary="Get a ticket for the WebSocket", responses=documented())
-async def issue(call: NamedDependency[Call]) -> Ticket:
+@post("/tickets", summary="Get a ticket for the WebSocket", responses={201: ISSUED} | refusals())
+async def issue_ticket(call: NamedDependency[Call]) -> Ticket:
+    """It opens one socket, or renews the identity of one."""
     return await call.tickets.issue(call.user_id)
 
 
@@ -65,4 +69,6 @@ def _key(ticket: str) -> str:
     return f"tk:{ticket}"
 
 
-router = Router("/api/notifications", route_handlers=[issue], tags=["Notifications"], security=[{"user": []}])
+router = Router(
+    "/api/notifications", route_handlers=[issue_ticket], tags=["Notifications"], security=[{"user": []}]
+)

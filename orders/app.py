@@ -44,6 +44,7 @@ def build(settings: OrdersSettings) -> Service:
     return Service(
         "orders",
         settings,
+        about="Orders: place them, list them, see how they went.",
         handlers=[router],
         workers=[
             database,

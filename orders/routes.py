@@ -1,62 +1,30 @@
 """The HTTP entry points of orders."""
 
-from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.openapi.spec import Example
+from litestar.params import JSONBody, PathParameter, QueryParameter
+from sqlalchemy import Row
 
-from orders import queries
+from orders import contract, queries
+from orders.contract import CreateOrder, Order, OrderPage, OrderWithJourney, Status
 from orders.place_order import NewOrder, Placed
 from shopkit import tracing
+from shopkit.answers import refusals
 from shopkit.batcher import Batcher
-from shopkit.body import StrictJson
+from shopkit.body import StrictJson, not_json, too_large
 from shopkit.db import Database
-from shopkit.idempotency import REPLAYED, IdempotencyKey, parse_key
+from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
 from shopkit.journey import Hop
-from shopkit.problems import Problem, documented
+from shopkit.problems import FieldError, Problem, invalid
+from shopkit.query import once_and_not_null
 
 PATH = "/api/orders"
-
-Status = Literal["NEW", "FINISHED", "CANCELLED"]
-
-
-class CreateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`amount` is in kopecks."""
-
-    amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
-    description: Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
-
-
-class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`amount` is in kopecks; `version` grows with each change; `reason` says why an order was cancelled."""
-
-    id: UUID
-    user_id: str
-    amount: int
-    description: str
-    status: Status
-    version: int
-    created_at: datetime
-    updated_at: datetime
-    reason: str | None = None
-
-
-class OrderWithJourney(Order, frozen=True, omit_defaults=True):
-    """`journey` lists the hops the order has made, each by the clock of the replica that made it."""
-
-    journey: tuple[Hop, ...] = ()
-
-
-class OrderPage(msgspec.Struct, frozen=True):
-    """Newest first. `next_cursor` is null on the last page."""
-
-    items: list[Order]
-    next_cursor: UUID | None
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -67,15 +35,16 @@ class Call(msgspec.Struct, frozen=True):
     place: Batcher[NewOrder, Placed]
 
 
+def order_not_found() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "order-not-found", "You have no order with this id.")
+
+
 @post(
     dto=StrictJson[CreateOrder],
     return_dto=None,
     summary="Place an order",
-    responses=documented(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-    ),
+    responses={201: contract.PLACED}
+    | refusals(invalid([FieldError("amount", "Expected `int` >= 1")]), too_large(), not_json(), key_reused()),
 )
 async def create_order(
     data: JSONBody[CreateOrder], call: NamedDependency[Call], idempotency_key: IdempotencyKey = None
@@ -90,29 +59,43 @@ async def create_order(
     return Response(order, headers=headers | REPLAYED if placed.replayed else headers)
 
 
-@get(summary="List your orders", responses=documented())
+@get(
+    before_request=once_and_not_null,
+    summary="List your orders",
+    responses={200: contract.LISTED} | refusals(invalid([FieldError("limit", "Expected `int` <= 100")])),
+)
 async def list_orders(
     call: NamedDependency[Call],
-    status: FromQuery[Status | None] = None,
-    cursor: FromQuery[UUID | None] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+    status: Annotated[Status | None, QueryParameter(description="Only those with this status.")] = None,
+    cursor: Annotated[UUID | None, QueryParameter(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=100, description="How many on a page.")] = 20,
 ) -> OrderPage:
     """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
     rows = await queries.newest(call.database, call.user_id, status, cursor, limit + 1)
-    items = [Order(*row) for row in rows[:limit]]
+    items = [Order(*_fields(row)) for row in rows[:limit]]
     return OrderPage(items, items[-1].id if len(rows) > limit else None)
 
 
 @get(
     "/{order_id:str}",
     summary="Show one of your orders",
-    responses=documented(HTTPStatus.NOT_FOUND),
+    responses={200: contract.SHOWN}
+    | refusals(invalid([FieldError("order_id", "Invalid UUID")]), order_not_found()),
 )
-async def show_order(order_id: FromPath[UUID], call: NamedDependency[Call]) -> OrderWithJourney:
+async def show_order(
+    order_id: Annotated[UUID, PathParameter(description="Its `id`.", examples=[Example(value=str(contract.ID))])],
+    call: NamedDependency[Call],
+) -> OrderWithJourney:
+    """With its journey: which replica did what, and when."""
     row = await queries.one(call.database, call.user_id, order_id)
     if row is None:
-        raise Problem(HTTPStatus.NOT_FOUND, "order-not-found", "You have no order with this id.")
-    return OrderWithJourney(*row[:-1], journey=msgspec.convert(row.journey, tuple[Hop, ...]))
+        raise order_not_found()
+    return OrderWithJourney(*_fields(row), journey=msgspec.convert(row.journey, tuple[Hop, ...]))
+
+
+def _fields(row: Row[*tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Of an order, with no reason where the database has null."""
+    return (*row[:8], row.reason or msgspec.UNSET)
 
 
 router = Router(

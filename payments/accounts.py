@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from sqlalchemy import Row, func, select, text
 from uuid_utils.compat import uuid7
 
 from payments import ledger
+from payments.contract import ToppedUp
 from payments.ledger import Entry
 from payments.models import accounts, ledger_entries
 from payments.settle import Account
@@ -42,15 +42,6 @@ class NewTopUp(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-class ToppedUp(msgspec.Struct, frozen=True):
-    """`amount` and `balance_after` are in kopecks."""
-
-    id: UUID
-    amount: int
-    balance_after: int
-    created_at: datetime
-
-
 class Done(msgspec.Struct, frozen=True):
     """`replayed` when the top-up of this key took effect before."""
 
@@ -62,12 +53,16 @@ def no_account() -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "no-account", "You have no account yet.")
 
 
+def account_exists() -> Problem:
+    return Problem(HTTPStatus.CONFLICT, "account-exists", "You have an account already.")
+
+
 async def open_account(database: Database, user_id: str) -> datetime:
     """Returns when it was opened. Raises a 409 Problem when the user has one."""
     async with database.begin() as connection:
         created_at = await connection.scalar(OPEN, {"user_id": user_id})
     if created_at is None:
-        raise Problem(HTTPStatus.CONFLICT, "account-exists", "You have an account already.")
+        raise account_exists()
     return created_at
 
 

@@ -46,6 +46,7 @@ def build(settings: PaymentsSettings) -> Service:
     return Service(
         "payments",
         settings,
+        about="Accounts: open, top up, see every change of the balance.",
         handlers=[router],
         workers=[
             database,

@@ -1,58 +1,23 @@
 """The HTTP entry points of payments."""
 
-from datetime import datetime
-from http import HTTPStatus
-from typing import Annotated, Literal
-from uuid import UUID
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
+from sqlalchemy import Row
 
-from payments import accounts
-from payments.accounts import Done, NewTopUp, ToppedUp
+from payments import accounts, contract
+from payments.accounts import Done, NewTopUp, account_exists, no_account
+from payments.contract import LAST_VERSION, PATH, Account, EntryPage, LedgerEntry, ToppedUp, TopUp
+from shopkit.answers import refusals
 from shopkit.batcher import Batcher
-from shopkit.body import StrictJson
+from shopkit.body import StrictJson, not_json, too_large
 from shopkit.db import Database
-from shopkit.idempotency import REPLAYED, IdempotencyKey, parse_key
-from shopkit.problems import documented
-
-PATH = "/api/payments/account"
-LAST_VERSION = 2**63 - 1
-
-
-class Account(msgspec.Struct, frozen=True):
-    """`balance` is in kopecks."""
-
-    user_id: str
-    balance: int
-    created_at: datetime
-
-
-class TopUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`amount` is in kopecks."""
-
-    amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
-
-
-class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`amount` is signed, a debit below zero; `version` counts the entries of the account without gaps."""
-
-    id: UUID
-    kind: Literal["top_up", "debit"]
-    amount: int
-    version: int
-    balance_after: int
-    created_at: datetime
-    order_id: UUID | None = None
-
-
-class EntryPage(msgspec.Struct, frozen=True):
-    """Newest first. `next_cursor` is null on the last page."""
-
-    items: list[LedgerEntry]
-    next_cursor: int | None
+from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
+from shopkit.problems import FieldError, invalid
+from shopkit.query import once_and_not_null
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -63,14 +28,14 @@ class Call(msgspec.Struct, frozen=True):
     top_ups: Batcher[NewTopUp, Done]
 
 
-@post(summary="Open your account", responses=documented(HTTPStatus.CONFLICT))
+@post(summary="Open your account", responses={201: contract.OPENED} | refusals(account_exists()))
 async def open_account(call: NamedDependency[Call]) -> Response[Account]:
     """At most one per user; it starts empty."""
     created_at = await accounts.open_account(call.database, call.user_id)
     return Response(Account(call.user_id, 0, created_at), headers={"Location": PATH})
 
 
-@get(summary="Show your balance", responses=documented(HTTPStatus.NOT_FOUND))
+@get(summary="Show your balance", responses={200: contract.SHOWN} | refusals(no_account()))
 async def show_account(call: NamedDependency[Call]) -> Account:
     balance, created_at = await accounts.show_account(call.database, call.user_id)
     return Account(call.user_id, balance, created_at)
@@ -81,11 +46,9 @@ async def show_account(call: NamedDependency[Call]) -> Account:
     dto=StrictJson[TopUp],
     return_dto=None,
     summary="Top up your account",
-    responses=documented(
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
+    responses={201: contract.TOPPED_UP}
+    | refusals(
+        invalid([FieldError("amount", "Expected `int` >= 1")]), no_account(), too_large(), not_json(), key_reused()
     ),
 )
 async def top_up(
@@ -95,16 +58,29 @@ async def top_up(
     return Response(done.topped_up, headers=REPLAYED if done.replayed else {})
 
 
-@get("/entries", summary="Show your ledger", responses=documented(HTTPStatus.NOT_FOUND))
+@get(
+    "/entries",
+    before_request=once_and_not_null,
+    summary="Show your ledger",
+    responses={200: contract.LISTED}
+    | refusals(invalid([FieldError("limit", "Expected `int` <= 100")]), no_account()),
+)
 async def show_ledger(
     call: NamedDependency[Call],
-    cursor: Annotated[int | None, QueryParameter(ge=1, le=LAST_VERSION)] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+    cursor: Annotated[
+        int | None, QueryParameter(ge=1, le=LAST_VERSION, description="`next_cursor` of the page before.")
+    ] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=100, description="How many on a page.")] = 20,
 ) -> EntryPage:
     """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
     rows = await accounts.newest_entries(call.database, call.user_id, cursor, limit + 1)
-    items = [LedgerEntry(*row) for row in rows[:limit]]
+    items = [LedgerEntry(*_fields(row)) for row in rows[:limit]]
     return EntryPage(items, items[-1].version if len(rows) > limit else None)
+
+
+def _fields(row: Row[*tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Of a ledger entry, with no order where the database has null."""
+    return (*row[:6], row.order_id or msgspec.UNSET)
 
 
 router = Router(

@@ -29,6 +29,9 @@ PRACTICALLY_UNLIMITED = 1_000_000
 RESOLVED_KEPT_MS = 90 * 24 * 3600 * 1000
 STEADY_SECONDS = 10
 
+# aiormq lets StopAsyncIteration out of a handshake in which the other end hangs up before it says a word.
+LOSSES = (AMQPError, ChannelInvalidStateError, OSError, asyncio.InvalidStateError, StopAsyncIteration)
+
 log = structlog.get_logger()
 
 
@@ -41,7 +44,7 @@ def losses() -> Generator[None]:
     """Raises Lost for all that the library raises when a session is lost."""
     try:
         yield
-    except (AMQPError, ChannelInvalidStateError, OSError, asyncio.InvalidStateError) as error:
+    except LOSSES as error:
         raise Lost(repr(error)) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

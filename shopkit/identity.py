@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
+import msgspec
 from litestar import Request
 
 from shopkit.problems import FieldError, Problem
@@ -12,7 +13,12 @@ from shopkit.problems import FieldError, Problem
 T = TypeVar("T")
 
 HEADER = "X-User-Id"
-_USER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+RULE = "1 to 64 characters of A-Z a-z 0-9 . _ -"
+PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+
+UserId: TypeAlias = Annotated[str, msgspec.Meta(pattern=PATTERN)]
+
+_USER_ID = re.compile(PATTERN)
 
 
 def on_behalf(make: Callable[[str], T]) -> Callable[[Request[Any, Any, Any]], T]:
@@ -29,12 +35,16 @@ def on_behalf(make: Callable[[str], T]) -> Callable[[Request[Any, Any, Any]], T]
 def user_id(value: str | None) -> str:
     """Raises a 401 Problem without a value, a 400 Problem for one that is not 1 to 64 of `A-Za-z0-9._-`."""
     if value is None:
-        raise Problem(HTTPStatus.UNAUTHORIZED, "missing-user", f"The header {HEADER} is missing.")
+        raise missing_user()
     if not _USER_ID.fullmatch(value):
-        raise Problem(
-            HTTPStatus.BAD_REQUEST,
-            "malformed-user",
-            f"The header {HEADER} is malformed.",
-            errors=(FieldError(HEADER, "1 to 64 characters of A-Z a-z 0-9 . _ -"),),
-        )
+        raise malformed_user()
     return value
+
+
+def missing_user() -> Problem:
+    return Problem(HTTPStatus.UNAUTHORIZED, "missing-user", f"The header {HEADER} is missing.")
+
+
+def malformed_user() -> Problem:
+    errors = [FieldError(HEADER, RULE)]
+    return Problem(HTTPStatus.BAD_REQUEST, "malformed-user", f"The header {HEADER} is malformed.", errors)

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from shopkit.fields import Moment
+
 ACCEPTED = "accepted"
 RELAYED = "relayed"
 RECEIVED = "received"
@@ -15,10 +17,13 @@ _encoder = msgspec.json.Encoder()
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """`at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks."""
+    """One of accepted, relayed, received, settled, result_relayed, updated.
+
+    `at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks.
+    """
 
     hop: str
-    at: datetime
+    at: Moment
     replica: str
 
 

@@ -2,36 +2,49 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.openapi import ResponseSpec
 
 from shopkit.retry import is_transient
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {"Retry-After": "1"}
 
+# Python 3.13 has other names for these two than 3.11.
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+# In the words of nginx.conf.
+DETAILS = {
+    404: "There is nothing at this address.",
+    405: "This method is not allowed here.",
+    413: "The body is larger than 64 KiB.",
+}
+
 log = structlog.get_logger()
 
 
 class FieldError(msgspec.Struct, frozen=True):
+    """A field of the body, a parameter or a header, and what is wrong with it."""
+
     field: str
     message: str
 
 
-class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error. `type` is a URN that stays the same for one kind of error; `errors` names wrong fields."""
+class ProblemDocument(msgspec.Struct, frozen=True):
+    """RFC 9457. `type` stays the same for one kind of error; `errors` names what is wrong in the request.
 
-    type: str
+    nginx answers with the type `about:blank`, which says no more than the status.
+    """
+
+    type: Annotated[str, msgspec.Meta(pattern=r"^(urn:gozon:problem:[a-z-]+|about:blank)$")]
     title: str
-    status: int
-    detail: str = ""
-    instance: str = ""
-    errors: tuple[FieldError, ...] = ()
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)]
+    detail: str
+    instance: str
+    errors: tuple[FieldError, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Problem(Exception):
@@ -51,30 +64,12 @@ class Problem(Exception):
     def document(self, instance: str) -> ProblemDocument:
         return ProblemDocument(
             type=f"urn:gozon:problem:{self.slug}",
-            title=self.status.phrase,
+            title=TITLES.get(self.status, self.status.phrase),
             status=self.status,
             detail=self.detail,
             instance=instance,
-            errors=self.errors,
+            errors=self.errors or msgspec.UNSET,
         )
-
-
-def documented(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
-    """For a handler's `responses`: what OpenAPI says of its errors, and of those that every call may get."""
-    return {
-        status: ResponseSpec(
-            ProblemDocument,
-            description=status.description or status.phrase,
-            media_type=MEDIA_TYPE,
-            generate_examples=False,
-        )
-        for status in (
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.UNAUTHORIZED,
-            *statuses,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        )
-    }
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -98,12 +93,21 @@ def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
     if isinstance(error, ValidationException):
         return invalid(_litestar_errors(error)), {}
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        status = HTTPStatus(error.status_code)
-        return Problem(status, status.name.lower().replace("_", "-"), status.description), error.headers or {}
+        return refusal(HTTPStatus(error.status_code)), error.headers or {}
     if is_transient(error):
         log.warning("unavailable", error=repr(error))
         return unavailable("The service cannot reach its data right now."), {}
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The service failed."), {}
+    return internal(), {}
+
+
+def refusal(status: HTTPStatus) -> Problem:
+    """What Litestar refuses before a handler is asked."""
+    title = TITLES.get(status, status.phrase)
+    return Problem(status, title.lower().replace(" ", "-"), DETAILS.get(status, title))
+
+
+def internal() -> Problem:
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The service failed.")
 
 
 def unavailable(detail: str) -> Problem:

@@ -17,13 +17,13 @@ import structlog
 import uvicorn
 from litestar import Litestar, Response, get
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
-from shopkit import VERSION, identity, problems, tracing
+from shopkit import VERSION, openapi, problems, tracing
 from shopkit.correlation import correlate
+from shopkit.http import Http
 from shopkit.settings import Settings
 from shopkit.telemetry import BUILD, configure_logging
 
@@ -50,8 +50,9 @@ class Worker(Protocol):
 
 
 class Service:
-    """`workers` are started in order and stopped in reverse order, each after the ones that feed it.
+    """`about` introduces its OpenAPI document.
 
+    `workers` are started in order and stopped in reverse order, each after the ones that feed it.
     `checks` are the parts that readiness reports; each raises when its part cannot be used. `measures` set
     the gauges that are only known when somebody asks. `websocket` is uvicorn's protocol for those who have
     sockets, and `drain` sends their clients away before the service stops listening. A handler should name
@@ -65,6 +66,7 @@ class Service:
         settings: Settings,
         *,
         handlers: Sequence[ControllerRouterHandler],
+        about: str = "",
         workers: Sequence[Worker] = (),
         checks: Mapping[str, Check] | None = None,
         measures: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -83,6 +85,7 @@ class Service:
         self._stopping = False
         self._exit: Callable[[], None] = lambda: None
         self.app = self._build(handlers, dependencies or {})
+        self.document = openapi.document(name, about, self.app)
 
     def serve(self) -> None:
         """Runs until SIGTERM or SIGINT, or until a worker dies; in that case exits with status 1."""
@@ -92,7 +95,7 @@ class Service:
             host=self.settings.host,
             port=self.settings.port,
             loop="uvloop",
-            http="httptools",
+            http=Http,
             ws=self._websocket or "none",
             ws_per_message_deflate=False,
             ws_max_size=4096,
@@ -112,7 +115,14 @@ class Service:
 
         self._exit = leave
         log.info("starting", host=self.settings.host, port=self.settings.port)
-        BUILD.info({"service": self.name, "version": VERSION, "revision": self.settings.revision})
+        BUILD.info(
+            {
+                "service": self.name,
+                "replica": self.settings.replica,
+                "version": VERSION,
+                "revision": self.settings.revision,
+            }
+        )
         tracing.start(self.name, self.settings.replica)
         server.run()
         if self.failed:
@@ -121,30 +131,18 @@ class Service:
     def _build(
         self, handlers: Sequence[ControllerRouterHandler], dependencies: Mapping[str, Callable[..., Any]]
     ) -> Litestar:
-        return Litestar(
-            route_handlers=[*handlers, _live, self._ready(), self._metrics()],
+        app = Litestar(
+            route_handlers=[*handlers, _live, self._ready(), self._metrics(), self._openapi()],
             dependencies={name: Provide(make, sync_to_thread=False) for name, make in dependencies.items()},
             exception_handlers={Exception: problems.answer},
             lifespan=[self._lifespan],
             logging_config=None,
             middleware=[correlate],
             request_max_body_size=BODY_LIMIT,
-            openapi_config=OpenAPIConfig(
-                title=f"Gozon {self.name}",
-                version="1",
-                path="/schema",
-                components=Components(
-                    security_schemes={
-                        "user": SecurityScheme(
-                            type="apiKey",
-                            name=identity.HEADER,
-                            security_scheme_in="header",
-                            description="The caller, set by the infrastructure in front.",
-                        )
-                    }
-                ),
-            ),
+            openapi_config=None,
         )
+        _allow_every_method(app)
+        return app
 
     async def _before_shutdown(self) -> None:
         """Readiness is red while everything still answers, so that whoever asks can send new clients elsewhere."""
@@ -203,6 +201,13 @@ class Service:
 
         return metrics
 
+    def _openapi(self) -> ControllerRouterHandler:
+        @get("/schema/openapi.json", include_in_schema=False)
+        async def document() -> dict[str, Any]:
+            return self.document
+
+        return document
+
 
 class _Server(uvicorn.Server):
     """uvicorn closes its listener first thing; `before` runs ahead of that."""
@@ -214,6 +219,17 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._before()
         await super().shutdown(sockets)
+
+
+def _allow_every_method(app: Litestar) -> None:
+    """Litestar 2 answers OPTIONS by the first handler of an address alone (litestar-org/litestar#4169)."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            first, model = route.route_handler_map["OPTIONS"]
+            every = route.create_options_handler(route.path)
+            every.owner = first.owner
+            every.on_registration(app)
+            route.route_handler_map["OPTIONS"] = every, model
 
 
 def calm_the_collector() -> None:

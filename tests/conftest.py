@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from shopkit.db import Database, migrate
-from tests.servers import Broker, CopyOf, Forwarder, admin, database_at
+from tests.servers import Broker, CopyOf, Forwarder, Handler, StandIn, admin, database_at
 from tests.support import OPENED, Caller, Replica
 
 Spawn = Callable[..., Awaitable[Replica]]
+Serve = Callable[[Handler], Awaitable[StandIn]]
 
 # Cores are shared, so an example may take its time; and each run is to try something new, in CI as well.
 settings.register_profile(
@@ -186,6 +187,21 @@ async def way_to() -> AsyncGenerator[Callable[[str], Forwarder]]:
     yield lay
     for way in ways:
         await way.cut()
+
+
+@pytest.fixture
+async def serve() -> AsyncGenerator[Serve]:
+    """`await serve(handler)` starts an HTTP server in the place of a service."""
+    started: list[StandIn] = []
+
+    async def start(handler: Handler) -> StandIn:
+        started.append(StandIn(handler))
+        await started[-1].start()
+        return started[-1]
+
+    yield start
+    for stand_in in started:
+        await stand_in.stop()
 
 
 @pytest.fixture

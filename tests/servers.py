@@ -1,4 +1,4 @@
-"""Databases, the broker and the ways to them, as tests use them; workers that run inside a test."""
+"""Databases, the broker, stand-ins for services and the ways to them; workers that run inside a test."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from uuid import uuid4
 import aio_pika
 import aiohttp
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aiohttp import web
 from prometheus_client import REGISTRY
 from sqlalchemy import NullPool, Row, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -21,6 +22,8 @@ from shopkit.db import Database
 from shopkit.events import Outgoing, encode_batch
 from shopkit.service import Worker
 from tests.support import PATIENCE, Replica, eventually, free_port
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 async def succeeds(check: Callable[[], Awaitable[None]], seconds: float = PATIENCE) -> None:
@@ -125,6 +128,32 @@ class Broker:
 
         await eventually(nobody_consumes)
         return await self.ready_in(name)
+
+
+class StandIn:
+    """An HTTP server in the place of a service, so that a test decides how it answers."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.seen: list[web.Request] = []
+        self._handler = handler
+        self._runner: web.AppRunner | None = None
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(request)
+        return await self._handler(request)
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
 
 
 class Line:

@@ -15,6 +15,7 @@ from uuid import uuid4
 import aiohttp
 import msgspec
 import websockets
+from multidict import CIMultiDict
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Origin, Subprotocol
 
@@ -131,6 +132,21 @@ class Caller:
         )
         OPENED.append(connection)
         return connection
+
+
+async def said(host: str, port: int, request: bytes) -> Answer:
+    """The answer to what no HTTP client would send, read until the server closes the connection."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(request)
+    async with asyncio.timeout(PATIENCE):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    status, *lines = head.decode().split("\r\n")
+    headers = CIMultiDict[str]()
+    for line in lines:
+        name, _, value = line.partition(": ")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return Answer(int(status.split(" ")[1]), headers, json.loads(body) if body else None)
 
 
 class Socket:

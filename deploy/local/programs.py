@@ -46,12 +46,20 @@ def _revision() -> str:
 def settings(shop: Shop, service: str) -> dict[str, str]:
     """Where a service finds the others."""
     if service == "gateway":
-        urls = {f"{name.upper()}_URLS": shop.urls_of(name) for name in ("orders", "payments", "notifier")}
-        return urls | {"WEB_URLS": f"http://127.0.0.1:{shop.web_port}"}
+        web = f"http://127.0.0.1:{shop.web_port}"
+        return _urls(shop, "orders", "payments", "notifier", "backstage") | {"WEB_URLS": web}
+    if service == "backstage":
+        return _urls(shop, "orders", "payments", "notifier", "gateway") | {"BROKER_URL": shop.broker}
     if service == "notifier":
-        origins = f"{shop.entrance},http://localhost:{shop.entrance_port}"
+        # Browsers find *.localhost by themselves; under such a name the page is as on any network.
+        names = ("127.0.0.1", "localhost", "gozon.localhost")
+        origins = ",".join(f"http://{name}:{shop.entrance_port}" for name in names)
         return {"BROKER_URL": shop.broker, "REDIS_URL": shop.redis, "ALLOWED_ORIGINS": origins}
     return {"BROKER_URL": shop.broker, "DATABASE_URL": shop.database(service)}
+
+
+def _urls(shop: Shop, *services: str) -> dict[str, str]:
+    return {f"{name.upper()}_URLS": shop.urls_of(name) for name in services}
 
 
 def _supervisord(shop: Shop) -> str:

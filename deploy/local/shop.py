@@ -29,7 +29,11 @@ from place import (
     remove_dir,
 )
 
-DEFAULTS: dict[str, Any] = {"base_port": 18000, "entrance_port": 8080, "replicas": DEFAULT_REPLICAS}
+DEFAULTS: dict[str, Any] = {
+    "base_port": int(os.environ.get("GOZON_BASE_PORT") or 18000),
+    "entrance_port": int(os.environ.get("GOZON_PORT") or 8080),
+    "replicas": DEFAULT_REPLICAS,
+}
 
 
 def up(options: argparse.Namespace) -> None:
@@ -63,18 +67,21 @@ def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
 
 
 def _replicas(options: argparse.Namespace, last: dict[str, int]) -> dict[str, int]:
-    """As they are asked for, or else as they were."""
-    replicas = dict(last)
+    """As they are asked for, or else as they were. Of backstage there is one or none."""
+    replicas = DEFAULT_REPLICAS | last
     for asked in options.replicas:
         replicas |= asked
+    if options.backstage:
+        replicas["backstage"] = int(options.backstage == "on")
     return replicas
 
 
 def _counts(word: str) -> dict[str, int]:
+    services = [service for service in DEFAULT_REPLICAS if service != "backstage"]
     service, _, count = word.rpartition("=")
-    if service not in ("", *DEFAULT_REPLICAS) or not count.isdigit() or not 1 <= int(count) <= MOST_REPLICAS:
+    if service not in ("", *services) or not count.isdigit() or not 1 <= int(count) <= MOST_REPLICAS:
         raise argparse.ArgumentTypeError(f"{word}: N or SERVICE=N, from 1 to {MOST_REPLICAS}")
-    return {service: int(count)} if service else dict.fromkeys(DEFAULT_REPLICAS, int(count))
+    return dict.fromkeys([service] if service else services, int(count))
 
 
 def _start(shop: Shop, supervisor: Supervisor) -> None:
@@ -261,8 +268,9 @@ def main() -> None:
         action="extend",
         default=[],
         metavar="N",
-        help="of every service; notifier=N is of that one",
+        help="of every service but backstage; notifier=N is of that one",
     )
+    parser.add_argument("--backstage", choices=["on", "off"], help="whether to run it; it has one replica")
     parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
     options = parser.parse_args(own, argparse.Namespace(arguments=arguments))
     COMMANDS[options.command](options)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import backstage.app
 import notifier.app
 import orders.app
 import payments.app
@@ -11,7 +12,7 @@ from gateway.openapi import merge
 from shopkit.service import Service
 
 FOLDER = Path(__file__).parents[1] / "openapi"
-DATABASE, BROKER, REDIS = "postgresql://nowhere/none", "amqp://nowhere", "redis://nowhere"
+DATABASE, BROKER, REDIS, HTTP = "postgresql://nowhere/none", "amqp://nowhere", "redis://nowhere", "http://nowhere"
 
 # In the order in which the merged document has them. Nothing is connected to until they serve.
 SERVICES: dict[str, Service] = {
@@ -20,12 +21,17 @@ SERVICES: dict[str, Service] = {
     "notifier": notifier.app.build(
         notifier.app.NotifierSettings(broker_url=BROKER, redis_url=REDIS, allowed_origins="")
     ),
+    "backstage": backstage.app.build(
+        backstage.app.BackstageSettings(
+            orders_urls=HTTP, payments_urls=HTTP, notifier_urls=HTTP, gateway_urls=HTTP, broker_url=BROKER
+        )
+    ),
 }
 
 
 def documents() -> dict[str, dict[str, Any]]:
     """By the name of their file."""
-    single = {name: service.app.openapi_schema.to_schema() for name, service in SERVICES.items()}
+    single = {name: service.document for name, service in SERVICES.items()}
     return single | {"gozon": merge(list(single.values()))}
 
 

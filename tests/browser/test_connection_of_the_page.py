@@ -3,20 +3,21 @@
 import aiohttp
 import pytest
 from playwright.async_api import expect
+from redis.asyncio import Redis
 
-from tests.browser.test_shop_page import open_account
+from notifier.streams import meta_key, stream_key
 from tests.browser.visitor import Visitor
 from tests.conftest import Shop
 from tests.faults.conftest import all_ready, kill
-from tests.support import Caller
+from tests.support import Caller, eventually
 
 
 @pytest.fixture
-async def customer(visitor: Visitor, session: aiohttp.ClientSession, shop: Shop) -> Caller:
+async def customer(visitor: Visitor, caller: Caller) -> Caller:
     """The one who is at the page, also elsewhere."""
-    await open_account(visitor)
-    stored = await visitor.page.evaluate("localStorage.getItem('gozon.user')")
-    return Caller(session, shop.url, stored)
+    await caller.open_account(100_000)
+    await visitor.enter(caller.user_id)
+    return caller
 
 
 async def test_a_killed_notifier_costs_an_open_page_no_toast(
@@ -42,12 +43,16 @@ async def test_a_killed_notifier_costs_an_open_page_no_toast(
     await visitor.sees_balance("₽997.00")
 
 
-async def test_offline_and_back(visitor: Visitor, customer: Caller) -> None:
+async def test_offline_and_back(visitor: Visitor, caller: Caller) -> None:
+    # Under 127.0.0.1 the page knows that it needs no network.
+    visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")
+    await caller.open_account(100_000)
+    await visitor.enter(caller.user_id)
     context = visitor.page.context
     await context.set_offline(True)
     await expect(visitor.part("connection")).to_have_text("Offline: no network")
     await visitor.screenshot("offline")
-    await customer.decided(await customer.order(100, "meanwhile"))
+    await caller.decided(await caller.order(100, "meanwhile"))
     await visitor.order("1", "in vain")
     await expect(visitor.page.get_by_role("alert")).to_contain_text("The shop cannot be reached.")
 
@@ -58,3 +63,34 @@ async def test_offline_and_back(visitor: Visitor, customer: Caller) -> None:
     await visitor.sees_toast("Order paid", "in vain")
     await visitor.sees_balance("₽998.00")
     assert await visitor.toasts_about("meanwhile") == 1
+
+
+async def test_after_a_loss_in_redis_the_page_reads_its_orders_again(
+    visitor: Visitor, caller: Caller, shop: Shop, session: aiohttp.ClientSession, redis: Redis
+) -> None:
+    visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")
+    await caller.open_account(100_000)
+    await visitor.enter(caller.user_id)
+    payments = [replica["name"] for replica in shop.servers["replicas"]["payments"]]
+    await shop.supervisorctl("stop", *payments)
+    await visitor.order("1", "a candle")
+    row = await visitor.sees_order("a candle", "NEW")
+    order_id = await row.get_attribute("data-order-id")
+    assert order_id
+    await visitor.page.context.set_offline(True)
+    await expect(visitor.part("connection")).to_have_text("Offline: no network")
+    await shop.supervisorctl("start", *payments)
+    await all_ready(shop, session)
+    await caller.decided(order_id)
+
+    async def published() -> bool:
+        return await redis.exists(stream_key(caller.user_id)) == 1
+
+    await eventually(published)
+    await redis.delete(stream_key(caller.user_id), meta_key(caller.user_id))
+    await visitor.page.context.set_offline(False)
+    await visitor.live()
+    await visitor.sees_order("a candle", "FINISHED")
+    await visitor.sees_toast("Order paid", "a candle")
+    await visitor.sees_balance("₽999.00")
+    assert await visitor.toasts_about("a candle") == 1

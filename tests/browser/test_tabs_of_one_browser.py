@@ -1,5 +1,6 @@
 """Several tabs of one browser: one socket for all of them, and each change told once."""
 
+from collections.abc import Sequence
 from itertools import chain
 
 from playwright.async_api import expect
@@ -30,22 +31,29 @@ window.Notification = class {
   close() {}
 }
 """
-WITHOUT_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
+WITHOUT_LOCKS = "delete Navigator.prototype.locks"
 
 
-async def test_tabs_share_one_socket_and_the_one_in_front_toasts(visitor: Visitor) -> None:
+async def in_front(tab: Visitor, tabs: Sequence[Visitor]) -> None:
+    for other in tabs:
+        await other.page.evaluate("now => hide(now)", other is not tab)
+
+
+async def test_tabs_share_one_socket_and_the_one_in_front_toasts(new_visitor: NewVisitor) -> None:
+    visitor = await new_visitor()
+    await visitor.page.context.add_init_script(DESKTOP)
     await open_account(visitor)
     tabs = [visitor, await visitor.another_tab(), await visitor.another_tab()]
     assert [await tab.sockets_opened() for tab in tabs] == [1, 0, 0]
     assert len({await tab.replica() for tab in tabs}) == 1
 
-    await tabs[1].page.bring_to_front()
+    await in_front(tabs[1], tabs)
     await tabs[1].order("100", "felt boots")
     await tabs[1].sees_toast("Order paid", "felt boots")
     for tab in tabs:
         await tab.sees_order("felt boots", "FINISHED")
         await tab.sees_balance("₽900.00")
-    await tabs[0].page.bring_to_front()
+    await in_front(tabs[0], tabs)
     await tabs[0].order("100", "a candle")
     await tabs[0].sees_toast("Order paid", "a candle")
     for tab in tabs:
@@ -62,7 +70,6 @@ async def test_when_the_tab_with_the_socket_is_closed_another_goes_on_where_it_s
     first, second = await visitor.another_tab(), await visitor.another_tab()
     await visitor.page.close()
     await caller.decided(await caller.order(100, "while nobody listened"))
-    await second.page.bring_to_front()
     await second.sees_order("while nobody listened", "FINISHED")
     await caller.order(100, "a candle")
     for tab in (first, second):

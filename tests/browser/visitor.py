@@ -50,19 +50,20 @@ class Visitor:
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type not in ("error", "warning"):
             return
-        # Chromium reports each 404 by itself, and 404 is how the API says that there is no account.
-        if "404" in message.text and message.location["url"] == f"{self.url}/api/payments/account":
+        # Chromium reports each 404 and 409 by itself, and so the API says that there is no account, or one already.
+        if message.location["url"] == f"{self.url}/api/payments/account" and message.text.startswith(
+            "Failed to load"
+        ):
             return
         self.complaints.append(message.text)
 
     async def barriers(self) -> list[str]:
-        """What axe finds that is serious, by rule and place."""
+        """What axe finds, by rule and place."""
         await self.page.evaluate(AXE.read_text())
         found = await self.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
         return [
             f"{violation['id']}: {node['html']} {node['failureSummary']}"
             for violation in found["violations"]
-            if violation["impact"] in ("serious", "critical")
             for node in violation["nodes"]
         ]
 
@@ -129,14 +130,19 @@ class Visitor:
 
     async def toasts_about(self, description: str) -> int:
         """How many there have been since the page was loaded."""
-        return sum(description in toast for toast in await self._witness("toasts"))
+        return sum(description in toast for toast in await self.toasts())
+
+    async def toasts(self) -> list[str]:
+        """The words of all that have appeared since the page was loaded."""
+        return await self._witness("toasts")
 
     async def sockets_opened(self) -> int:
         """Since the page was loaded."""
         return await self._witness("sockets")
 
-    async def sees_nothing_move(self) -> None:
-        """What moves from here on is in `shifts`."""
+    async def hands_off(self) -> None:
+        """What moves from here on is in `shifts`. Half a second long it would pass for the effect of an input."""
+        await self.page.evaluate("new Promise((calm) => setTimeout(calm, 600))")
         await self.page.evaluate("witness.shifts.length = 0")
 
     async def shifts(self) -> list[Any]:
@@ -150,4 +156,5 @@ class Visitor:
         return await self.page.evaluate(f"witness.{of}")
 
     async def screenshot(self, name: str) -> None:
+        await self.page.evaluate("scrollTo(0, 0)")
         await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")

@@ -1,58 +1,10 @@
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import aiohttp
-import pytest
 from aiohttp import web
 
-from tests.conftest import Spawn
+from tests.conftest import Serve, Spawn
 from tests.support import Caller, Replica, free_port
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Service:
-    """An HTTP server in the place of a service, so that a test decides how it answers."""
-
-    def __init__(self, port: int, handler: Handler) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.seen: list[web.Request] = []
-        self._port = port
-        self._handler = handler
-        self._runner: web.AppRunner | None = None
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append(request)
-        return await self._handler(request)
-
-    async def start(self) -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-
-    async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-
-Serve = Callable[[Handler], Awaitable[Service]]
-
-
-@pytest.fixture
-async def serve() -> AsyncGenerator[Serve]:
-    services: list[Service] = []
-
-    async def start(handler: Handler) -> Service:
-        service = Service(free_port(), handler)
-        services.append(service)
-        await service.start()
-        return service
-
-    yield start
-    for service in services:
-        await service.stop()
 
 
 async def echo(request: web.Request) -> web.Response:

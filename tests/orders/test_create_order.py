@@ -114,6 +114,11 @@ async def test_a_bad_order_is_refused_naming_the_field_and_nothing_is_written(
     assert await written(shelf) == before
 
 
+async def test_a_whole_number_with_a_point_is_an_integer(buyer: Caller) -> None:
+    answer = await buyer.call("POST", "/api/orders", b'{"amount": 1.9990e4, "description": "a lamp"}')
+    assert (answer.status, answer.body["amount"]) == (201, 19990)
+
+
 @pytest.mark.parametrize("user_id", ["", "a b", "x" * 65, "a/b", "ann;", "ann,bob"])
 async def test_a_malformed_caller_is_refused(buyer: Caller, shelf: Database, user_id: str) -> None:
     before = await written(shelf)
@@ -131,7 +136,7 @@ async def test_a_missing_caller_is_unauthorized(buyer: Caller, shelf: Database) 
     assert await written(shelf) == before
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "application/jsonx"])
 async def test_anything_but_json_is_an_unsupported_type(buyer: Caller, shelf: Database, content_type: str) -> None:
     before = await written(shelf)
     answer = await buyer.call("POST", "/api/orders", order(), Content_Type=content_type)

@@ -105,6 +105,9 @@ async def test_one_sees_only_ones_own(buyer: Caller) -> None:
         ("status=PAID", "status"),
         ("status=new", "status"),
         ("status=", "status"),
+        ("status=null", "status"),
+        ("cursor=null", "cursor"),
+        ("limit=1&status=NEW&limit=2", "limit"),
     ],
 )
 async def test_a_bad_query_is_refused_naming_the_parameter(buyer: Caller, query: str, field: str) -> None:
@@ -121,3 +124,11 @@ async def test_the_bounds_of_the_limit_are_allowed(buyer: Caller, limit: int) ->
 async def test_a_malformed_caller_is_refused(buyer: Caller, headers: dict[str, Any]) -> None:
     answer = await buyer.call("GET", f"/api/orders?cursor={uuid4()}", **headers)
     assert (answer.status, answer.fields()) == (400, {"X-User-Id"})
+
+
+async def test_options_and_a_wrong_method_name_every_method_of_the_address(buyer: Caller) -> None:
+    options = await buyer.call("OPTIONS", "/api/orders")
+    wrong = await buyer.call("DELETE", "/api/orders")
+    assert (options.status, wrong.status, wrong.fields()) == (204, 405, set())
+    for answer in (options, wrong):
+        assert set(answer.headers["Allow"].split(", ")) == {"GET", "OPTIONS", "POST"}

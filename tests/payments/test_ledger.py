@@ -82,6 +82,8 @@ async def test_without_an_account_there_is_no_ledger(payer: Caller) -> None:
         ("limit=x", "limit"),
         ("cursor=0", "cursor"),
         ("cursor=x", "cursor"),
+        ("cursor=null", "cursor"),
+        ("limit=1&limit=1", "limit"),
         (f"cursor={2**63}", "cursor"),
     ],
 )

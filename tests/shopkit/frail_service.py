@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 from litestar import post
+from litestar.params import FromPath
 
 from shopkit.service import Service
 from shopkit.settings import Settings, load
@@ -41,7 +42,7 @@ heart, liver = Organ(), Organ()
 
 
 @post("/break/{how:str}")
-async def break_heart(how: str) -> None:
+async def break_heart(how: FromPath[str]) -> None:
     heart.break_down(how)
 
 
@@ -51,7 +52,7 @@ async def spoil_liver() -> None:
 
 
 @post("/say/{word:str}")
-async def say(word: str) -> None:
+async def say(word: FromPath[str]) -> None:
     log.info(word)
 
 

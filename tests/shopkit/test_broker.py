@@ -1,13 +1,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import aiohttp
 import pytest
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPConnectionError, ChannelInvalidStateError
 
 from shopkit import broker as shop_broker
 from shopkit.broker import TOPOLOGY, Session
+from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder, running
+from tests.support import Caller, eventually
 
 LOST = [
     AMQPConnectionError("closed"),
@@ -40,6 +43,28 @@ async def test_a_session_that_was_lost_is_opened_again(broker_url: str, error: B
     opened_again = asyncio.Event()
     async with running(Session(broker_url, "test", once_raising(error, opened_again))):
         await asyncio.wait_for(opened_again.wait(), 10)
+
+
+async def test_a_replica_lives_on_while_a_proxy_hangs_up_in_the_place_of_the_broker(
+    spawn: Spawn, orders_url: str, session: aiohttp.ClientSession
+) -> None:
+    """Under uvloop, as services run, the library then raises what nobody would take for a loss."""
+    calls: list[asyncio.StreamWriter] = []
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append(writer)
+        writer.close()
+
+    async def called_often() -> bool:
+        return len(calls) >= 12
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1") as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        settings = {"BROKER_URL": f"amqp://nobody@127.0.0.1:{port}/", "DATABASE_URL": orders_url}
+        replica = await spawn("orders", wait=False, **settings)
+        await eventually(called_often)
+        assert replica.running, replica.log()
+        await Caller(session, replica.url).order(100)
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), RuntimeError("ours")], ids=repr)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder
-from tests.support import ROOT, Caller, Replica, eventually
+from tests.support import ROOT, Caller, Replica, eventually, said
 
 FRAIL = "tests.shopkit.frail_service"
 ENDED = (0, -signal.SIGTERM)  # uvicorn gives itself the signal again once it has finished
@@ -136,5 +136,12 @@ async def test_readiness_tells_when_a_server_goes_and_comes_back(
 async def test_the_metrics_say_what_is_running(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     replica = await spawn(FRAIL, REVISION="abc1234")
-    labels = f'revision="abc1234",service="frail",version="{project["version"]}"'
+    labels = f'replica="{replica.name}",revision="abc1234",service="frail",version="{project["version"]}"'
     assert await replica.metric(session, f"gozon_build_info{{{labels}}}") == 1
+
+
+async def test_what_is_not_http_is_refused_with_a_problem_document_and_the_connection_closed(spawn: Spawn) -> None:
+    replica = await spawn(FRAIL)
+    answer = await said("127.0.0.1", replica.port, b"GET / HTTP/1.1\r\nHost: shop\r\nX-User-Id: \x01\r\n\r\n")
+    assert (answer.status, answer.fields()) == (400, set())
+    assert answer.body["type"] == "urn:gozon:problem:malformed-request"

@@ -9,28 +9,7 @@ export type NewOrder = Schemas['CreateOrder']
 export type OrderStatus = Schemas['Order']['status']
 export type OrderWithJourney = Schemas['OrderWithJourney']
 export type Hop = Schemas['Hop']
-
-/** TODO from schema */
-export interface Snapshot {
-  at: string
-  toast_buckets: number[]
-  replicas: {
-    service: string
-    name: string
-    accepted?: number
-    finished?: number
-    cancelled?: number
-    delivered?: number
-    sockets?: number
-    toasts?: number[]
-  }[]
-  waiting: {
-    orders_outbox: number | null
-    payments_outbox: number | null
-    payments_inbox: number | null
-  }
-  queues: { name: string; messages: number | null }[]
-}
+export type Snapshot = Schemas['Snapshot']
 
 const ANSWER_WITHIN_MS = 15_000
 
@@ -52,16 +31,31 @@ export function createApi(userId: string, baseUrl = location.origin) {
     topUp: (amount: number, key: string) =>
       data(client.POST('/api/payments/account/top-ups', { body: { amount }, params: keyed(key) })),
     ledger: (limit: number, cursor: number | null) =>
-      data(client.GET('/api/payments/account/entries', { params: { query: { limit, cursor } } })),
+      data(
+        client.GET('/api/payments/account/entries', {
+          params: { query: given({ limit, cursor }) },
+        }),
+      ),
     placeOrder: (order: NewOrder, key: string) =>
       data(client.POST('/api/orders', { body: order, params: keyed(key) })),
     orders: (limit: number, status: OrderStatus | null, cursor: string | null) =>
-      data(client.GET('/api/orders', { params: { query: { limit, status, cursor } } })),
+      data(
+        client.GET('/api/orders', {
+          params: { query: given({ limit, status, cursor }) },
+        }),
+      ),
     order: (order_id: string) =>
       data(client.GET('/api/orders/{order_id}', { params: { path: { order_id } } })),
-    backstage: async () => (await fetch(`${baseUrl}/api/backstage`)).json() as Promise<Snapshot>,
+    backstage: () => data(client.GET('/api/backstage')),
     ticket: async () => (await data(client.POST('/api/notifications/tickets'))).ticket,
   }
+}
+
+type Given<Query> = { [Name in keyof Query]?: NonNullable<Query[Name]> }
+
+function given<Query extends object>(query: Query): Given<Query> {
+  const named = Object.entries(query).filter(([, value]) => value !== null)
+  return Object.fromEntries(named) as Given<Query>
 }
 
 async function data<T>(

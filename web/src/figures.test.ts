@@ -60,3 +60,9 @@ test('a quantile lies in its bucket, and what lies beyond all of them is at the 
   expect(quantile(0.75, [0.01, 0.1], [10, 10, 0])).toBeCloseTo(55)
   expect(quantile(0.99, [0.01, 0.1], [0, 0, 10])).toBe(100)
 })
+
+test('counts by other bounds are not compared', () => {
+  const before = { ...snapshot(0, [notifier('a', [0, 0, 0])]), toast_buckets: [1, 2] }
+  const after = snapshot(1, [notifier('a', [5, 5, 5])])
+  expect(figures(before, after).median).toBeNull()
+})

@@ -1,7 +1,6 @@
 import type { Snapshot } from './api'
 
 type Replica = Snapshot['replicas'][number]
-type Counter = 'accepted' | 'finished' | 'cancelled' | 'delivered'
 
 /** What the shop did between two snapshots, and how it stood at the second. Null is what is not known. */
 export interface Figures {
@@ -21,14 +20,15 @@ export interface Figures {
 export function figures(before: Snapshot, after: Snapshot): Figures {
   const at = Date.parse(after.at) / 1_000
   const seconds = at - Date.parse(before.at) / 1_000
-  const rate = (...counters: Counter[]) =>
-    counters.reduce((sum, counter) => sum + grown(before, after, counter), 0) / seconds
+  const rate = (count: (replica: Replica) => number) => growth(before, after, count) / seconds
   const toasts = toastsBetween(before, after)
   return {
     at,
-    accepted: rate('accepted'),
-    decided: rate('finished', 'cancelled'),
-    delivered: rate('delivered'),
+    accepted: rate((replica) => (replica.service === 'orders' ? replica.accepted : 0)),
+    decided: rate((replica) =>
+      replica.service === 'orders' ? replica.finished + replica.cancelled : 0,
+    ),
+    delivered: rate((replica) => (replica.service === 'notifier' ? replica.delivered : 0)),
     median: quantile(0.5, after.toast_buckets, toasts),
     slowest: quantile(0.99, after.toast_buckets, toasts),
     waiting: after.waiting,
@@ -37,14 +37,14 @@ export function figures(before: Snapshot, after: Snapshot): Figures {
   }
 }
 
-function grown(before: Snapshot, after: Snapshot, counter: Counter): number {
-  return growth(before, after, (replica) => replica[counter] ?? 0)
-}
-
 /** How many toasts fell into each bucket, and into none as the last. */
 function toastsBetween(before: Snapshot, after: Snapshot): number[] {
+  // During an update replicas of two versions may count by other bounds; then nothing can be compared.
+  if (`${before.toast_buckets}` !== `${after.toast_buckets}`) return []
   const upTo = [...after.toast_buckets, Number.POSITIVE_INFINITY].map((_, i) =>
-    growth(before, after, (replica) => replica.toasts?.[i] ?? 0),
+    growth(before, after, (replica) =>
+      replica.service === 'notifier' ? (replica.toasts[i] ?? 0) : 0,
+    ),
   )
   return upTo.map((count, i) => Math.max(0, count - (upTo[i - 1] ?? 0)))
 }

@@ -32,6 +32,18 @@ test('a clock that is behind makes no step of less than nothing', () => {
   }
 })
 
+test('a device whose clock is far off leaves the other steps their size', () => {
+  const way = steps(
+    [hop('accepted', '2026-11-24T00:00:00.000Z'), hop('updated', '2026-11-24T00:00:00.020Z')],
+    hop('shown', '2026-11-24T00:05:00.000Z'),
+  )
+  expect(way.map(({ from, to }) => [from, to])).toEqual([
+    [0, 0],
+    [0, 1],
+    [1, 1],
+  ])
+})
+
 test('an order that has only been accepted has one step', () => {
   expect(steps([hop('accepted', '2026-11-24T00:00:00Z')])).toMatchObject([{ since: 0, to: 0 }])
   expect(steps([])).toEqual([])

@@ -10,12 +10,14 @@ export interface Step {
   to: number
 }
 
-export function steps(journey: readonly Hop[]): Step[] {
-  const times = journey.map(({ at }) => milliseconds(at))
+/** `shown` is a step by the clock of this device, which may be far off: the whole way is measured without it. */
+export function steps(journey: readonly Hop[], shown?: Hop): Step[] {
+  const hops = shown ? [...journey, shown] : journey
+  const times = hops.map(({ at }) => milliseconds(at))
   const start = times[0] ?? 0
-  const whole = Math.max(...times, start) - start || 1
+  const whole = Math.max(...times.slice(0, journey.length), start) - start || 1
   const share = (time: number) => Math.min(1, Math.max(0, (time - start) / whole))
-  return journey.map(({ hop, replica }, i) => {
+  return hops.map(({ hop, replica }, i) => {
     const time = times[i] ?? start
     const before = share(times[i - 1] ?? start)
     return { hop, replica, since: time - start, from: before, to: Math.max(before, share(time)) }

@@ -24,6 +24,12 @@ test('a page that does not reach what is held takes its place', () => {
   expect(versions(mergeEntries(entries(3, 1), entries(9, 6)))).toEqual([9, 8, 7, 6])
 })
 
+test('a page that was asked for before the list was replaced is left out', () => {
+  expect(versions(mergeEntries(entries(120, 101), entries(49, 30)))).toEqual(
+    versions(entries(120, 101)),
+  )
+})
+
 test('the entries before these are asked for until the first of all', () => {
   expect(olderThan(entries(5, 3))).toBe(3)
   expect(olderThan(entries(5, 1))).toBeNull()

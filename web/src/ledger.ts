@@ -8,6 +8,8 @@ export function mergeEntries(
   const lowest = page.at(-1)?.version ?? 0
   const highest = held[0]?.version ?? 0
   if (lowest > highest + 1) return page
+  // Asked for before the list was replaced, it no longer joins on.
+  if (held.length > 0 && (page[0]?.version ?? 0) < (held.at(-1)?.version ?? 0) - 1) return held
   const byVersion = new Map([...held, ...page].map((entry) => [entry.version, entry]))
   return [...byVersion.values()].sort((a, b) => b.version - a.version)
 }

@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { mergeOrders, type Order, OrderBook, placedAt, shownOrders, statusChanges } from './orders'
+import {
+  hasNewBefore,
+  mergeOrders,
+  type Order,
+  placedAt,
+  shownOrders,
+  statusChanges,
+} from './orders'
 
 const order = (id: string, version = 1, more: Partial<Order> = {}): Order => ({
   id,
@@ -50,47 +57,11 @@ describe('status changes found by reading the list again', () => {
   })
 })
 
-describe('news', () => {
-  const decided = order('01', 2)
-
-  test('the first list brings none, whatever it holds', () => {
-    const book = new OrderBook()
-    expect(book.reread([order('02'), decided])).toEqual([])
-    expect(book.rows).toEqual([order('02'), decided])
-  })
-
-  test('an order missed before the first load is news, though the list holds it as decided', () => {
-    const book = new OrderBook()
-    book.reread([order('02', 2), decided])
-    expect(book.push(decided)).toEqual([decided])
-    expect(book.reread([order('02', 2), decided])).toEqual([])
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('it is news once also when it comes before the list', () => {
-    const book = new OrderBook()
-    expect(book.push(decided)).toEqual([decided])
-    expect(book.reread([order('02', 2), decided])).toEqual([])
-    expect(book.push(decided)).toEqual([])
-    expect(book.rows).toEqual([order('02', 2), decided])
-  })
-
-  test('a change found by reading again is news, and pushed later no more', () => {
-    const book = new OrderBook()
-    book.take([order('01')])
-    expect(book.reread([decided])).toEqual([decided])
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('an older version is none after a newer one', () => {
-    const book = new OrderBook()
-    expect(book.push(order('01', 3))).toHaveLength(1)
-    expect(book.push(decided)).toEqual([])
-  })
-
-  test('a new order is none', () => {
-    expect(new OrderBook().push(order('01'))).toEqual([])
-  })
+test('orders held as NEW beyond what was read are to be read, too', () => {
+  const rows = [order('03', 2), order('02', 1), order('01', 2)]
+  expect(hasNewBefore(rows, '03')).toBe(true)
+  expect(hasNewBefore(rows, '02')).toBe(false)
+  expect(hasNewBefore(rows, null)).toBe(false)
 })
 
 describe('the orders shown', () => {

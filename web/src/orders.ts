@@ -35,44 +35,14 @@ export function shownOrders(
   )
 }
 
+/** Whether any order that was placed before `cursor` is held as NEW. */
+export function hasNewBefore(rows: readonly Order[], cursor: string | null): boolean {
+  return cursor !== null && rows.some(({ id, status }) => status === 'NEW' && id < cursor)
+}
+
 /** A UUIDv7 starts with its time. Pushed messages carry no other. */
 export function placedAt({ id }: Order): Date {
   return new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16))
-}
-
-/**
- * The orders that the page holds, and of each change once whether it is news. The latter is kept apart from
- * the rows, because a list read over REST may already hold what a pushed message is the first to announce.
- */
-export class OrderBook {
-  rows: readonly Order[] = []
-  readonly #told = new Map<string, number>()
-
-  /** Takes rows that tell nothing new by themselves. */
-  take(incoming: readonly Order[]) {
-    this.rows = mergeOrders(this.rows, incoming)
-  }
-
-  /** Takes a list that was read once more. Rows that nobody had seen before are no news, however they stand. */
-  reread(incoming: readonly Order[]): Order[] {
-    const changes = statusChanges(this.rows, incoming)
-    this.take(incoming)
-    return this.#news(changes)
-  }
-
-  /** Takes what the server says has changed: live, or missed since the user acknowledged last. */
-  push(order: Order): Order[] {
-    this.take([order])
-    return this.#news([order])
-  }
-
-  #news(changed: readonly Order[]): Order[] {
-    return changed.filter(({ id, status, version }) => {
-      if (status === 'NEW' || version <= (this.#told.get(id) ?? 0)) return false
-      this.#told.set(id, version)
-      return true
-    })
-  }
 }
 
 /** The incoming orders whose status tells something that the held ones did not. */

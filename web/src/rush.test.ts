@@ -25,7 +25,7 @@ test('every order has a key of its own, and what they cost is there before the f
     (n) => `order ${n}`,
   )
 
-  expect(done).toEqual({ placed: 30, failed: 0 })
+  expect(done).toEqual({ placed: 30, failed: 0, problem: null })
   expect(new Set(ids)).toHaveLength(30)
   expect(new Set(api.placeOrder.mock.calls.map(([, key]) => key))).toHaveLength(30)
   const affordable = api.placeOrder.mock.calls.filter(([{ amount }]) => amount === 100)
@@ -53,7 +53,11 @@ test('an order that fails is counted, and the others go on', async () => {
   const api = shop(async (n) =>
     n === 3 ? Promise.reject(new Problem(503, 'unavailable')) : { id: `${n}` },
   )
-  expect(await rush(api, 5, () => {}, goOn, String)).toEqual({ placed: 4, failed: 1 })
+  expect(await rush(api, 5, () => {}, goOn, String)).toEqual({
+    placed: 4,
+    failed: 1,
+    problem: new Problem(503, 'unavailable'),
+  })
 })
 
 test('when it is stopped no further order is placed', async () => {

@@ -1,6 +1,6 @@
 import type { Api, NewOrder } from './api'
 import { randomKey } from './intent'
-import { asProblem } from './problem'
+import { asProblem, type Problem } from './problem'
 
 const AT_ONCE = 12
 const PRICE = 1_00
@@ -11,6 +11,8 @@ const DEAR = 1_000_000_000_00
 export interface Progress {
   placed: number
   failed: number
+  /** Of the last one that failed. */
+  problem: Problem | null
 }
 
 /**
@@ -25,7 +27,7 @@ export async function rush(
   describe: (n: number) => string,
 ): Promise<Progress> {
   await provide(api, count)
-  const progress = { placed: 0, failed: 0 }
+  const progress: Progress = { placed: 0, failed: 0, problem: null }
   let next = 0
 
   async function placeOneByOne() {
@@ -33,10 +35,12 @@ export async function rush(
       const order = orderNumber(++next, describe)
       const id = await api.placeOrder(order, randomKey()).then(
         ({ id }) => id,
-        () => undefined,
+        (error) => {
+          progress.problem = asProblem(error)
+        },
       )
       progress[id ? 'placed' : 'failed']++
-      onProgress({ ...progress }, id)
+      onProgress({ ...progress }, id || undefined)
     }
   }
 

@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/backstage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See what the replicas and queues are doing */
+        get: operations["showBackstage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/notifications/tickets": {
         parameters: {
             query?: never;
@@ -13,8 +30,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Get a ticket for the WebSocket */
-        post: operations["ApiNotificationsTicketsIssue"];
+        /**
+         * Get a ticket for the WebSocket
+         * @description It opens one socket, or renews the identity of one.
+         */
+        post: operations["issueTicket"];
         delete?: never;
         options?: never;
         head?: never;
@@ -28,11 +48,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List your orders */
-        get: operations["ApiOrdersListOrders"];
+        /**
+         * List your orders
+         * @description Newest first. Pass `next_cursor` as `cursor` for the page after this one.
+         */
+        get: operations["listOrders"];
         put?: never;
-        /** Place an order */
-        post: operations["ApiOrdersCreateOrder"];
+        /**
+         * Place an order
+         * @description Accepts an order with status NEW; its payment starts by itself.
+         */
+        post: operations["createOrder"];
         delete?: never;
         options?: never;
         head?: never;
@@ -46,8 +72,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show one of your orders */
-        get: operations["ApiOrdersOrderIdShowOrder"];
+        /**
+         * Show one of your orders
+         * @description With its journey: which replica did what, and when.
+         */
+        get: operations["showOrder"];
         put?: never;
         post?: never;
         delete?: never;
@@ -64,10 +93,13 @@ export interface paths {
             cookie?: never;
         };
         /** Show your balance */
-        get: operations["ApiPaymentsAccountShowAccount"];
+        get: operations["showAccount"];
         put?: never;
-        /** Open your account */
-        post: operations["ApiPaymentsAccountOpenAccount"];
+        /**
+         * Open your account
+         * @description At most one per user; it starts empty.
+         */
+        post: operations["openAccount"];
         delete?: never;
         options?: never;
         head?: never;
@@ -81,8 +113,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show your ledger */
-        get: operations["ApiPaymentsAccountEntriesShowLedger"];
+        /**
+         * Show your ledger
+         * @description Newest first. Pass `next_cursor` as `cursor` for the page after this one.
+         */
+        get: operations["showLedger"];
         put?: never;
         post?: never;
         delete?: never;
@@ -101,7 +136,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Top up your account */
-        post: operations["ApiPaymentsAccountTopUpsTopUp"];
+        post: operations["topUp"];
         delete?: never;
         options?: never;
         head?: never;
@@ -114,6 +149,7 @@ export interface components {
     schemas: {
         /** Account */
         Account: {
+            /** @description In kopecks. */
             balance: number;
             /** Format: date-time */
             created_at: string;
@@ -121,98 +157,215 @@ export interface components {
         };
         /** CreateOrder */
         CreateOrder: {
+            /**
+             * @description In kopecks: 40000 is 400.00.
+             * @example 40000
+             */
             amount: number;
+            /** @example felt boots */
             description: string;
         };
-        /** EntryPage */
+        /**
+         * EntryPage
+         * @description Newest first. `next_cursor` is null on the last page.
+         */
         EntryPage: {
             items: components["schemas"]["LedgerEntry"][];
             next_cursor: number | null;
         };
-        /** FieldError */
+        /**
+         * FieldError
+         * @description A field of the body, a parameter or a header, and what is wrong with it.
+         */
         FieldError: {
             field: string;
             message: string;
         };
-        /** Hop */
+        /** GatewayReplica */
+        GatewayReplica: {
+            /** @description The name that the replica was given. */
+            name: string;
+            /** @enum {string} */
+            service: "gateway";
+        };
+        /**
+         * Hop
+         * @description One of accepted, relayed, received, settled, result_relayed, updated.
+         *
+         *     `at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks.
+         */
         Hop: {
             /** Format: date-time */
             at: string;
             hop: string;
             replica: string;
         };
-        /** LedgerEntry */
+        /**
+         * LedgerEntry
+         * @description `version` counts the entries of the account without gaps. A debit has an `order_id`.
+         */
         LedgerEntry: {
+            /** @description In kopecks; a debit is below zero. */
             amount: number;
+            /** @description In kopecks. */
             balance_after: number;
             /** Format: date-time */
             created_at: string;
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "top_up" | "debit";
-            order_id?: string | null;
+            kind: "debit" | "top_up";
+            /** Format: uuid */
+            order_id?: string;
             version: number;
         };
-        /** Order */
+        /** NotifierReplica */
+        NotifierReplica: {
+            /** @description Order frames written to sockets since this replica started. */
+            delivered: number;
+            /** @description The name that the replica was given. */
+            name: string;
+            /** @enum {string} */
+            service: "notifier";
+            /** @description WebSockets that are open now. */
+            sockets: number;
+            /** @description Status changes pushed to open sockets within each of `toast_buckets` after their order was accepted, and at the end all of them. Each count includes the one before it. */
+            toasts: number[];
+        };
+        /**
+         * Order
+         * @description `version` grows with each change. `reason` is there when the order was cancelled, and only then.
+         */
         Order: {
+            /**
+             * @description In kopecks: 40000 is 400.00.
+             * @example 40000
+             */
             amount: number;
             /** Format: date-time */
             created_at: string;
+            /** @example felt boots */
             description: string;
             /** Format: uuid */
             id: string;
-            reason?: string | null;
             /** @enum {string} */
-            status: "NEW" | "FINISHED" | "CANCELLED";
+            reason?: "insufficient_funds" | "no_account";
+            /** @enum {string} */
+            status: "CANCELLED" | "FINISHED" | "NEW";
             /** Format: date-time */
             updated_at: string;
             user_id: string;
             version: number;
         };
-        /** OrderPage */
+        /**
+         * OrderPage
+         * @description Newest first. `next_cursor` is null on the last page.
+         */
         OrderPage: {
             items: components["schemas"]["Order"][];
             next_cursor: string | null;
         };
-        /** OrderWithJourney */
+        /** OrdersReplica */
+        OrdersReplica: {
+            /** @description Orders accepted since this replica started. */
+            accepted: number;
+            /** @description Orders that became CANCELLED here since it started. */
+            cancelled: number;
+            /** @description Orders that became FINISHED here since it started. */
+            finished: number;
+            /** @description The name that the replica was given. */
+            name: string;
+            /** @enum {string} */
+            service: "orders";
+        };
+        /**
+         * OrderWithJourney
+         * @description An order with the hops that it has made, oldest first.
+         */
         OrderWithJourney: {
+            /**
+             * @description In kopecks: 40000 is 400.00.
+             * @example 40000
+             */
             amount: number;
             /** Format: date-time */
             created_at: string;
+            /** @example felt boots */
             description: string;
             /** Format: uuid */
             id: string;
-            /** @default [] */
             journey: components["schemas"]["Hop"][];
-            reason?: string | null;
             /** @enum {string} */
-            status: "NEW" | "FINISHED" | "CANCELLED";
+            reason?: "insufficient_funds" | "no_account";
+            /** @enum {string} */
+            status: "CANCELLED" | "FINISHED" | "NEW";
             /** Format: date-time */
             updated_at: string;
             user_id: string;
             version: number;
         };
-        /** ProblemDocument */
+        /** PaymentsReplica */
+        PaymentsReplica: {
+            /** @description Orders declined since it started, for whatever reason. */
+            declined: number;
+            /** @description The name that the replica was given. */
+            name: string;
+            /** @description Orders paid since this replica started. */
+            paid: number;
+            /** @enum {string} */
+            service: "payments";
+        };
+        /**
+         * ProblemDocument
+         * @description RFC 9457. `type` stays the same for one kind of error; `errors` names what is wrong in the request.
+         *
+         *     nginx answers with the type `about:blank`, which says no more than the status.
+         */
         ProblemDocument: {
-            /** @default  */
             detail: string;
-            /** @default [] */
-            errors: components["schemas"]["FieldError"][];
-            /** @default  */
+            errors?: components["schemas"]["FieldError"][];
             instance: string;
             status: number;
             title: string;
             type: string;
         };
-        /** Ticket */
+        /** QueueDepth */
+        QueueDepth: {
+            /** @description Messages, each of 1 to 100 events, that no consumer holds yet; null where the broker cannot be asked now. */
+            messages: number | null;
+            /** @description The name of a queue in RabbitMQ. */
+            name: string;
+        };
+        /** Snapshot */
+        Snapshot: {
+            /** @description When the figures were read. */
+            at: string;
+            /** @description The queues that services consume. */
+            queues: components["schemas"]["QueueDepth"][];
+            /** @description Those that answered within a second, by service and name, 64 at most. A replica that starts anew begins to count at 0. */
+            replicas: (components["schemas"]["OrdersReplica"] | components["schemas"]["PaymentsReplica"] | components["schemas"]["NotifierReplica"] | components["schemas"]["GatewayReplica"])[];
+            /** @description The finite upper bounds of `toasts`, in seconds; empty while no notifier answers. */
+            toast_buckets: number[];
+            /** @description Rows that wait in the databases, counted up to 100,000 in each table; null where no replica knows it now. */
+            waiting: components["schemas"]["Waiting"];
+        };
+        /**
+         * Ticket
+         * @description Offer the subprotocols `gozon.v1` and `ticket.<ticket>` within `expires_in` seconds.
+         */
         Ticket: {
+            /** @description In seconds. */
             expires_in: number;
             ticket: string;
         };
         /** ToppedUp */
         ToppedUp: {
+            /**
+             * @description In kopecks: 40000 is 400.00.
+             * @example 40000
+             */
             amount: number;
+            /** @description In kopecks. */
             balance_after: number;
             /** Format: date-time */
             created_at: string;
@@ -221,18 +374,37 @@ export interface components {
         };
         /** TopUp */
         TopUp: {
+            /**
+             * @description In kopecks: 40000 is 400.00.
+             * @example 40000
+             */
             amount: number;
+        };
+        /** Waiting */
+        Waiting: {
+            /** @description Events of orders that are not with the broker yet. */
+            orders_outbox: number | null;
+            /** @description Orders that payments has received and not decided yet. */
+            payments_inbox: number | null;
+            /** @description Events of payments that are not with the broker yet. */
+            payments_outbox: number | null;
         };
     };
     responses: never;
     parameters: never;
     requestBodies: never;
-    headers: never;
+    headers: {
+        /**
+         * @description What the log lines of this call have in common: as it was sent, or made by nginx.
+         * @example 5b1f5c3d8f0a4e0d9c6b7a8190e2f3d4
+         */
+        "X-Request-Id": string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    ApiNotificationsTicketsIssue: {
+    showBackstage: {
         parameters: {
             query?: never;
             header?: never;
@@ -241,36 +413,168 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Document created, URL follows */
+            /** @description Counters of each replica; rates come from two of them. */
+            200: {
+                headers: {
+                    /** @description It is old within a second. */
+                    "Cache-Control": "no-store";
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snapshot"];
+                };
+            };
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    issueTicket: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ticket. */
             201: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Ticket"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description No permission -- see authorization schemes */
+            /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The server cannot process the request due to a high load */
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    /**
+                     * @description Seconds to wait before the next try.
+                     * @example 1
+                     */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -279,12 +583,15 @@ export interface operations {
             };
         };
     };
-    ApiOrdersListOrders: {
+    listOrders: {
         parameters: {
             query?: {
-                cursor?: string | null;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description How many on a page. */
                 limit?: number;
-                status?: "NEW" | "FINISHED" | "CANCELLED" | null;
+                /** @description Only those with this status. */
+                status?: "CANCELLED" | "FINISHED" | "NEW";
             };
             header?: never;
             path?: never;
@@ -292,36 +599,95 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Request fulfilled, document follows */
+            /** @description One page. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OrderPage"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description No permission -- see authorization schemes */
+            /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The server cannot process the request due to a high load */
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    /**
+                     * @description Seconds to wait before the next try.
+                     * @example 1
+                     */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -330,79 +696,154 @@ export interface operations {
             };
         };
     };
-    ApiOrdersCreateOrder: {
+    createOrder: {
         parameters: {
             query?: never;
             header?: {
                 /** @description 1 to 255 characters, quoted or bare. The same key and body give the first answer again. */
-                "Idempotency-Key"?: string | null;
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "amount": 40000,
+                 *       "description": "felt boots"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CreateOrder"];
             };
         };
         responses: {
-            /** @description Document created, URL follows */
+            /** @description It is accepted, and NEW. */
             201: {
                 headers: {
+                    /** @description `true` on an answer that was given before. Absent on the first. */
+                    "Idempotency-Replayed"?: "true";
+                    /**
+                     * @description Where it is.
+                     * @example /api/orders/01a206e8-6bc4-7359-a38a-8da7f8c962e1
+                     */
+                    Location: string;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Order"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description No permission -- see authorization schemes */
+            /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Entity is too large */
+            /** @description The body is larger than 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Entity body in unsupported format */
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Send application/json. */
             415: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description This key was used for a request with another body. */
             422: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The server cannot process the request due to a high load */
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    /**
+                     * @description Seconds to wait before the next try.
+                     * @example 1
+                     */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -411,56 +852,120 @@ export interface operations {
             };
         };
     };
-    ApiOrdersOrderIdShowOrder: {
+    showOrder: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description Its `id`.
+                 * @example 01a206e8-6bc4-7359-a38a-8da7f8c962e1
+                 */
                 order_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Request fulfilled, document follows */
+            /** @description The order. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OrderWithJourney"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description No permission -- see authorization schemes */
+            /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Nothing matches the given URI */
+            /** @description You have no order with this id. */
             404: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The server cannot process the request due to a high load */
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    /**
+                     * @description Seconds to wait before the next try.
+                     * @example 1
+                     */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -469,7 +974,7 @@ export interface operations {
             };
         };
     };
-    ApiPaymentsAccountShowAccount: {
+    showAccount: {
         parameters: {
             query?: never;
             header?: never;
@@ -478,45 +983,105 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Request fulfilled, document follows */
+            /** @description The account. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Account"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description No permission -- see authorization schemes */
+            /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Nothing matches the given URI */
+            /** @description You have no account yet. */
             404: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The server cannot process the request due to a high load */
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    /**
+                     * @description Seconds to wait before the next try.
+                     * @example 1
+                     */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -525,7 +1090,7 @@ export interface operations {
             };
         };
     };
-    ApiPaymentsAccountOpenAccount: {
+    openAccount: {
         parameters: {
             query?: never;
             header?: never;
@@ -534,45 +1099,110 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Document created, URL follows */
+            /** @description It is open, and empty. */
             201: {
                 headers: {
+                    /**
+                     * @description Where it is.
+                     * @example /api/payments/account
+                     */
+                    Location: string;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Account"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description No permission -- see authorization schemes */
+            /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Request conflict */
+            /** @description You have an account already. */
             409: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The server cannot process the request due to a high load */
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    /**
+                     * @description Seconds to wait before the next try.
+                     * @example 1
+                     */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -581,10 +1211,12 @@ export interface operations {
             };
         };
     };
-    ApiPaymentsAccountEntriesShowLedger: {
+    showLedger: {
         parameters: {
             query?: {
-                cursor?: number | null;
+                /** @description `next_cursor` of the page before. */
+                cursor?: number;
+                /** @description How many on a page. */
                 limit?: number;
             };
             header?: never;
@@ -593,45 +1225,105 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Request fulfilled, document follows */
+            /** @description One page. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["EntryPage"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description No permission -- see authorization schemes */
+            /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Nothing matches the given URI */
+            /** @description You have no account yet. */
             404: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The server cannot process the request due to a high load */
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    /**
+                     * @description Seconds to wait before the next try.
+                     * @example 1
+                     */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -640,88 +1332,158 @@ export interface operations {
             };
         };
     };
-    ApiPaymentsAccountTopUpsTopUp: {
+    topUp: {
         parameters: {
             query?: never;
             header?: {
                 /** @description 1 to 255 characters, quoted or bare. The same key and body give the first answer again. */
-                "Idempotency-Key"?: string | null;
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "amount": 40000
+                 *     }
+                 */
                 "application/json": components["schemas"]["TopUp"];
             };
         };
         responses: {
-            /** @description Document created, URL follows */
+            /** @description The money is on the account. */
             201: {
                 headers: {
+                    /** @description `true` on an answer that was given before. Absent on the first. */
+                    "Idempotency-Replayed"?: "true";
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ToppedUp"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
+            /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description No permission -- see authorization schemes */
+            /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Nothing matches the given URI */
+            /** @description You have no account yet. */
             404: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Entity is too large */
+            /** @description The body is larger than 64 KiB. */
             413: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Entity body in unsupported format */
+            /** @description The address is too long. */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Send application/json. */
             415: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description Unprocessable Entity */
+            /** @description This key was used for a request with another body. */
             422: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The server cannot process the request due to a high load */
+            /** @description The headers are too large. */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service failed. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            502: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    /**
+                     * @description Seconds to wait before the next try.
+                     * @example 1
+                     */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            504: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {

@@ -1,34 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { FakeWire } from './fakes'
 import type { Order } from './orders'
-import { type ConnectionState, closeCode, PushSocket, type Wire } from './socket'
-
-class FakeWire {
-  onmessage: ((event: { data: unknown }) => void) | null = null
-  onclose: ((event: { code: number; reason: string }) => void) | null = null
-  readonly sent: unknown[] = []
-  closed = false
-
-  constructor(
-    readonly query: string,
-    readonly protocols: string[],
-  ) {}
-
-  send(data: string) {
-    this.sent.push(JSON.parse(data))
-  }
-
-  close() {
-    this.closed = true
-  }
-
-  receive(frame: unknown) {
-    this.onmessage?.({ data: JSON.stringify(frame) })
-  }
-
-  end(code: number, reason = '') {
-    this.onclose?.({ code, reason })
-  }
-}
+import { type ConnectionState, closeCode, type Position, PushSocket, type Wire } from './socket'
 
 const pushed = (o: number, version = 2) => ({
   type: 'order',
@@ -47,11 +20,18 @@ const welcome = (more: object = {}) => ({
   ...more,
 })
 
-function setUp({ random = 0.5 } = {}) {
+interface Setting {
+  random?: number
+  position?: Position
+}
+
+function setUp({ random = 0.5, position }: Setting = {}) {
   const wires: FakeWire[] = []
   const states: ConnectionState[] = []
   const orders: Order[] = []
+  const given: { receivedAt: number; position: Position | null }[] = []
   const welcomes: boolean[] = []
+  const network = { online: true }
   let tickets = 0
   const ticket = vi.fn(async () => `t${++tickets}`)
   const socket = new PushSocket({
@@ -67,8 +47,13 @@ function setUp({ random = 0.5 } = {}) {
       clearTimeout: (handle) => clearTimeout(handle),
     },
     random: () => random,
+    online: () => network.online,
+    position: position ?? null,
     onState: (state) => states.push(state),
-    onOrder: (order) => orders.push(order),
+    onOrder: (order, receivedAt) => {
+      orders.push(order)
+      given.push({ receivedAt, position: socket.position })
+    },
     onWelcome: (recovered) => welcomes.push(recovered),
   })
   const wire = () => {
@@ -76,10 +61,11 @@ function setUp({ random = 0.5 } = {}) {
     if (!last) throw new Error('nothing was opened')
     return last
   }
-  return { socket, ticket, wires, wire, states, orders, welcomes, state: () => states.at(-1) }
+  const state = () => states.at(-1)
+  return { socket, network, ticket, wires, wire, states, orders, given, welcomes, state }
 }
 
-async function live(options?: { random?: number }, first: object = {}) {
+async function live(options?: Setting, first: object = {}) {
   const world = setUp(options)
   world.socket.connect()
   await vi.advanceTimersByTimeAsync(0)
@@ -182,6 +168,36 @@ describe('resuming', () => {
     await pass(20_000)
     expect(wire().query).toBe('?e=e2&o=3')
   })
+})
+
+describe('going on from where another stood', () => {
+  const position = { epoch: 'e1', offset: 8 }
+
+  test('the first connection names the position, and its welcome may be gapless', async () => {
+    const { wire, welcomes } = await live({ position }, { missed: [pushed(9), pushed(10)] })
+    expect(wire().query).toBe('?e=e1&o=8')
+    expect(welcomes).toEqual([true])
+  })
+
+  test('the position moves with each message, but only after all that were missed', async () => {
+    const { socket, wire, given } = await live({ position }, { missed: [pushed(9), pushed(10)] })
+    expect(given.map(({ position }) => position?.offset)).toEqual([8, 8])
+    expect(socket.position).toEqual({ epoch: 'e1', offset: 10 })
+    wire().receive(pushed(11))
+    expect(given.at(-1)?.position).toEqual({ epoch: 'e1', offset: 11 })
+  })
+
+  test('the position given is not written to', async () => {
+    const { wire } = await live({ position })
+    wire().receive(pushed(11))
+    expect(position).toEqual({ epoch: 'e1', offset: 8 })
+  })
+})
+
+test('an order comes with the time it was received', async () => {
+  const { wire, given } = await live()
+  wire().receive(pushed(11))
+  expect(given.map(({ receivedAt }) => receivedAt)).toEqual([Date.now()])
 })
 
 describe('welcomed again on an open socket', () => {
@@ -526,5 +542,125 @@ describe('coming back', () => {
     expect(wires).toHaveLength(2)
     await pass(20_000)
     expect(wires).toHaveLength(2)
+  })
+})
+
+describe('woken', () => {
+  test('a wait is cut short', async () => {
+    const { socket, wire, wires } = await live()
+    wire().end(1006)
+    socket.wake()
+    await pass(0)
+    expect(wires).toHaveLength(2)
+  })
+
+  test('a wire that has missed a ping is given up', async () => {
+    const { socket, wire, wires } = await live()
+    const silent = wire()
+    vi.setSystemTime(Date.now() + 30_000)
+    socket.wake()
+    await pass(0)
+    expect(silent.closed).toBe(true)
+    expect(wire().query).toBe('?e=e1&o=10')
+    expect(wires).toHaveLength(2)
+  })
+
+  test('a wire that spoke lately is left alone', async () => {
+    const { socket, wire, wires } = await live()
+    await pass(25_000)
+    wire().receive({ type: 'ping' })
+    vi.setSystemTime(Date.now() + 29_999)
+    socket.wake()
+    await pass(0)
+    expect(wires).toHaveLength(1)
+    expect(wire().closed).toBe(false)
+  })
+
+  test('woken by several tabs at once, it connects once', async () => {
+    const { socket, wires } = await live()
+    vi.setSystemTime(Date.now() + 60_000)
+    for (let i = 0; i < 3; i++) socket.wake()
+    await pass(0)
+    for (let i = 0; i < 3; i++) socket.wake()
+    await pass(0)
+    expect(wires).toHaveLength(2)
+  })
+
+  test.each([closeCode.replaced, closeCode.policy])(
+    'after close %d it stays away all the same',
+    async (code) => {
+      const { socket, wire, wires } = await live()
+      wire().end(code)
+      socket.wake()
+      await pass(60_000)
+      expect(wires).toHaveLength(1)
+    },
+  )
+
+  test('stopped, it stays so', async () => {
+    const { socket, wires } = await live()
+    socket.stop()
+    socket.wake()
+    await pass(60_000)
+    expect(wires).toHaveLength(1)
+  })
+})
+
+describe('without a network', () => {
+  const noNetwork = { phase: 'offline', why: 'no-network' }
+
+  test('it says so at once, and does not try again', async () => {
+    const { socket, network, wire, wires, state } = await live()
+    network.online = false
+    socket.networkLost()
+    expect(state()).toEqual(noNetwork)
+    expect(wire().closed).toBe(true)
+    socket.wake()
+    await pass(600_000)
+    expect(wires).toHaveLength(1)
+  })
+
+  test('it comes back with the network, from where it stood', async () => {
+    const { socket, network, wire } = await live()
+    network.online = false
+    socket.networkLost()
+    network.online = true
+    socket.wake()
+    await pass(0)
+    expect(wire().query).toBe('?e=e1&o=10')
+  })
+
+  test('a first try is made whatever the browser says, as it may be wrong', async () => {
+    const { socket, network, wire, state } = setUp()
+    network.online = false
+    socket.connect()
+    await pass(0)
+    wire().receive(welcome())
+    expect(state()?.phase).toBe('live')
+    wire().end(1006)
+    expect(state()).toEqual(noNetwork)
+  })
+
+  test('asked by its button it tries, too', async () => {
+    const { socket, network, wires } = await live()
+    network.online = false
+    socket.networkLost()
+    socket.connect()
+    await pass(0)
+    expect(wires).toHaveLength(2)
+  })
+
+  test('a network that is lost and not needed changes nothing', async () => {
+    const { socket, state } = await live()
+    socket.networkLost()
+    expect(state()?.phase).toBe('live')
+  })
+
+  test('one that stays away for another reason keeps to it', async () => {
+    const { socket, network, wire, state } = await live()
+    wire().end(closeCode.replaced)
+    network.online = false
+    socket.networkLost()
+    expect(state()).toEqual({ phase: 'offline', why: 'replaced' })
   })
 })

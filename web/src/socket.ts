@@ -21,7 +21,9 @@ const MAX_DELAY_MS = 20_000
 const MAX_HINT_MS = 60_000
 const CALM_MS = 5_000
 const ACK_EVERY_MS = 1_000
-// The server pings every 25 s.
+// The server pings every 25 s. A page that has just been woken gives up a wire that missed one;
+// otherwise it may be late.
+const LATE_MS = 30_000
 const SILENCE_MS = 40_000
 // A connection that broke sooner does not start the backoff anew, or a server that admits and
 // drops at once would be asked again every second.
@@ -31,13 +33,19 @@ export type ConnectionState =
   | { phase: 'connecting' }
   | { phase: 'live'; replica: string }
   | { phase: 'reconnecting'; at: number }
-  | { phase: 'offline'; why: 'stopped' | 'replaced' | 'refused' }
+  | { phase: 'offline'; why: 'stopped' | 'replaced' | 'refused' | 'no-network' }
 
 export interface OrderMessage {
   type: 'order'
   o: number
   id: string
   order: Order
+}
+
+/** Where a client stands in its user's stream. */
+export interface Position {
+  epoch: string
+  offset: number
 }
 
 interface Welcome {
@@ -59,8 +67,13 @@ export interface SocketOptions {
   open: (query: string, protocols: string[]) => Wire
   clock: Clock
   random: () => number
+  /** What the browser says of its network. */
+  online: () => boolean
+  /** Where to go on from. */
+  position?: Position | null
   onState: (state: ConnectionState) => void
-  onOrder: (order: Order) => void
+  /** `receivedAt` is in milliseconds since 1970, by this browser's clock. */
+  onOrder: (order: Order, receivedAt: number) => void
   /** After the missed messages. Without `recovered` there is a gap that only REST can fill. */
   onWelcome: (recovered: boolean) => void
 }
@@ -71,26 +84,44 @@ export class PushSocket {
   readonly #retryTimer: Timer
   readonly #ackTimer: Timer
   readonly #renewTimer: Timer
-  #phase: ConnectionState['phase'] = 'offline'
+  #state: ConnectionState = { phase: 'offline', why: 'stopped' }
   #wire: Wire | null = null
-  #position: { epoch: string; offset: number } | null = null
+  #position: Position | null
   #turn = 0
   #renewing = false
   #failures = 0
   #liveSince: number | null = null
+  #heardAt = 0
   #ackedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: SocketOptions) {
     this.#options = options
+    this.#position = options.position ?? null
     this.#watchdog = new Timer(options.clock)
     this.#retryTimer = new Timer(options.clock)
     this.#ackTimer = new Timer(options.clock)
     this.#renewTimer = new Timer(options.clock)
   }
 
+  get position(): Position | null {
+    return this.#position
+  }
+
   /** Connects now, be it the first time, instead of waiting, or after a close for good. */
   connect() {
-    if (this.#phase === 'offline' || this.#phase === 'reconnecting') void this.#connect()
+    const { phase } = this.#state
+    if (phase === 'offline' || phase === 'reconnecting') void this.#connect()
+  }
+
+  /** Something has changed: the page is looked at again, the computer slept, there is a network. */
+  wake() {
+    const late = this.#options.clock.now() - this.#heardAt >= LATE_MS
+    if (this.#waits() || (this.#wire && late)) void this.#connect()
+  }
+
+  /** Without a network a wire cannot be told from a dead one, and trying again is in vain. */
+  networkLost() {
+    if (this.#state.phase !== 'offline' && !this.#options.online()) this.#giveUp('no-network')
   }
 
   stop() {
@@ -101,7 +132,6 @@ export class PushSocket {
 
   async #connect() {
     this.#drop()
-    this.#liveSince = null
     const turn = this.#turn
     this.#enter({ phase: 'connecting' })
     try {
@@ -123,6 +153,12 @@ export class PushSocket {
     return `?${new URLSearchParams({ e: epoch, o: `${offset}` })}`
   }
 
+  /** One that was told to stay away is asked back only by its button. */
+  #waits(): boolean {
+    if (this.#state.phase !== 'offline') return this.#state.phase === 'reconnecting'
+    return this.#state.why === 'no-network' && this.#options.online()
+  }
+
   #receive(data: unknown) {
     this.#watch()
     const frame = parseFrame(data)
@@ -135,20 +171,27 @@ export class PushSocket {
   /** Comes again on an open wire when the stream was lost, and another has been begun. */
   #welcome({ epoch, offset, recovered, missed, replica }: Welcome) {
     this.#liveSince ??= this.#options.clock.now()
-    this.#enter({ phase: 'live', replica })
-    for (const { order } of missed) this.#options.onOrder(order)
+    // The position moves after them all: who goes on from it has to hear the verdict on the gap, too.
+    for (const message of missed) this.#give(message)
     // The first time there is no position to go on from, so whatever changed since the page read its orders is unknown.
     const gapless = recovered && this.#position !== null
     this.#position = { epoch, offset }
     this.#options.onWelcome(gapless)
+    this.#enter({ phase: 'live', replica })
     if (missed.length > 0 || !recovered) this.#ackSoon()
   }
 
-  #order({ o, order }: OrderMessage) {
-    this.#options.onOrder(order)
-    if (!this.#position) return
-    this.#position.offset = Math.max(this.#position.offset, o)
-    this.#ackSoon()
+  #order(message: OrderMessage) {
+    if (this.#position) {
+      const { epoch, offset } = this.#position
+      this.#position = { epoch, offset: Math.max(offset, message.o) }
+      this.#ackSoon()
+    }
+    this.#give(message)
+  }
+
+  #give({ order }: OrderMessage) {
+    this.#options.onOrder(order, this.#heardAt)
   }
 
   /** Acks are cumulative, so one that waits carries whatever arrives until it leaves. */
@@ -198,20 +241,19 @@ export class PushSocket {
     else this.#retry(delayHint(reason), code === closeCode.tooManyMessages ? CALM_MS : 0)
   }
 
-  #giveUp(why: 'replaced' | 'refused') {
+  #giveUp(why: 'replaced' | 'refused' | 'no-network') {
     this.#drop()
     this.#enter({ phase: 'offline', why })
   }
 
   #retry(hint?: number, calm = 0) {
+    // Asked only after a failure: what a browser says of its network is not always so.
+    if (!this.#options.online()) return this.#giveUp('no-network')
     this.#drop()
-    const now = this.#options.clock.now()
-    if (this.#liveSince !== null && now - this.#liveSince >= STEADY_MS) this.#failures = 0
-    this.#liveSince = null
     const pause = this.#pause(this.#failures++)
     const delay = calm + (hint ?? pause)
     this.#retryTimer.start(delay, () => void this.#connect())
-    this.#enter({ phase: 'reconnecting', at: now + delay })
+    this.#enter({ phase: 'reconnecting', at: this.#options.clock.now() + delay })
   }
 
   #pause(failures: number): number {
@@ -220,12 +262,16 @@ export class PushSocket {
   }
 
   #watch() {
+    this.#heardAt = this.#options.clock.now()
     this.#watchdog.start(SILENCE_MS, () => this.#retry())
   }
 
   /** Lets go at once: the close event of a dead connection can take minutes. */
   #drop() {
     this.#turn++
+    const liveFor = this.#options.clock.now() - (this.#liveSince ?? Number.POSITIVE_INFINITY)
+    if (liveFor >= STEADY_MS) this.#failures = 0
+    this.#liveSince = null
     this.#watchdog.stop()
     this.#retryTimer.stop()
     this.#ackTimer.stop()
@@ -239,7 +285,7 @@ export class PushSocket {
   }
 
   #enter(state: ConnectionState) {
-    this.#phase = state.phase
+    this.#state = state
     this.#options.onState(state)
   }
 }

@@ -3,10 +3,11 @@ import type { Api } from './api'
 import { coalesce } from './coalesce'
 import { asProblem, type Problem } from './problem'
 
+/** `reading` counts: the same balance may have other entries behind it. */
 export type AccountState =
   | { status: 'loading' }
   | { status: 'none' }
-  | { status: 'open'; balance: number }
+  | { status: 'open'; balance: number; reading: number }
 
 export function useAccount(api: Api) {
   const [state, setState] = useState<AccountState>({ status: 'loading' })
@@ -18,7 +19,11 @@ export function useAccount(api: Api) {
       coalesce(async () => {
         try {
           const { balance } = await api.account()
-          setState({ status: 'open', balance })
+          setState((before) => ({
+            status: 'open',
+            balance,
+            reading: before.status === 'open' ? before.reading + 1 : 0,
+          }))
           setProblem(null)
         } catch (error) {
           const problem = asProblem(error)
@@ -29,7 +34,17 @@ export function useAccount(api: Api) {
     [api],
   )
 
-  useEffect(() => void refresh(), [refresh])
+  useEffect(() => {
+    void refresh()
+    // Another tab, or another device, may have opened the account or topped it up.
+    const looked = () => void (document.visibilityState === 'visible' && refresh())
+    window.addEventListener('focus', looked)
+    document.addEventListener('visibilitychange', looked)
+    return () => {
+      window.removeEventListener('focus', looked)
+      document.removeEventListener('visibilitychange', looked)
+    }
+  }, [refresh])
 
   return { state, problem, refresh }
 }

@@ -1,12 +1,18 @@
-import { useRef, useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import { asProblem, type Problem } from './problem'
 
-/** Runs one request at a time and holds what a form shows of it. */
+const JUST_NOW_MS = 500
+
+/**
+ * Runs one request at a time and holds what a form shows of it. Its button is to be `aria-disabled` while it is
+ * busy: `disabled` would take the focus away.
+ */
 export function useAction<Args extends unknown[]>(run: (...args: Args) => Promise<void>) {
   const [busy, setBusy] = useState(false)
   const [problem, setProblem] = useState<Problem | null>(null)
-  // A disabled button shows only after the next render; a second click can come before it.
+  // A second click can come before what the first has changed is rendered.
   const running = useRef(false)
+  const doneAt = useRef(Number.NEGATIVE_INFINITY)
 
   async function act(...args: Args) {
     if (running.current) return
@@ -15,13 +21,20 @@ export function useAction<Args extends unknown[]>(run: (...args: Args) => Promis
     setProblem(null)
     try {
       await run(...args)
+      doneAt.current = performance.now()
     } catch (error) {
       setProblem(asProblem(error))
     } finally {
-      running.current = false
       setBusy(false)
     }
   }
 
-  return { act, busy, problem }
+  useEffect(() => {
+    if (!busy) running.current = false
+  }, [busy])
+
+  /** Of a double click the second may come after the answer, and mean nothing new. */
+  const justDone = () => performance.now() - doneAt.current < JUST_NOW_MS
+
+  return { act, busy, problem, justDone }
 }

@@ -4,7 +4,9 @@ import { type Figures, figures } from './figures'
 import { asProblem } from './problem'
 
 const EVERY_MS = 1_000
-const KEPT = 120
+const KEPT_SECONDS = 120
+// A rate over a longer time, as after a pause, would pass for one of now.
+const COMPARED_MS = 5_000
 
 export type Watched = 'loading' | 'live' | 'stale' | 'off'
 
@@ -25,9 +27,10 @@ export function useFigures(api: Api) {
         const before = last
         last = snapshot
         // The server keeps a snapshot for a moment, so it may be the same one again.
-        if (before && before.at < snapshot.at) {
+        const passed = before ? Date.parse(snapshot.at) - Date.parse(before.at) : 0
+        if (before && passed > 0 && passed < COMPARED_MS) {
           const now = figures(before, snapshot)
-          setHistory((history) => [...history, now].slice(-KEPT))
+          setHistory((history) => [...history, now].filter(({ at }) => at > now.at - KEPT_SECONDS))
           setState('live')
         }
       } catch (error) {

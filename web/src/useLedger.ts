@@ -7,8 +7,8 @@ import { useAction } from './useAction'
 
 const PAGE = 20
 
-/** Read anew whenever the balance is another. */
-export function useLedger(api: Api, balance: number) {
+/** Read anew with each reading of the balance. */
+export function useLedger(api: Api, reading: number) {
   const [entries, setEntries] = useState<readonly LedgerEntry[] | null>(null)
   const [problem, setProblem] = useState<Problem | null>(null)
 
@@ -26,8 +26,8 @@ export function useLedger(api: Api, balance: number) {
     [api],
   )
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the balance says that there is something new
-  useEffect(() => void refresh(), [refresh, balance])
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a reading of the balance says that there may be something new
+  useEffect(() => void refresh(), [refresh, reading])
 
   const cursor = olderThan(entries ?? [])
   const older = useAction(async () => {

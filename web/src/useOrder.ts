@@ -3,7 +3,7 @@ import type { Api, OrderWithJourney } from './api'
 import { coalesce } from './coalesce'
 import { asProblem, type Problem } from './problem'
 
-/** One order with its journey; read anew when `version`, which is pushed, is newer than what was read. */
+/** One order with its journey, for as long as `id` stays the same; read anew when `version`, which is pushed, is newer than what was read. */
 export function useOrder(api: Api, id: string, version: number) {
   const [order, setOrder] = useState<OrderWithJourney | null>(null)
   const [problem, setProblem] = useState<Problem | null>(null)
@@ -13,7 +13,7 @@ export function useOrder(api: Api, id: string, version: number) {
       coalesce(async () => {
         try {
           const read = await api.order(id)
-          setOrder((held) => (held?.id === id && held.version > read.version ? held : read))
+          setOrder((held) => (held && held.version > read.version ? held : read))
           setProblem(null)
         } catch (error) {
           setProblem(asProblem(error))
@@ -25,5 +25,5 @@ export function useOrder(api: Api, id: string, version: number) {
   // biome-ignore lint/correctness/useExhaustiveDependencies: the version says that there is something new
   useEffect(() => void refresh(), [refresh, version])
 
-  return { order: order?.id === id ? order : null, problem, refresh }
+  return { order, problem, refresh }
 }

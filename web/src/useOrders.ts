@@ -1,6 +1,13 @@
 import { useCallback, useEffect, useRef, useState } from 'react'
 import type { Api } from './api'
-import { type Filter, type Order, OrderBook, shownOrders } from './orders'
+import {
+  type Filter,
+  hasNewBefore,
+  mergeOrders,
+  type Order,
+  shownOrders,
+  statusChanges,
+} from './orders'
 import { asProblem, type Problem } from './problem'
 import { useAction } from './useAction'
 
@@ -10,21 +17,28 @@ const MOST = 100
 /** `ends` says of each filter that was read how far back: the last order, or null where there are no more. */
 type Ends = Partial<Record<Filter, string | null>>
 
+/** `onNews` gets what a list that was read once more tells; rows that nobody had seen before are none. */
 export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => void) {
-  const [book] = useState(() => new OrderBook())
-  const [rows, setRows] = useState(book.rows)
+  const held = useRef<readonly Order[]>([])
+  const [rows, setRows] = useState(held.current)
   const [ends, setEnds] = useState<Ends>({})
   const [problem, setProblem] = useState<Problem | null>(null)
   const turn = useRef(0)
   const complete = useRef(false)
   const end = ends[filter]
 
-  const show = useCallback(
-    (news: readonly Order[] = []) => {
-      setRows(book.rows)
+  const take = useCallback((...incoming: readonly Order[]) => {
+    held.current = mergeOrders(held.current, incoming)
+    setRows(held.current)
+  }, [])
+
+  const reread = useCallback(
+    (incoming: readonly Order[]) => {
+      const news = statusChanges(held.current, incoming)
+      take(...incoming)
       for (const order of news) onNews(order)
     },
-    [book, onNews],
+    [take, onNews],
   )
 
   const readPage = useCallback(
@@ -37,14 +51,19 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
     const mine = ++turn.current
     complete.current = false
     // What is held may have changed, and is read in one go as far as the server allows.
-    const limit = Math.min(MOST, Math.max(PAGE, book.rows.length))
+    const limit = Math.min(MOST, Math.max(PAGE, held.current.length))
     try {
       const read: Ends = {}
       for (const of of new Set<Filter>(['all', filter])) {
-        const page = await readPage(of, limit)
-        if (mine !== turn.current) return
-        show(book.reread(page.items))
-        read[of] = page.next_cursor
+        let cursor: string | null = null
+        do {
+          const page = await readPage(of, limit, cursor)
+          if (mine !== turn.current) return
+          reread(page.items)
+          cursor = page.next_cursor
+          // What is held as NEW beyond this page may have been decided meanwhile.
+        } while (of === 'all' && hasNewBefore(held.current, cursor))
+        read[of] = cursor
       }
       setEnds(read)
       setProblem(null)
@@ -52,7 +71,7 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
     } catch (error) {
       if (mine === turn.current) setProblem(asProblem(error))
     }
-  }, [book, filter, readPage, show])
+  }, [filter, readPage, reread])
 
   useEffect(() => void reload(), [reload])
 
@@ -60,19 +79,9 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
     if (!end) return
     const mine = turn.current
     const page = await readPage(filter, PAGE, end)
-    show(book.reread(page.items))
+    reread(page.items)
     if (mine === turn.current) setEnds((ends) => ({ ...ends, [filter]: page.next_cursor }))
   })
-
-  const take = useCallback(
-    (order: Order) => {
-      book.take([order])
-      show()
-    },
-    [book, show],
-  )
-
-  const push = useCallback((order: Order) => show(book.push(order)), [book, show])
 
   /** Fills a gap in the pushed messages, or what an earlier reading failed to bring. */
   const catchUp = useCallback(
@@ -91,7 +100,6 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
     older,
     reload,
     take,
-    push,
     catchUp,
   }
 }

@@ -39,7 +39,7 @@ export function AccountCard({ api, account }: AccountCardProps) {
             type="button"
             className="primary"
             onClick={() => void open.act()}
-            disabled={open.busy}
+            aria-disabled={open.busy}
             data-testid="open-account"
           >
             {open.busy ? text.account.opening : text.account.open}
@@ -56,7 +56,7 @@ export function AccountCard({ api, account }: AccountCardProps) {
             </span>
           </p>
           <TopUp api={api} onDone={refresh} />
-          <Ledger api={api} balance={state.balance} />
+          <Ledger api={api} reading={state.reading} />
         </>
       )}
     </section>

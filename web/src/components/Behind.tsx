@@ -2,18 +2,20 @@ import { useMemo } from 'react'
 import type { Api } from '../api'
 import type { Figures } from '../figures'
 import { useLanguage } from '../language/useLanguage'
+import type { Order } from '../orders'
 import { useFigures } from '../useFigures'
-import type { useOrders } from '../useOrders'
+import type { useRush } from '../useRush'
 import { Chart } from './Chart'
 import { Replicas } from './Replicas'
 import { Rush } from './Rush'
 
 interface BehindProps {
   api: Api
-  orders: ReturnType<typeof useOrders>
+  rush: ReturnType<typeof useRush>
+  rows: readonly Order[]
 }
 
-export default function Behind({ api, orders }: BehindProps) {
+export default function Behind({ api, rush, rows }: BehindProps) {
   const { text } = useLanguage()
   const { state, history } = useFigures(api)
   const last = history.at(-1)
@@ -21,7 +23,7 @@ export default function Behind({ api, orders }: BehindProps) {
   return (
     <>
       <p className="lead">{text.behind.lead}</p>
-      <Rush api={api} rows={orders.rows} />
+      <Rush rush={rush} rows={rows} />
       {state === 'off' && <p data-testid="behind-off">{text.behind.off}</p>}
       {state === 'loading' && <p className="muted">{text.behind.loading}</p>}
       {state === 'stale' && (

@@ -89,6 +89,7 @@ function options(width: number, count: number): uPlot.Options {
         ...axis,
         values: [[1, '{HH}:{mm}:{ss}', ...Array(6).fill(null), 1]] as uPlot.Axis.Values,
         space: 90,
+        size: 28,
       },
       { ...axis, size: 56 },
     ],

@@ -3,6 +3,7 @@ import { useLanguage } from '../language/useLanguage'
 import { inventUserId, isUserId } from '../userId'
 import { Field } from './Field'
 import { LanguageSwitch } from './LanguageSwitch'
+import { entered } from './View'
 import { Wordmark } from './Wordmark'
 
 export function ChooseUser({ onChoose }: { onChoose: (userId: string) => void }) {
@@ -13,8 +14,9 @@ export function ChooseUser({ onChoose }: { onChoose: (userId: string) => void })
   function submit(event: FormEvent) {
     event.preventDefault()
     const chosen = userId.trim()
-    if (isUserId(chosen)) onChoose(chosen)
-    else setError(text.welcome.invalid)
+    if (!isUserId(chosen)) return setError(text.welcome.invalid)
+    entered()
+    onChoose(chosen)
   }
 
   function change(value: string) {

@@ -37,6 +37,7 @@ function label(state: ConnectionState, seconds: number, { connection }: Text): s
   if (state.phase === 'reconnecting') return connection.reconnecting(seconds)
   if (state.why === 'replaced') return connection.replaced
   if (state.why === 'refused') return connection.refused
+  if (state.why === 'no-network') return connection.noNetwork
   return connection.offline
 }
 

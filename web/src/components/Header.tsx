@@ -1,4 +1,4 @@
-import { Link } from 'wouter'
+import { Link, useRoute } from 'wouter'
 import { useLanguage } from '../language/useLanguage'
 import type { ConnectionState } from '../socket'
 import { Connection } from './Connection'
@@ -13,8 +13,6 @@ interface HeaderProps {
   onConnect: () => void
 }
 
-const current = (active: boolean) => (active ? 'current' : '')
-
 export function Header({ userId, onLeave, connection, onConnect }: HeaderProps) {
   const { text } = useLanguage()
   return (
@@ -26,12 +24,8 @@ export function Header({ userId, onLeave, connection, onConnect }: HeaderProps) 
         <Wordmark />
       </Link>
       <nav aria-label={text.nav.label}>
-        <Link href="/" className={current} data-testid="nav-shop">
-          {text.nav.shop}
-        </Link>
-        <Link href="/behind" className={current} data-testid="nav-behind">
-          {text.nav.behind}
-        </Link>
+        <Place href="/" name={text.nav.shop} testId="nav-shop" />
+        <Place href="/behind" name={text.nav.behind} testId="nav-behind" />
         <a href="/api/docs">{text.nav.api}</a>
       </nav>
       <Connection state={connection} onConnect={onConnect} />
@@ -46,5 +40,14 @@ export function Header({ userId, onLeave, connection, onConnect }: HeaderProps) 
         <LanguageSwitch />
       </div>
     </header>
+  )
+}
+
+function Place({ href, name, testId }: { href: string; name: string; testId: string }) {
+  const [here] = useRoute(href)
+  return (
+    <Link href={href} aria-current={here ? 'page' : undefined} data-testid={testId}>
+      {name}
+    </Link>
   )
 }

@@ -5,7 +5,7 @@ import { useLanguage } from '../language/useLanguage'
 import { useLedger } from '../useLedger'
 import { ProblemNote } from './ProblemNote'
 
-export function Ledger({ api, balance }: { api: Api; balance: number }) {
+export function Ledger({ api, reading }: { api: Api; reading: number }) {
   const { text } = useLanguage()
   const [open, setOpen] = useState(false)
   return (
@@ -15,14 +15,14 @@ export function Ledger({ api, balance }: { api: Api; balance: number }) {
       data-testid="ledger"
     >
       <summary>{text.ledger.title}</summary>
-      {open && <Entries api={api} balance={balance} />}
+      {open && <Entries api={api} reading={reading} />}
     </details>
   )
 }
 
-function Entries({ api, balance }: { api: Api; balance: number }) {
+function Entries({ api, reading }: { api: Api; reading: number }) {
   const { text } = useLanguage()
-  const { entries, problem, refresh, older, hasOlder } = useLedger(api, balance)
+  const { entries, problem, refresh, older, hasOlder } = useLedger(api, reading)
   return (
     <>
       <ProblemNote problem={problem} onRetry={() => void refresh()} />
@@ -35,7 +35,7 @@ function Entries({ api, balance }: { api: Api; balance: number }) {
       </ol>
       <ProblemNote problem={older.problem} />
       {hasOlder && (
-        <button type="button" onClick={() => void older.act()} disabled={older.busy}>
+        <button type="button" onClick={() => void older.act()} aria-disabled={older.busy}>
           {text.ledger.older}
         </button>
       )}

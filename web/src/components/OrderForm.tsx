@@ -1,4 +1,4 @@
-import { type FormEvent, type MouseEvent, useState } from 'react'
+import { type FormEvent, useState } from 'react'
 import type { Api, NewOrder } from '../api'
 import type { Good } from '../goods'
 import { Intent } from '../intent'
@@ -21,8 +21,9 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
   const place = useAction(async (order: NewOrder) => {
     const placed = await api.placeOrder(order, intent.keyFor(order))
     intent.settled()
-    changeAmount('')
-    setDescription('')
+    // What was typed since is the next order.
+    setAmount((now) => (now === amount ? '' : now))
+    setDescription((now) => (now === description ? '' : now))
     onPlaced(placed)
   })
 
@@ -38,6 +39,7 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
 
   function submit(event: FormEvent) {
     event.preventDefault()
+    if (amount === '' && place.justDone()) return
     const parsed = parseAmount(amount)
     if (parsed.ok) void place.act({ amount: parsed.kopecks, description: description.trim() })
     else setError(text.amount[parsed.error])
@@ -66,8 +68,7 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
         <button
           type="submit"
           className="primary"
-          disabled={place.busy}
-          onClick={ignoreSecondOfDoubleClick}
+          aria-disabled={place.busy}
           data-testid="place-order"
         >
           {place.busy ? text.order.placing : text.order.place}
@@ -75,10 +76,4 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
       </form>
     </section>
   )
-}
-
-// The answer may have come and cleared the form between the two clicks; the second would then
-// complain about an empty amount.
-function ignoreSecondOfDoubleClick(event: MouseEvent) {
-  if (event.detail > 1) event.preventDefault()
 }

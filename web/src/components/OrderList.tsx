@@ -46,7 +46,7 @@ export function OrderList({ orders, filter, onFilter }: OrderListProps) {
         <button
           type="button"
           onClick={() => void older.act()}
-          disabled={older.busy}
+          aria-disabled={older.busy}
           data-testid="older"
         >
           {older.busy ? text.orders.loadingOlder : text.orders.older}

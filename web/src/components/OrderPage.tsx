@@ -8,7 +8,15 @@ import { Price } from './Price'
 import { ProblemNote } from './ProblemNote'
 import { View } from './View'
 
-export function OrderPage({ api, id, rows }: { api: Api; id: string; rows: readonly Order[] }) {
+interface OrderPageProps {
+  api: Api
+  id: string
+  rows: readonly Order[]
+  /** When its change came over the socket, if this page was open then. */
+  shownAt: number | undefined
+}
+
+export function OrderPage({ api, id, rows, shownAt }: OrderPageProps) {
   const { text } = useLanguage()
   const pushed = rows.find((row) => row.id === id)
   const { order, problem, refresh } = useOrder(api, id, pushed?.version ?? 0)
@@ -27,7 +35,7 @@ export function OrderPage({ api, id, rows }: { api: Api; id: string; rows: reado
       <ProblemNote problem={problem} onRetry={() => void refresh()} />
       {!known && !problem && <p className="muted">{text.page.loading}</p>}
       {known && <Outcome order={known} />}
-      {order && <Journey order={order} />}
+      {order && <Journey order={order} shownAt={shownAt} />}
     </View>
   )
 }

@@ -1,9 +1,11 @@
+import { memo } from 'react'
 import { Link } from 'wouter'
 import { useLanguage } from '../language/useLanguage'
 import { type Order, placedAt } from '../orders'
 import { Price } from './Price'
 
-export function OrderRow({ order }: { order: Order }) {
+/** Of hundreds of rows, a pushed change concerns one. */
+export const OrderRow = memo(function OrderRow({ order }: { order: Order }) {
   const { text, format } = useLanguage()
   const { id, description, amount, status, reason } = order
   const placed = placedAt(order)
@@ -22,4 +24,4 @@ export function OrderRow({ order }: { order: Order }) {
       {status === 'CANCELLED' && <p className="reason">{text.reason(reason)}</p>}
     </li>
   )
-}
+})

@@ -5,26 +5,35 @@ type Replica = Snapshot['replicas'][number]
 
 /** Who is there, and how many sockets each notifier holds. */
 export function Replicas({ replicas }: { replicas: readonly Replica[] }) {
-  const { text, format } = useLanguage()
-  const most = Math.max(1, ...replicas.map(({ sockets }) => sockets ?? 0))
+  const { text } = useLanguage()
+  const most = Math.max(1, ...replicas.map((replica) => socketsOf(replica) ?? 0))
   return (
     <section className="card replicas" aria-labelledby="replicas-title">
       <h2 id="replicas-title">{text.behind.replicas}</h2>
       <ul>
-        {replicas.map(({ name, sockets }) => (
-          <li key={name} data-testid="replica-row">
-            <span>{name}</span>
-            {sockets !== undefined && (
-              <>
-                <span className="bar" style={{ width: `${(sockets / most) * 100}%` }} />
-                <b>
-                  {format.number(sockets)} {text.behind.socketsNow(sockets)}
-                </b>
-              </>
-            )}
+        {replicas.map((replica) => (
+          <li key={replica.name} data-testid="replica-row">
+            <span>{replica.name}</span>
+            <Sockets count={socketsOf(replica)} most={most} />
           </li>
         ))}
       </ul>
     </section>
+  )
+}
+
+const socketsOf = (replica: Replica) =>
+  replica.service === 'notifier' ? replica.sockets : undefined
+
+function Sockets({ count, most }: { count: number | undefined; most: number }) {
+  const { text, format } = useLanguage()
+  if (count === undefined) return null
+  return (
+    <>
+      <span className="bar" style={{ width: `${(count / most) * 100}%` }} />
+      <b>
+        {format.number(count)} {text.behind.socketsNow(count)}
+      </b>
+    </>
   )
 }

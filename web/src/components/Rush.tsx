@@ -1,38 +1,18 @@
-import { useEffect, useRef, useState } from 'react'
-import type { Api } from '../api'
 import { useLanguage } from '../language/useLanguage'
 import type { Order } from '../orders'
-import { type Progress, rush } from '../rush'
-import { useAction } from '../useAction'
+import { ORDERS, type useRush } from '../useRush'
 import { ProblemNote } from './ProblemNote'
 
-const ORDERS = 300
+interface RushProps {
+  rush: ReturnType<typeof useRush>
+  rows: readonly Order[]
+}
 
-export function Rush({ api, rows }: { api: Api; rows: readonly Order[] }) {
+export function Rush({ rush, rows }: RushProps) {
   const { text, format } = useLanguage()
   const words = text.behind.rush
-  const [progress, setProgress] = useState<Progress | null>(null)
-  const [seconds, setSeconds] = useState<number | null>(null)
-  const [ids, setIds] = useState<ReadonlySet<string>>(new Set())
-  const stopping = useRef<AbortController | null>(null)
+  const { start, stop, progress, seconds, ids } = rush
   const decided = rows.filter(({ id, status }) => status !== 'NEW' && ids.has(id)).length
-
-  const start = useAction(async () => {
-    const began = performance.now()
-    const stop = new AbortController()
-    stopping.current = stop
-    setIds(new Set())
-    setSeconds(null)
-    setProgress({ placed: 0, failed: 0 })
-    const onProgress = (now: Progress, id?: string) => {
-      setProgress(now)
-      if (id) setIds((ids) => new Set(ids).add(id))
-    }
-    await rush(api, ORDERS, onProgress, stop.signal, (n) => `${words.title} ${n}`)
-    setSeconds((performance.now() - began) / 1_000)
-  })
-
-  useEffect(() => () => stopping.current?.abort(), [])
 
   return (
     <section className="card rush" aria-labelledby="rush-title">
@@ -42,19 +22,19 @@ export function Rush({ api, rows }: { api: Api; rows: readonly Order[] }) {
         <button
           type="button"
           className="primary"
-          disabled={start.busy}
+          aria-disabled={start.busy}
           onClick={() => void start.act()}
           data-testid="rush"
         >
           {words.start(ORDERS)}
         </button>
         {start.busy && (
-          <button type="button" onClick={() => stopping.current?.abort()}>
+          <button type="button" onClick={stop}>
             {words.stop}
           </button>
         )}
       </div>
-      <ProblemNote problem={start.problem} />
+      <ProblemNote problem={start.problem ?? progress?.problem ?? null} />
       {progress && (
         <>
           <progress
@@ -62,11 +42,15 @@ export function Rush({ api, rows }: { api: Api; rows: readonly Order[] }) {
             value={progress.placed + progress.failed}
             aria-label={words.title}
           />
-          <p role="status" data-testid="rush-progress">
-            {seconds === null
-              ? words.progress(progress.placed, ORDERS, progress.failed)
-              : words.done(progress.placed, decided, format.number(seconds))}
-          </p>
+          <div className="actions" data-testid="rush-progress">
+            {/* Announced once, when it is over: it changes many times a second. */}
+            <p role={seconds === null ? undefined : 'status'}>
+              {seconds === null
+                ? words.progress(progress.placed, ORDERS, progress.failed)
+                : words.done(progress.placed, format.number(seconds), progress.failed)}
+            </p>
+            <p>{words.decided(decided)}</p>
+          </div>
         </>
       )}
     </section>

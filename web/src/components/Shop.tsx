@@ -1,13 +1,15 @@
-import { lazy, Suspense, useCallback, useMemo, useState } from 'react'
-import { Route, Switch } from 'wouter'
+import { lazy, Suspense, useMemo, useRef, useState } from 'react'
+import { Route, Switch, useLocation } from 'wouter'
 import { createApi } from '../api'
 import { useLanguage } from '../language/useLanguage'
-import type { Filter, Order } from '../orders'
+import type { Filter } from '../orders'
 import { useAccount } from '../useAccount'
 import { useConnection } from '../useConnection'
 import { useOrders } from '../useOrders'
+import { useRush } from '../useRush'
 import { useTelling } from '../useTelling'
 import { AccountCard } from './AccountCard'
+import { Boundary } from './Boundary'
 import { Header } from './Header'
 import { OrderForm } from './OrderForm'
 import { OrderList } from './OrderList'
@@ -24,16 +26,25 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
   const { refresh } = account
   const tell = useTelling()
   const [filter, setFilter] = useState<Filter>('all')
+  const [place] = useLocation()
 
-  const onNews = useCallback(
-    (order: Order) => {
-      tell(order)
+  const arrivals = useRef(new Map<string, number>())
+  // Before the orders are read, so that no change falls between.
+  const connection = useConnection(api, {
+    userId,
+    onOrder(order, receivedAt) {
+      arrivals.current.set(order.id, receivedAt)
+      orders.take(order)
       if (order.status === 'FINISHED') void refresh()
     },
-    [refresh, tell],
-  )
-  const orders = useOrders(api, filter, onNews)
-  const connection = useConnection(api, { onOrder: orders.push, onWelcome: orders.catchUp })
+    onWelcome(gapless) {
+      orders.catchUp(gapless)
+      if (!gapless) void refresh()
+    },
+    onTell: tell,
+  })
+  const orders = useOrders(api, filter, connection.tell)
+  const rush = useRush(api)
 
   return (
     <>
@@ -43,27 +54,37 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
         connection={connection.state}
         onConnect={connection.connect}
       />
-      <Switch>
-        <Route path="/behind">
-          <View title={text.behind.title}>
-            <Suspense fallback={<p className="muted">{text.behind.loading}</p>}>
-              <Behind api={api} orders={orders} />
-            </Suspense>
-          </View>
-        </Route>
-        <Route path="/orders/:id">
-          {({ id }) => <OrderPage key={id} api={api} id={id} rows={orders.rows} />}
-        </Route>
-        <Route>
-          <View title={text.nav.shop} className="shop" hidden>
-            <div className="counter">
-              <AccountCard api={api} account={account} />
-              <OrderForm api={api} onPlaced={orders.take} />
-            </div>
-            <OrderList orders={orders} filter={filter} onFilter={setFilter} />
-          </View>
-        </Route>
-      </Switch>
+      <Boundary key={place}>
+        <Switch>
+          <Route path="/behind">
+            <View title={text.behind.title}>
+              <Suspense fallback={<p className="muted">{text.behind.loading}</p>}>
+                <Behind api={api} rush={rush} rows={orders.rows} />
+              </Suspense>
+            </View>
+          </Route>
+          <Route path="/orders/:id">
+            {({ id }) => (
+              <OrderPage
+                key={id}
+                api={api}
+                id={id}
+                rows={orders.rows}
+                shownAt={arrivals.current.get(id)}
+              />
+            )}
+          </Route>
+          <Route>
+            <View title={text.nav.shop} className="shop" hidden>
+              <div className="counter">
+                <AccountCard api={api} account={account} />
+                <OrderForm api={api} onPlaced={orders.take} />
+              </div>
+              <OrderList orders={orders} filter={filter} onFilter={setFilter} />
+            </View>
+          </Route>
+        </Switch>
+      </Boundary>
     </>
   )
 }

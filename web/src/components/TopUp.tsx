@@ -19,7 +19,7 @@ export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }
   const topUp = useAction(async (kopecks: number) => {
     await api.topUp(kopecks, intent.keyFor(kopecks))
     intent.settled()
-    setAmount('')
+    setAmount((now) => (now === amount ? '' : now))
     await onDone()
   })
 
@@ -30,6 +30,7 @@ export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }
 
   function submit(event: FormEvent) {
     event.preventDefault()
+    if (amount === '' && topUp.justDone()) return
     const parsed = parseAmount(amount)
     if (parsed.ok) void topUp.act(parsed.kopecks)
     else setError(text.amount[parsed.error])
@@ -54,7 +55,7 @@ export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }
           testId="top-up-amount"
           inputMode="decimal"
         />
-        <button type="submit" disabled={topUp.busy} data-testid="top-up">
+        <button type="submit" aria-disabled={topUp.busy} data-testid="top-up">
           {topUp.busy ? text.account.toppingUp : text.account.topUp}
         </button>
       </div>

@@ -12,6 +12,12 @@ interface ViewProps {
 }
 
 let first = true
+
+/** The shopper came through the door, so the next page is one they went to. */
+export function entered() {
+  first = false
+}
+
 // Going back, the browser scrolls to where the shopper was.
 let back = false
 addEventListener('popstate', () => {

@@ -108,7 +108,7 @@ export const en = {
       updated: 'Status of the order changed',
       shown: 'Shown on this page',
     } as Record<string, string>,
-    step: (ms: string) => `+${ms} ms`,
+    step: (ms: string) => `${ms} ms`,
     here: 'this device, by its own clock',
   },
   toasts: {
@@ -186,8 +186,9 @@ export const en = {
       stop: 'Stop',
       progress: (placed: number, of: number, failed: number) =>
         `${placed} of ${of} placed${failed > 0 ? `, ${failed} failed` : ''}`,
-      done: (placed: number, decided: number, seconds: string) =>
-        `${orders(placed)} accepted in ${seconds} s, ${decided} of them decided`,
+      done: (placed: number, seconds: string, failed: number) =>
+        `${orders(placed)} accepted in ${seconds} s${failed > 0 ? `, ${failed} failed` : ''}`,
+      decided: (n: number) => `${n} decided`,
     },
     perSecond: 'Orders a second',
     accepted: 'accepted',

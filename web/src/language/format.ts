@@ -32,6 +32,7 @@ export function formatIn(language: Language) {
   })
   const moment = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' })
   const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 })
+  const change = new Intl.NumberFormat(locale, { maximumFractionDigits: 1, signDisplay: 'always' })
   return {
     money: (kopecks: number) => roubles.format(kopecks / 100),
     signedMoney: (kopecks: number) => signed.format(kopecks / 100),
@@ -39,6 +40,7 @@ export function formatIn(language: Language) {
     wholeMoney: (kopecks: number) => whole.format(kopecks / 100),
     moment: (date: Date) => moment.format(date),
     number: (value: number) => number.format(value),
+    change: (value: number) => change.format(value),
     /** The pieces of `money`; joined they give the same text. */
     moneyParts(kopecks: number): MoneyParts {
       const parts = roubles.formatToParts(kopecks / 100)

@@ -5,14 +5,21 @@ import random
 import socket
 import time
 from collections.abc import Iterable
+from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
 
 from shopkit.retry import pause
 
 RESOLVE_SECONDS = 5
 AVOID_SECONDS = 1
+
+_URLS = r"http://[^\s,/]+/?(,http://[^\s,/]+/?)*"
+# Settings: base URLs, separated by commas; a name stands for every address that it resolves to.
+Urls: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^{_URLS}\Z")]
+UrlsIfAny: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^({_URLS})?\Z")]
 
 log = structlog.get_logger()
 
@@ -45,6 +52,11 @@ class Upstream:
         targets = list(self._targets.values())
         random.shuffle(targets)
         return sorted(targets, key=lambda target: (target.avoid_until > now, target.busy))
+
+    @property
+    def bases(self) -> list[str]:
+        """The base URL of each replica, in an order that lasts."""
+        return sorted(target.base for target in self._targets.values())
 
     async def check(self) -> None:
         if not self._targets:

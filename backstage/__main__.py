@@ -1,0 +1,3 @@
+from backstage.app import main
+
+main()

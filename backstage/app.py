@@ -1,0 +1,43 @@
+"""The wiring of backstage."""
+
+from backstage.latest import Latest
+from backstage.queues import Queues
+from backstage.replicas import Replicas
+from backstage.routes import show_backstage
+from shopkit.service import Service
+from shopkit.settings import Settings, load
+from shopkit.upstreams import Upstream, Urls
+
+
+class BackstageSettings(Settings, frozen=True, kw_only=True):
+    orders_urls: Urls
+    payments_urls: Urls
+    notifier_urls: Urls
+    gateway_urls: Urls
+    broker_url: str
+
+
+def build(settings: BackstageSettings) -> Service:
+    """Readiness does not ask the broker: while it is away the queues are unknown, and the rest is still told."""
+    upstreams = [
+        Upstream("orders", settings.orders_urls),
+        Upstream("payments", settings.payments_urls),
+        Upstream("notifier", settings.notifier_urls),
+        Upstream("gateway", settings.gateway_urls),
+    ]
+    replicas = Replicas(upstreams)
+    queues = Queues(settings.broker_url, settings.replica)
+    latest = Latest(replicas, queues)
+    return Service(
+        "backstage",
+        settings,
+        about="What the shop is doing right now. Nobody has to say who they are to see it.",
+        handlers=[show_backstage],
+        workers=[*upstreams, replicas, queues],
+        checks={upstream.name: upstream.check for upstream in upstreams},
+        dependencies={"latest": lambda: latest},
+    )
+
+
+def main() -> None:
+    build(load(BackstageSettings)).serve()

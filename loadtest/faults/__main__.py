@@ -1,0 +1,47 @@
+"""The command: exit status 1 when an invariant did not hold."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from random import SystemRandom
+
+from loadtest.faults.contents import ROOT
+from loadtest.faults.faults import FAULTS
+from loadtest.faults.fragile import FAKETIME
+from loadtest.faults.report import write
+from loadtest.faults.shop import a_shop
+from loadtest.faults.trial import HEADER, Outcome, Trial, plan
+
+RUN = ROOT / ".run" / "faults"
+
+
+async def run(options: argparse.Namespace) -> Outcome:
+    print(f"SEED={options.seed}", flush=True)
+    if not FAKETIME.exists():
+        print("libfaketime is not installed, so no clock will be wrong", flush=True)
+    faults = plan(options.seed, options.rounds or len(FAULTS), options.only or FAULTS)
+    async with a_shop(options.dir, options.base_port, options.entrance) as shop:
+        print(HEADER, flush=True)
+        return await Trial(shop, options.seed, seconds=options.minutes * 60).run(faults)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtest.faults", description=__doc__)
+    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats a plan")
+    parser.add_argument("--rounds", type=int, help="how many faults; each of them once by default")
+    parser.add_argument("--minutes", type=float, default=60, help="no new fault after so long")
+    parser.add_argument("--only", action="append", choices=FAULTS, help="of these faults; can be repeated")
+    parser.add_argument("--dir", type=Path, default=RUN / "shop")
+    parser.add_argument("--base-port", type=int, default=26000)
+    parser.add_argument("--entrance", type=int, default=8094)
+    return parser.parse_args()
+
+
+def main() -> None:
+    outcome = asyncio.run(run(parse()))
+    print(write(outcome, RUN))
+    sys.exit(1 if outcome.names else 0)
+
+
+main()

@@ -1,0 +1,147 @@
+"""Steady load: customers of three kinds, whose orders can only end in one way, however bad the day is."""
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+import aiohttp
+
+from loadtest.faults.history import Deed
+from loadtest.faults.page import Page
+
+AMOUNT = 100
+RICH, POOR, PAGES_OF_RICH = 14, 3, 2
+AMPLE = 100_000_000
+PAUSE = 0.06  # between two requests
+MOST_UNANSWERED = 150
+AGAIN_AFTER = (0.5, 4.0)
+ASKED_TWICE, TOP_UPS, NEWCOMERS = 0.05, 0.1, 0.02
+
+
+class Customer:
+    """`affords` orders: all, none without an account, or as many as were paid in."""
+
+    def __init__(self, user_id: str, affords: int | None, pages: list[Page]) -> None:
+        self.user_id = user_id
+        self.affords = affords
+        self.pages = pages
+        self.orders: list[Deed] = []
+        self.top_ups: list[Deed] = []
+
+    def order(self) -> Deed:
+        body = {"amount": AMOUNT, "description": "a lamp"}
+        self.orders.append(Deed(self.user_id, "/api/orders", body))
+        return self.orders[-1]
+
+    def top_up(self, amount: int) -> Deed:
+        self.top_ups.append(Deed(self.user_id, "/api/payments/account/top-ups", {"amount": amount}))
+        return self.top_ups[-1]
+
+    @property
+    def deeds(self) -> list[Deed]:
+        return self.orders + self.top_ups
+
+
+class Crowd:
+    """All customers. `trade` keeps them ordering; `finish` asks until everything is answered."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, random: Random) -> None:
+        self.customers: list[Customer] = []
+        self.opened: list[Deed] = []
+        self._session = session
+        self._url = url
+        self._random = random
+        self._name = f"{random.getrandbits(32):08x}"
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pages: set[asyncio.Task[None]] = set()
+        self._unanswered = 0
+        self._trading: list[Customer] = []
+        self._closing = False
+
+    async def gather(self) -> None:
+        await asyncio.gather(*(self._join(None, PAGES_OF_RICH) for _ in range(RICH)))
+        await asyncio.gather(*(self._join(0, 1) for _ in range(POOR)))
+
+    async def trade(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSE)
+            if self._closing:
+                return
+            if self._unanswered < MOST_UNANSWERED:
+                self._one_request()
+
+    async def finish(self, seconds: float) -> int:
+        """Returns how many requests are still not answered."""
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        return self._unanswered
+
+    async def leave(self) -> None:
+        for task in (*self._tasks, *self._pages):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._pages, return_exceptions=True)
+
+    @property
+    def deeds(self) -> list[Deed]:
+        return self.opened + [deed for customer in self.customers for deed in customer.deeds]
+
+    def accepted_until(self, moment: float) -> list[tuple[Customer, str]]:
+        return [
+            (customer, deed.id)
+            for customer in self.customers
+            for deed in customer.orders
+            if deed.id and deed.answered_at <= moment
+        ]
+
+    def _one_request(self) -> None:
+        chance = self._random.random()
+        customer = self._random.choice(self._trading)
+        if chance < NEWCOMERS:
+            self._spawn(self._newcomer())
+        elif chance < NEWCOMERS + TOP_UPS and customer.affords is None:
+            self._spawn(self._until_answered(customer.top_up(AMOUNT)))
+        else:
+            self._spawn(self._until_answered(customer.order()))
+
+    async def _newcomer(self) -> None:
+        """Somebody with money for exactly so many orders, who places two more."""
+        customer = await self._join(self._random.randint(1, 4), 1, trades=False)
+        await asyncio.gather(
+            *(self._until_answered(customer.order()) for _ in range((customer.affords or 0) + 2)),
+        )
+
+    async def _join(self, affords: int | None, pages: int, *, trades: bool = True) -> Customer:
+        """With the pages open, and the account filled, before the first order."""
+        user_id = f"{self._name}-{len(self.customers)}"
+        customer = Customer(user_id, affords, [Page(self._session, self._url, user_id) for _ in range(pages)])
+        self.customers.append(customer)
+        for page in customer.pages:
+            self._keep(self._pages, page.run())
+        for page in customer.pages:
+            await page.live.wait()
+        if affords != 0:
+            self.opened.append(Deed(user_id, "/api/payments/account"))
+            await self._until_answered(self.opened[-1])
+            await self._until_answered(customer.top_up(AMPLE if affords is None else affords * AMOUNT))
+        if trades:
+            self._trading.append(customer)
+        return customer
+
+    async def _until_answered(self, deed: Deed) -> None:
+        """Asked again with the same key until it is answered; now and then once more, which must change nothing."""
+        self._unanswered += 1
+        while await deed.ask(self._session, self._url) != "ok":
+            await asyncio.sleep(self._random.uniform(*AGAIN_AFTER))
+        self._unanswered -= 1
+        if self._random.random() < ASKED_TWICE:
+            await deed.ask(self._session, self._url)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._keep(self._tasks, work)
+
+    def _keep(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)

@@ -1,0 +1,71 @@
+"""All that can happen. Each fault begins, lasts and ends within its function, which says what it did."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from random import Random
+from typing import NamedTuple
+
+from loadtest.faults.fragile import FAKETIME
+from loadtest.faults.points import POINTS
+from loadtest.faults.shop import Shop
+from loadtest.faults.to_links import answers_to_commit_lost, cut, half_open, one_way, slow
+from loadtest.faults.to_processes import frozen, killed, killed_at, wrong_clock
+from loadtest.faults.to_servers import (
+    backends_terminated,
+    copied,
+    memory_alarm,
+    queue_deleted,
+    redis_wiped,
+    server_killed,
+    stopped,
+    unbound,
+)
+from shopkit.broker import ORDER_CREATED, ORDER_STATUS, PAYMENT_RESULTS
+
+HEALED_IN = 60.0
+# What a deleted queue held is sent again by the reconciler, which looks after a minute.
+REMINDED_IN = 100.0
+# Longer than a confirm, a command of the database, an answer at the gateway and an idle transaction may take.
+PAST_EVERY_TIMEOUT = 35.0
+
+Inflict = Callable[[Shop, Random], Awaitable[str]]
+
+
+class Fault(NamedTuple):
+    """`limit`: so many seconds after its end everything must be well."""
+
+    name: str
+    inflict: Inflict
+    limit: float = HEALED_IN
+
+
+SERVICES = ("orders", "payments", "notifier", "gateway")
+SERVERS = ("rabbitmq", "redis", "postgres")
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        *(Fault(f"kill {service}", partial(killed, service)) for service in SERVICES),
+        *(Fault(f"kill {point}", partial(killed_at, point)) for point in POINTS),
+        *(Fault(f"freeze {service}", partial(frozen, service, PAST_EVERY_TIMEOUT)) for service in SERVICES),
+        *(Fault(f"stop {server}", partial(stopped, server)) for server in SERVERS),
+        *(Fault(f"kill {server}", partial(server_killed, server)) for server in SERVERS),
+        Fault("memory alarm", memory_alarm),
+        # Not the notifier's: the toasts in it would be gone, and nobody sends them again.
+        *(
+            Fault(f"delete {q.name}", partial(queue_deleted, q), REMINDED_IN)
+            for q in (ORDER_CREATED, PAYMENT_RESULTS)
+        ),
+        *(Fault(f"unbind {q.name}", partial(unbound, q)) for q in (ORDER_CREATED, PAYMENT_RESULTS, ORDER_STATUS)),
+        Fault("wipe redis", redis_wiped),
+        Fault("terminate backends", backends_terminated),
+        *(Fault(f"lose commits of {s}", partial(answers_to_commit_lost, s)) for s in ("orders", "payments")),
+        Fault("cut a link", cut),
+        Fault("half-open link", half_open),
+        Fault("one-way link", one_way),
+        Fault("slow link", slow),
+        Fault("copy everything", partial(copied, False)),
+        Fault("remind of everything", partial(copied, True)),
+        *([Fault("wrong clock", wrong_clock)] if FAKETIME.exists() else []),
+    )
+}

@@ -1,0 +1,158 @@
+"""Mistakes, each a small textual change of the sources that breaks one promise, and what must notice it.
+
+Where a promise is kept twice, the mistake takes away both, and says so.
+"""
+
+from typing import NamedTuple
+
+
+class Edit(NamedTuple):
+    """`old` must stand in the file exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutant(NamedTuple):
+    """One of `turns_red` must not hold after `faults`."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    faults: tuple[str, ...]
+    turns_red: tuple[str, ...]
+
+
+DECIDED_AGAIN = (
+    Edit("payments/settle.py", "known = dict(recorded)", "known = {}"),
+    Edit("payments/charge.py", '    ORDER BY order_id\n""")', '    ORDER BY order_id ON CONFLICT DO NOTHING\n""")'),
+    Edit(
+        "payments/migrations/versions/0001_accounts_payments_ledger.py",
+        "order_id uuid CONSTRAINT ledger_entries_one_of_an_order UNIQUE,",
+        "order_id uuid,",
+    ),
+)
+SEEN_AGAIN = (
+    Edit("shopkit/inbox_rows.py", "    ON CONFLICT (event_id) DO NOTHING\n", ""),
+    Edit(
+        "payments/migrations/versions/0001_accounts_payments_ledger.py",
+        "event_id uuid PRIMARY KEY,",
+        "event_id uuid NOT NULL,",
+    ),
+)
+
+MUTANTS = (
+    # The key of payments, what is read of them and the key of the ledger each keep this alone.
+    Mutant(
+        "an order that was decided is decided again",
+        DECIDED_AGAIN,
+        ("remind of everything",),
+        ("charged-once",),
+    ),
+    # Without the second half nothing happens: the payment is known, and its outcome is sent once more.
+    Mutant(
+        "the inbox takes an event twice (and payments are forgotten)",
+        (*SEEN_AGAIN, *DECIDED_AGAIN),
+        ("copy everything",),
+        ("charged-once",),
+    ),
+    Mutant(
+        "a message is acknowledged before its events are handled",
+        (
+            Edit(
+                "shopkit/consumer.py",
+                "            await self._handle_or_isolate(events)\n"
+                "        await messages[-1].ack(multiple=True)\n",
+                "            await messages[-1].ack(multiple=True)\n"
+                "            await self._handle_or_isolate(events)\n",
+            ),
+        ),
+        ("kill before-redis-publish",),
+        ("no-toast-lost",),
+    ),
+    Mutant(
+        "returned messages count as published",
+        (Edit("shopkit/broker.py", "on_return_raises=True", "on_return_raises=False"),),
+        ("unbind notifier.order-status",),
+        ("no-toast-lost",),
+    ),
+    Mutant(
+        "a final status is set again",
+        (Edit("orders/payment_results.py", " AND orders.status = 'NEW'", ""),),
+        ("copy everything",),
+        ("books",),
+    ),
+    Mutant(
+        "the outbox is emptied before the broker confirms",
+        (
+            Edit(
+                "shopkit/relay.py",
+                '            with tracing.batch("relay", (tracing.of_event(event.event) for event in taken)):\n'
+                "                await self._publish(taken)\n",
+                "        await self._publish(taken)\n",
+            ),
+        ),
+        ("kill before-publish",),
+        ("order-decided", "no-toast-lost"),
+    ),
+    Mutant(
+        "a status is told before it is committed",
+        (
+            Edit(
+                "orders/payment_results.py",
+                "            await outbox.add(connection, told)\n",
+                "            async with self._database.at_once() as early:\n"
+                "                await outbox.add(early, told)\n",
+            ),
+        ),
+        ("kill before-status-commit",),
+        ("no-toast-doubled",),
+    ),
+    Mutant(
+        "an order is answered before it is committed",
+        (
+            Edit(
+                "orders/routes.py",
+                "placed = await call.place.submit(new)",
+                "__import__('asyncio').ensure_future(call.place.submit(new))\n"
+                "    placed = Placed(new.id, datetime.now().astimezone(), replayed=False)",
+            ),
+        ),
+        ("kill before-order-commit",),
+        ("answer-kept",),
+    ),
+    Mutant(
+        "the key of an order is ignored",
+        (Edit("orders/routes.py", "parse_key(idempotency_key)", "None"),),
+        ("kill after-order-commit",),
+        ("key-honoured",),
+    ),
+    Mutant(
+        "the key of a top-up is ignored",
+        (Edit("payments/routes.py", "parse_key(idempotency_key)", "None"),),
+        ("lose commits of payments",),
+        ("key-honoured",),
+    ),
+    Mutant(
+        "Redis publishes an event as often as it comes",
+        (Edit("notifier/fan_out.lua", "'NX', ", ""),),
+        ("copy everything",),
+        ("no-toast-doubled",),
+    ),
+    Mutant(
+        "who comes back is not given what it missed",
+        (Edit("notifier/hub.py", "frames = [entry.frame for entry in read.kept]", "frames = []"),),
+        ("kill notifier",),
+        ("no-toast-lost",),
+    ),
+    # Without the second half the process ends with its consumer, and the supervisor starts a whole one.
+    Mutant(
+        "a lost session ends the consumer for good",
+        (
+            Edit("shopkit/intake.py", "        await self._session.run()", "        await self._session._once()"),
+            Edit("shopkit/service.py", "        self._exit()\n", ""),
+        ),
+        ("kill rabbitmq",),
+        ("ready-again", "order-decided"),
+    ),
+)

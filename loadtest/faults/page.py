@@ -1,0 +1,99 @@
+"""An open page of a customer, which comes back as docs/push.md says, and notes every order frame."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+import websockets
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import WebSocketException
+from websockets.typing import Origin, Subprotocol
+
+from loadtest.faults.reading import everything
+
+BACK_AFTER = (0.5, 2.0)
+SILENCE_SECONDS = 40
+PONG, LIMIT = '{"type":"pong"}', aiohttp.ClientTimeout(total=10)
+
+
+class Toast(NamedTuple):
+    """Of one Redis: after a wipe the epoch is another, and what was told before may be told again."""
+
+    epoch: str
+    order_id: str
+    version: int
+    status: str
+
+
+class Page:
+    """`toasts` are the order frames it was given; `told` the orders whose end its customer has seen."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, user_id: str) -> None:
+        self.user_id = user_id
+        self.live = asyncio.Event()
+        self.toasts: Counter[Toast] = Counter()
+        self.told: set[str] = set()
+        self.unrecovered = 0
+        self._session = session
+        self._url = url
+        self._position: tuple[str, int] | None = None
+
+    async def run(self) -> None:
+        while True:
+            with suppress(aiohttp.ClientError, OSError, TimeoutError, WebSocketException):
+                await self._visit()
+            self.live.clear()
+            await asyncio.sleep(random.uniform(*BACK_AFTER))
+
+    async def _visit(self) -> None:
+        who = {"X-User-Id": self.user_id}
+        async with self._session.post(
+            f"{self._url}/api/notifications/tickets", headers=who, timeout=LIMIT
+        ) as answer:
+            if answer.status != 201:
+                return
+            ticket = (await answer.json())["ticket"]
+        at = "" if self._position is None else "?e={}&o={}".format(*self._position)
+        async with websockets.connect(
+            f"ws://{urlsplit(self._url).netloc}/ws{at}",
+            subprotocols=[Subprotocol("gozon.v1"), Subprotocol(f"ticket.{ticket}")],
+            origin=Origin(self._url),
+            compression=None,
+            close_timeout=1,
+            proxy=None,
+        ) as connection:
+            while True:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await self._take(connection, json.loads(await connection.recv()))
+
+    async def _take(self, connection: ClientConnection, frame: dict[str, Any]) -> None:
+        if frame["type"] == "welcome":
+            first = self._position is None
+            self._position = frame["epoch"], frame["offset"]
+            for missed in frame["missed"]:
+                self._show(missed)
+            if not frame["recovered"] and not first:
+                await self._reload()
+            self.live.set()
+        elif frame["type"] == "order":
+            self._show(frame)
+        elif frame["type"] == "ping":
+            await connection.send(PONG)
+
+    def _show(self, frame: dict[str, Any]) -> None:
+        assert self._position is not None
+        epoch, offset = self._position
+        self._position = epoch, max(offset, frame["o"])
+        order = frame["order"]
+        self.toasts[Toast(epoch, order["id"], order["version"], order["status"])] += 1
+        self.told.add(order["id"])
+
+    async def _reload(self) -> None:
+        self.unrecovered += 1
+        orders = await everything(self._session, self._url, "/api/orders", self.user_id)
+        self.told |= {order["id"] for order in orders if order["status"] != "NEW"}

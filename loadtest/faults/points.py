@@ -1,0 +1,40 @@
+"""The named points at which a replica can be ended: which function, and on which side of it.
+
+The functions belong to the services, which know nothing of it; `fragile` wraps them from outside.
+"""
+
+from typing import NamedTuple
+
+
+class Point(NamedTuple):
+    """`where` is module:function or module:class.function; the end comes before it is called, or after it."""
+
+    services: tuple[str, ...]
+    where: str
+    after: bool = False
+
+
+RELAYING = ("orders", "payments")
+CONSUMING = ("orders", "payments", "notifier")
+
+POINTS = {
+    "before-order-commit": Point(("orders",), "orders.place_order:_place"),
+    "after-order-commit": Point(("orders",), "orders.place_order:_place", after=True),
+    # The rows are taken from the outbox, and the delete is not committed.
+    "before-publish": Point(RELAYING, "shopkit.publisher:Publisher.publish"),
+    # The broker has the message and has said so, and nobody has heard it yet.
+    "before-confirm": Point(RELAYING, "aiormq.channel:Channel._on_confirm_frame"),
+    "after-confirm": Point(RELAYING, "shopkit.publisher:Publisher.publish", after=True),
+    "after-outbox-delete": Point(RELAYING, "shopkit.relay:Relay.relay_once", after=True),
+    "before-ingest-commit": Point(("payments",), "shopkit.inbox_rows:store"),
+    "after-ingest-commit": Point(("payments",), "shopkit.inbox_rows:store", after=True),
+    "before-ack": Point(CONSUMING, "aio_pika.message:IncomingMessage.ack"),
+    "after-ack": Point(CONSUMING, "aio_pika.message:IncomingMessage.ack", after=True),
+    # The last statement of each transaction, and what its commit is followed by.
+    "before-charge-commit": Point(("payments",), "shopkit.inbox_rows:mark_processed", after=True),
+    "after-charge-commit": Point(("payments",), "payments.charge:ChargeOrders._report"),
+    "before-status-commit": Point(("orders",), "orders.payment_results:_not_applied", after=True),
+    "after-status-commit": Point(("orders",), "orders.payment_results:_report"),
+    "before-redis-publish": Point(("notifier",), "notifier.order_status:FanOut.__call__"),
+    "after-redis-publish": Point(("notifier",), "notifier.order_status:FanOut.__call__", after=True),
+}

@@ -1,0 +1,76 @@
+"""The outcome for people and for tools."""
+
+import time
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import msgspec
+
+from loadtest.faults.trial import Happening, Outcome
+from loadtest.faults.verdict import INVARIANTS
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; border-bottom: 1px solid #8884 }
+th { text-align: left } .n { text-align: right } .broken { color: #c33; font-weight: 600 } .ok { color: #283 }
+@media (prefers-color-scheme: dark) { body { background: #16181c; color: #ddd } }
+"""
+COLUMNS = ("at, s", "fault", "what", "in flight", "left open", "lasted, s", "healed after, s", "verdict")
+
+
+def write(outcome: Outcome, folder: Path) -> str:
+    """Leaves report.json and report.html in a folder of this run, and returns the end of the report in words."""
+    place = folder / time.strftime("%Y%m%d-%H%M%S")
+    place.mkdir(parents=True)
+    (place / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(outcome)))
+    (place / "report.html").write_text(page(outcome))
+    return f"{words(outcome)}\n{place / 'report.html'}"
+
+
+def words(outcome: Outcome) -> str:
+    lines = [
+        summary(outcome),
+        *(f"  {name:<17} {'BROKEN' if name in outcome.names else 'held'}" for name in INVARIANTS),
+    ]
+    return "\n".join([*lines, *(f"{name}: {what}" for name, what in found(outcome))])
+
+
+def summary(outcome: Outcome) -> str:
+    requests = ", ".join(f"{count} {how}" for how, count in outcome.requests.items())
+    return (
+        f"{len(outcome.happenings)} faults in {outcome.seconds:.0f} s, SEED={outcome.seed}; "
+        f"{outcome.orders} orders; requests by their first try: {requests}"
+    )
+
+
+def found(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    for broken in (*(happening.broken for happening in outcome.happenings), outcome.broken):
+        for name, what in broken.items():
+            yield from ((name, one) for one in what[:10])
+
+
+def page(outcome: Outcome) -> str:
+    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+    held = "".join(_invariant(name, says, name in outcome.names) for name, says in INVARIANTS.items())
+    broken = "".join(f"<li><b>{escape(name)}</b> {escape(what)}</li>" for name, what in found(outcome))
+    return (
+        f"<!doctype html><meta charset=utf-8><title>Faults</title><style>{STYLE}</style>"
+        f"<h1>Faults</h1><p>{escape(summary(outcome))}</p><ul>{broken}</ul>"
+        f"<table><tr>{head}</tr>{''.join(map(_row, outcome.happenings))}</table>"
+        f"<h2>Invariants</h2><table>{held}</table>\n"
+    )
+
+
+def _row(happening: Happening) -> str:
+    verdict = escape(" ".join(happening.broken))
+    return (
+        f"<tr><td class=n>{happening.at:.1f}<td>{escape(happening.fault)}<td>{escape(happening.what)}"
+        f"<td class=n>{happening.in_flight}<td class=n>{happening.left}"
+        f"<td class=n>{happening.lasted:.1f}<td class=n>{happening.healed_after:.1f}"
+        f"<td class={'broken' if verdict else 'ok'}>{verdict or 'ok'}</tr>"
+    )
+
+
+def _invariant(name: str, says: str, broken: bool) -> str:
+    return f"<tr><td>{name}<td>{escape(says)}<td class={'broken>broken' if broken else 'ok>held'}</tr>"

@@ -1,0 +1,55 @@
+"""What can happen to a replica."""
+
+import asyncio
+import signal
+import time
+from random import Random
+
+from loadtest.faults.points import POINTS
+from loadtest.faults.shop import Shop
+
+POINT_SECONDS = 30.0
+
+
+class NotHappened(Exception):
+    """The plan is at fault, and not the shop."""
+
+
+async def killed(service: str, shop: Shop, random: Random) -> str:
+    replica = random.choice(shop.of(service))
+    await shop.kill(replica)
+    return replica
+
+
+async def killed_at(point: str, shop: Shop, random: Random) -> str:
+    """The load leads the replica to the point."""
+    replica = random.choice(shop.of(*POINTS[point].services))
+    count = random.randint(1, 5)
+    trap = shop.directory / "traps" / replica
+    trap.write_text(f"{point} {count}")
+    deadline = time.monotonic() + POINT_SECONDS
+    while trap.exists():
+        if time.monotonic() > deadline:
+            trap.unlink()
+            raise NotHappened(f"{replica} never came to {point}")
+        await asyncio.sleep(0.02)
+    return f"{replica}, at call {count}"
+
+
+async def frozen(service: str, seconds: float, shop: Shop, random: Random) -> str:
+    replica = random.choice(shop.of(service))
+    await shop.signal(replica, signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    await shop.signal(replica, signal.SIGCONT)
+    return f"{replica}, {seconds:.0f} s"
+
+
+async def wrong_clock(shop: Shop, random: Random) -> str:
+    """A replica that lives an hour ahead or behind for a while."""
+    replica = random.choice(shop.of("orders", "payments", "notifier"))
+    shop.set_clock(replica, hours := random.choice(["-1h", "+1h"]))
+    await shop.kill(replica)
+    await asyncio.sleep(10)
+    shop.set_clock(replica, "")
+    await shop.kill(replica)
+    return f"{replica} {hours}"

@@ -1,0 +1,77 @@
+"""What can happen to RabbitMQ, PostgreSQL and Redis, and to what they hold."""
+
+import asyncio
+from random import Random
+
+from loadtest.faults.copies import copying
+from loadtest.faults.servers import rabbitmqctl, wipe_redis
+from loadtest.faults.shop import Shop
+from shopkit.broker import Queue
+
+
+async def stopped(server: str, shop: Shop, random: Random) -> str:
+    seconds = random.uniform(1, 6)
+    await shop.supervisorctl("stop", server)
+    await asyncio.sleep(seconds)
+    await shop.supervisorctl("start", server)
+    return f"for {seconds:.1f} s"
+
+
+async def server_killed(server: str, shop: Shop, random: Random) -> str:  # noqa: ARG001
+    await shop.kill(server)
+    return "the supervisor starts it again"
+
+
+async def memory_alarm(shop: Shop, random: Random) -> str:
+    """Whoever publishes is blocked, and consumers go on."""
+    seconds = random.uniform(3, 12)
+    await rabbitmqctl(shop, "set_vm_memory_high_watermark", "0.00001")
+    await asyncio.sleep(seconds)
+    await rabbitmqctl(shop, "set_vm_memory_high_watermark", "0.4")
+    return f"for {seconds:.1f} s"
+
+
+async def queue_deleted(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: ARG001
+    await shop.contents.broker("DELETE", f"queues/%2F/{queue.name}")
+    return queue.name
+
+
+async def unbound(queue: Queue, shop: Shop, random: Random) -> str:
+    """What is published meanwhile has no queue and is returned; a new session declares the binding again."""
+    seconds = random.uniform(2, 5)
+    for key in queue.routing_keys:
+        await shop.contents.broker("DELETE", f"bindings/%2F/e/gozon.events/q/{queue.name}/{key}")
+    await asyncio.sleep(seconds)
+    for key in queue.routing_keys:
+        await shop.contents.broker("POST", f"bindings/%2F/e/gozon.events/q/{queue.name}", {"routing_key": key})
+    return f"{queue.name} for {seconds:.1f} s"
+
+
+async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001
+    """Pages are told that something may be missing, and read their orders."""
+    shop.redis_wiped = True
+    await shop.supervisorctl("stop", "redis")
+    wipe_redis(shop.directory)
+    await shop.supervisorctl("start", "redis")
+    return "restarted empty"
+
+
+async def backends_terminated(shop: Shop, random: Random) -> str:
+    """In volleys; those that are committing whenever there is one."""
+    ended = 0
+    for _ in range(60):
+        at = "query ILIKE 'COMMIT%' OR query ILIKE '%INSERT INTO%'" if random.random() < 0.9 else "true"
+        query = f"""
+            SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname IN ('orders', 'payments') AND application_name = 'gozon' AND state <> 'idle' AND ({at})
+        """
+        [(count,)] = await shop.contents.sql("admin", query)
+        ended += count
+        await asyncio.sleep(0.05)
+    return f"{ended} of them"
+
+
+async def copied(reminding: bool, shop: Shop, random: Random) -> str:
+    async with copying(shop.at["broker"], random, reminding=reminding) as copier:
+        await asyncio.sleep(6)
+    return f"{copier.made} copies"

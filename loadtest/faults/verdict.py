@@ -1,0 +1,138 @@
+"""What must hold when everything is well again, and the name of each thing that does not."""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from typing import Any
+
+from loadtest.faults.customers import Crowd, Customer
+from loadtest.faults.reading import everything
+from loadtest.faults.shop import Shop
+
+INVARIANTS = {
+    "fault-happened": "The plan was followed; this says nothing about the shop.",
+    "order-decided": "Every accepted order is decided in time.",
+    "decided-rightly": "Who has money enough pays every order, who has none pays none, others what they can.",
+    "charged-once": "Each FINISHED order is one debit of its customer, and there are no others.",
+    "answer-kept": "What was answered with 201 is there.",
+    "key-honoured": "What was asked with one key was done once, and is answered alike each time.",
+    "answer-explained": "Every request is answered in the end: 201, and 502, 503 or 504 before it.",
+    "no-toast-lost": "Every page was told the end of every order of its user, or to read it.",
+    "no-toast-doubled": "No page was given the same version of an order twice by one Redis.",
+    "toast-true": "A toast says what the order says.",
+    "ready-again": "Every replica is ready in time.",
+    "nothing-waiting": "Outbox, inbox, queues and dead letters are empty.",
+    "books": "The auditor finds nothing.",
+}
+
+
+class Verdict:
+    """`broken` holds what was found, by the names of INVARIANTS."""
+
+    def __init__(self) -> None:
+        self.broken: defaultdict[str, list[str]] = defaultdict(list)
+
+    def expect(self, invariant: str, holds: object, found: str) -> None:
+        assert invariant in INVARIANTS
+        if not holds:
+            self.broken[invariant].append(found)
+
+
+async def healed(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> tuple[int, float]:
+    """Waits until all accepted so far is decided and told. Returns how many were not at first, and the seconds."""
+    began = time.monotonic()
+    orders = crowd.accepted_until(asyncio.get_running_loop().time())
+    left: int | None = None
+    while True:
+        statuses = await shop.contents.statuses([order_id for _, order_id in orders])
+        gone = sorted({order_id for _, order_id in orders} - statuses.keys())
+        undecided = [order_id for order_id, status in statuses.items() if status == "NEW"]
+        untold = [(who, order_id) for who, order_id in _untold(orders) if statuses.get(order_id, "NEW") != "NEW"]
+        left = len({*undecided, *(order_id for _, order_id in untold)}) if left is None else left
+        ready = await shop.well()
+        took = time.monotonic() - began
+        if (ready and not undecided and not untold) or gone or took > limit:
+            break
+        await asyncio.sleep(0.3)
+    late = f"after {took:.0f} s"
+    verdict.expect("answer-kept", not gone, f"{len(gone)} orders are gone: {gone[:3]}")
+    if not gone:
+        verdict.expect("ready-again", ready, f"not all replicas {late}")
+        verdict.expect("order-decided", not undecided, f"{len(undecided)} undecided {late}: {undecided[:3]}")
+        verdict.expect("no-toast-lost", not untold, f"{len(untold)} pages were not told {late}: {untold[:3]}")
+    return left, took
+
+
+def _untold(orders: list[tuple[Customer, str]]) -> list[tuple[str, str]]:
+    return [
+        (customer.user_id, order_id)
+        for customer, order_id in orders
+        for page in customer.pages
+        if order_id not in page.told
+    ]
+
+
+async def final(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> None:
+    """When nobody orders any more: everything else."""
+    unanswered = await crowd.finish(limit)
+    verdict.expect("answer-explained", not unanswered, f"{unanswered} requests have no answer after {limit} s")
+    await healed(shop, crowd, verdict, limit)
+    await asyncio.gather(*(_customer(shop, customer, verdict) for customer in crowd.customers))
+    for deed in crowd.deeds:
+        for surprise in deed.surprises:
+            verdict.expect("answer-explained", False, surprise)
+        verdict.expect("key-honoured", not deed.others, f"{deed.path}: {deed.id} and {deed.others} of one key")
+    await _nothing_waits(shop, verdict, limit)
+    status, words = await shop.contents.audit()
+    verdict.expect("books", status == 0, "\n".join(_offenders(words)))
+
+
+def _offenders(words: str) -> list[str]:
+    return [line for line in words.splitlines() if "OFFENDERS" in line or line.startswith("    ")]
+
+
+async def _customer(shop: Shop, customer: Customer, verdict: Verdict) -> None:
+    orders = await everything(shop.session, shop.url, "/api/orders", customer.user_id)
+    entries = await everything(shop.session, shop.url, "/api/payments/account/entries", customer.user_id)
+    who = customer.user_id
+    _answers(who, "orders", {d.id for d in customer.orders if d.id}, {order["id"] for order in orders}, verdict)
+    top_ups = {entry["id"] for entry in entries if entry["kind"] == "top_up"}
+    _answers(who, "top-ups", {d.id for d in customer.top_ups if d.id}, top_ups, verdict)
+    _decisions(customer, orders, verdict)
+    finished = Counter(order["id"] for order in orders if order["status"] == "FINISHED")
+    debits = Counter(entry["order_id"] for entry in entries if entry["kind"] == "debit")
+    verdict.expect("charged-once", finished == debits, f"{who}: {(debits - finished) + (finished - debits)}")
+    _toasts(customer, orders, shop.redis_wiped, verdict)
+
+
+def _answers(who: str, what: str, told: set[str], there: set[str], verdict: Verdict) -> None:
+    verdict.expect("answer-kept", not told - there, f"{who}: {what} {sorted(told - there)[:3]} are gone")
+    verdict.expect("key-honoured", not there - told, f"{who}: {what} {sorted(there - told)[:3]} nobody was told of")
+
+
+def _decisions(customer: Customer, orders: list[dict[str, Any]], verdict: Verdict) -> None:
+    paid = sum(order["status"] == "FINISHED" for order in orders)
+    expected = len(orders) if customer.affords is None else min(len(orders), customer.affords)
+    decided = all(order["status"] != "NEW" for order in orders)
+    found = f"{customer.user_id}: {paid} of {len(orders)} orders are paid, not {expected}"
+    verdict.expect("decided-rightly", paid == expected or not decided, found)
+
+
+def _toasts(customer: Customer, orders: list[dict[str, Any]], wiped: bool, verdict: Verdict) -> None:
+    statuses = {order["id"]: order["status"] for order in orders}
+    for page in customer.pages:
+        doubled = [toast for toast, times in page.toasts.items() if times > 1]
+        verdict.expect("no-toast-doubled", not doubled, f"{page.user_id}: {doubled[:3]}")
+        untrue = [toast for toast in page.toasts if statuses.get(toast.order_id) != toast.status]
+        verdict.expect("toast-true", not untrue, f"{page.user_id}: {untrue[:3]}")
+        lost = page.unrecovered and not wiped
+        verdict.expect(
+            "no-toast-lost", not lost, f"{page.user_id}: was told to read its orders, and Redis was kept"
+        )
+
+
+async def _nothing_waits(shop: Shop, verdict: Verdict, limit: float) -> None:
+    deadline = time.monotonic() + limit
+    while (waiting := await shop.contents.waiting()) and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+    verdict.expect("nothing-waiting", not waiting, str(waiting))

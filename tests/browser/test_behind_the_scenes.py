@@ -1,0 +1,80 @@
+"""The view that shows the system working."""
+
+import re
+
+from playwright.async_api import expect
+
+from tests.browser.test_care_of_the_page import is_sound
+from tests.browser.visitor import Visitor
+from tests.support import Caller, new_user
+
+ORDERS = 300
+CHARTS = ["rate", "latency", "waiting", "queues", "toasts"]
+
+
+async def test_a_rush_is_seen_in_the_charts_and_told_in_few_toasts(visitor: Visitor, caller: Caller) -> None:
+    await visitor.enter(caller.user_id)
+    await visitor.part("nav-behind").click()
+    await expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Behind the scenes")
+    for chart in CHARTS:
+        await expect(visitor.part(f"chart-{chart}").locator("canvas")).to_be_visible()
+    await expect(visitor.part("replica-row").filter(has_text="socket")).not_to_have_count(0)
+    await expect(visitor.part("chart-rate").locator("li").first).to_have_text("accepted 0")
+
+    await visitor.part("rush").click()
+    await expect(visitor.part("chart-rate").locator("li").first).to_have_text(re.compile("accepted [1-9]"))
+    await expect(visitor.part("chart-latency").locator("li").first).to_have_text(re.compile("within [1-9]"))
+    await is_sound(visitor)
+    await visitor.part("nav-shop").click()
+    await expect(visitor.part("order-row")).not_to_have_count(0)
+    await visitor.part("nav-behind").click()
+    progress = visitor.part("rush-progress")
+    await expect(progress).to_contain_text(re.compile(rf"{ORDERS} orders accepted in [\d.]+ s"), timeout=120_000)
+    await expect(progress).to_contain_text(f"{ORDERS} decided")
+    await visitor.screenshot("behind-the-scenes")
+    await visitor.sees_toast(f"{ORDERS * 9 // 10 - 3} orders paid")
+    assert len(await visitor.toasts()) <= 10
+    assert await caller.balance() == ORDERS // 10 * 100  # what those would have cost that nobody can pay
+    assert visitor.complaints == []
+    assert await visitor.violations() == []
+
+
+async def test_where_it_is_switched_off_the_view_says_so_and_asks_no_more(visitor: Visitor) -> None:
+    asked = 0
+
+    async def count(route: object) -> None:
+        nonlocal asked
+        asked += 1
+        # What the gateway answers without a route to backstage; tests/gateway hold it to that.
+        await route.fulfill(status=404, content_type="application/problem+json", body='{"status":404}')  # type: ignore[attr-defined]
+
+    await visitor.page.clock.install()
+    await visitor.page.route("**/api/backstage", count)
+    await visitor.enter(new_user())
+    assert asked == 0, "nobody looks at it yet"
+    await visitor.part("nav-behind").click()
+    await expect(visitor.part("behind-off")).to_be_visible()
+    await visitor.page.clock.run_for(10_000)
+    assert asked == 1
+
+
+async def test_a_part_of_the_page_that_is_gone_is_said_in_words(visitor: Visitor) -> None:
+    await visitor.page.route("**/assets/Behind-*.js", lambda route: route.abort())
+    await visitor.enter(new_user())
+    await visitor.part("nav-behind").click()
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("Reload it.")
+    await visitor.part("nav-shop").click()
+    await expect(visitor.part("place-order")).to_be_visible()
+    await visitor.part("nav-behind").click()
+    await visitor.page.unroute_all()
+    await visitor.page.get_by_role("alert").get_by_role("button").click()
+    await expect(visitor.part("charts")).to_be_visible()
+
+
+async def test_a_rush_in_which_nothing_works_says_so(visitor: Visitor) -> None:
+    await visitor.enter(new_user())
+    await visitor.page.route("**/api/orders", lambda route: route.abort())
+    await visitor.part("nav-behind").click()
+    await visitor.part("rush").click()
+    await expect(visitor.part("rush-progress")).to_contain_text(f"{ORDERS} failed")
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("The shop cannot be reached.")

@@ -1,0 +1,164 @@
+"""What a running shop really publishes and pushes is what docs/asyncapi.yaml says, and nothing more."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Any
+
+import aio_pika
+import aiohttp
+import pytest
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+
+from shopkit.broker import EXCHANGE, LONELY_CRASHES, ORDER_CREATED, RESOLVED
+from shopkit.publisher import persistent
+from tests.conftest import Shop, Spawn
+from tests.contracts import asyncapi
+from tests.operating import dead_letters
+from tests.servers import Broker
+from tests.support import PATIENCE, Caller, Socket, eventually
+
+DOCUMENT = asyncapi.document()
+MESSAGES = DOCUMENT["components"]["messages"]
+PUBLISHED = {message["name"]: message for message in DOCUMENT["channels"]["events"]["messages"].values()}
+PUSHED = {message["name"]: message for message in asyncapi.messages_of(DOCUMENT["operations"]["notifierPushes"])}
+
+
+@pytest.fixture
+async def overheard(servers: dict[str, Any]) -> AsyncGenerator[AbstractQueue]:
+    """A queue of our own that gets whatever the shop publishes."""
+    async with await aio_pika.connect(servers["broker"]) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(EXCHANGE, "#")
+        yield queue
+
+
+def properties(message: AbstractIncomingMessage) -> dict[str, Any]:
+    """Those that are set, besides the headers, as the protocol has them."""
+    names = set(message.properties.__slots__) - {"headers"}
+    given = {name: value for name in names if (value := getattr(message.properties, name)) not in (None, "")}
+    return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in given.items()}
+
+
+def check(message: AbstractIncomingMessage, described: Any) -> None:
+    asyncapi.must_be(described["bindings"]["amqp"]["x-properties"], properties(message))
+    asyncapi.must_be(described["headers"], message.headers)
+    if "payload" in described:
+        asyncapi.must_be(described["payload"], json.loads(message.body))
+
+
+async def test_what_a_shop_publishes_is_what_the_document_says(
+    overheard: AbstractQueue, caller: Caller, session: aiohttp.ClientSession
+) -> None:
+    await caller.open_account(1_000)
+    stranger = Caller(session, caller.url)
+    orders = {await caller.order(400), await caller.order(5_000), await stranger.order(1)}
+    events: list[dict[str, Any]] = []
+
+    async def all_is_told() -> bool:
+        while message := await overheard.get(no_ack=True, fail=False):
+            check(message, PUBLISHED[message.routing_key or ""])
+            events.extend(json.loads(message.body))
+        return len(ours()) >= 3 * len(orders)
+
+    def ours() -> list[dict[str, Any]]:
+        return [event for event in events if event["subject"] in orders]
+
+    await eventually(all_is_told)
+    assert {(event["source"], event["type"]) for event in ours()} == {
+        (operation["tags"][0]["name"], message["name"])
+        for operation in (DOCUMENT["operations"]["ordersSends"], DOCUMENT["operations"]["paymentsSends"])
+        for message in operation["messages"]
+    }
+    reasons = {event["data"]["reason"] for event in ours() if "reason" in event["data"]}
+    assert reasons == set(DOCUMENT["components"]["schemas"]["Reason"]["enum"])
+    assert all(event["traceparent"] and event["journey"] for event in ours())
+
+
+class Listener:
+    """A client that says what the document says, and checks every frame."""
+
+    def __init__(self, caller: Caller, socket: Socket) -> None:
+        self._caller = caller
+        self._socket = socket
+        self.heard: list[dict[str, Any]] = []
+        self._take(socket.welcome)
+
+    async def hear(self, *kinds: str) -> dict[str, Any]:
+        """Until there was a frame of each of `kinds`; returns the last."""
+        awaited = set(kinds)
+        async with asyncio.timeout(PATIENCE):
+            while awaited:
+                frame = json.loads(await self._socket.connection.recv())
+                self._take(frame)
+                await self._answer(frame)
+                awaited.discard(frame["type"])
+        return self.heard[-1]
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        asyncapi.must_be(PUSHED[frame["type"]]["payload"], frame)
+        self.heard.append(frame)
+
+    async def _answer(self, frame: dict[str, Any]) -> None:
+        match frame["type"]:
+            case "ping":
+                await self._say("pong", {"type": "pong"})
+            case "order":
+                await self._say("ack", {"type": "ack", "o": frame["o"]})
+            case _:
+                await self._say("renewTicket", {"type": "renew", "ticket": await self._caller.ticket()})
+
+    async def _say(self, message: str, frame: dict[str, Any]) -> None:
+        asyncapi.must_be(MESSAGES[message]["payload"], frame)
+        await self._socket.connection.send(json.dumps(frame))
+
+
+async def test_what_a_shop_pushes_is_what_the_document_says(
+    shop: Shop, servers: dict[str, Any], spawn: Spawn, caller: Caller
+) -> None:
+    # One more replica of this shop, which asks more often than every 25 seconds and every hour.
+    often = {"PING_SECONDS": "0.5", "IDENTITY_SECONDS": "4"}
+    where = {"BROKER_URL": servers["broker"], "REDIS_URL": servers["redis"], "ALLOWED_ORIGINS": shop.url}
+    replica = await spawn("notifier", **where, **often)
+    listener = Listener(caller, await caller.socket(replica.url))
+    await caller.open_account(1_000)
+    await caller.order(400)
+    await listener.hear("order", "ping", "renew")
+    await caller.order(5_000)
+    cancelled = await listener.hear("order")
+    await listener.hear("renew")  # the first one was answered well
+    assert {frame["type"] for frame in listener.heard} == PUSHED.keys()
+
+    epoch, start = listener.heard[0]["epoch"], listener.heard[0]["offset"]
+    at_the_front_door = Listener(caller, await caller.socket(query=f"?e={epoch}&o={start}"))
+    missed = at_the_front_door.heard[0]["missed"]
+    assert missed == [frame for frame in listener.heard if frame["type"] == "order"]
+    assert missed[-1] == cancelled
+    await caller.order(1)
+    assert (await at_the_front_door.hear("order"))["order"]["status"] == "FINISHED"
+
+
+async def test_dead_letters_have_the_headers_that_the_document_names(
+    broker: Broker, broker_url: str, payments_url: str, spawn: Spawn
+) -> None:
+    await spawn("payments", DATABASE_URL=payments_url, BROKER_URL=broker_url)
+    for _ in range(2):
+        await broker.publish_body("order.created", b"nonsense")
+
+    async def both_are_set_aside() -> bool:
+        return await broker.ready_in(ORDER_CREATED.dead) == 2
+
+    await eventually(both_are_set_aside)
+    check(await broker.take(ORDER_CREATED.dead), MESSAGES["deadLetter"])
+    await dead_letters("discard", "--all", "--by", "ann", "--broker", broker_url)
+    check(await broker.take(RESOLVED), MESSAGES["resolvedLetter"])
+
+
+async def test_a_letter_that_the_broker_gave_up_has_the_headers_that_the_document_names(broker: Broker) -> None:
+    queue = await broker.channel.get_queue(ORDER_CREATED.alone)
+    await broker.channel.default_exchange.publish(persistent(b"[]"), queue.name)
+    for _ in range(LONELY_CRASHES):
+        await (await queue.get()).reject(requeue=True)
+    check(await broker.take(ORDER_CREATED.dead), MESSAGES["deadLetter"])

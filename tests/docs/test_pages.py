@@ -1,0 +1,65 @@
+"""What a page points at is there: files, headings, tests, metrics, settings."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+CODE = [
+    path
+    for folder in ("backstage", "gateway", "notifier", "orders", "payments", "shopkit")
+    for path in (ROOT / folder).rglob("*.py")
+]
+TESTS = [*(ROOT / "tests").rglob("*.py")]
+
+
+def parts(page: Path, pattern: str) -> Iterator[str]:
+    yield from re.findall(pattern, page.read_text(), re.MULTILINE)
+
+
+def joined(paths: list[Path]) -> str:
+    return "\n".join(path.read_text() for path in paths)
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in parts(page, r"\]\((?!https?:)([^)\s]+)\)"):
+        place, _, anchor = link.partition("#")
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_test_that_is_named_is_there(page: Path) -> None:
+    folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for name in parts(page, rf"`((?:{folders})/[\w./-]+\.\w+)`"):
+        assert (ROOT / name).exists(), name
+    known = joined(TESTS)
+    for name in parts(page, r"`(test_\w+)`"):
+        assert f"def {name}(" in known, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_metric_that_is_named_is_there(page: Path) -> None:
+    known = joined(CODE)
+    for name in parts(page, r"\b(gozon_[a-z_]*[a-z])\b"):
+        assert re.search(rf'"{re.sub("_(total|info|bucket)$", "", name)}', known), name
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
+def test_every_setting_that_is_named_is_there(name: str) -> None:
+    fields = joined(CODE).upper() + joined([ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("*.py")])
+    for variable in parts(ROOT / name, r"`([A-Z][A-Z_]+_[A-Z]+)`"):
+        assert variable in fields, variable

@@ -1,0 +1,26 @@
+import pytest
+
+from gateway.app import GatewaySettings
+from shopkit.settings import load
+
+URLS = {f"{name}_URLS": "http://a:8000" for name in ("ORDERS", "PAYMENTS", "NOTIFIER", "WEB")}
+
+
+@pytest.mark.parametrize("urls", ["http://orders", "http://127.0.0.1:1,http://[::1]:2/", "http://a:8000,http://b"])
+def test_base_urls_stand_side_by_side(urls: str) -> None:
+    assert load(GatewaySettings, URLS | {"ORDERS_URLS": urls, "BACKSTAGE_URLS": urls}).orders_urls == urls
+
+
+@pytest.mark.parametrize(
+    "urls", ["", "orders:8000", "https://orders", "http://a,,http://b", "http://a/api", "http://"]
+)
+def test_what_are_no_base_urls_is_refused(urls: str) -> None:
+    with pytest.raises(SystemExit, match="ORDERS_URLS"):
+        load(GatewaySettings, URLS | {"ORDERS_URLS": urls})
+
+
+def test_backstage_may_be_nowhere_but_not_anywhere() -> None:
+    assert load(GatewaySettings, URLS).backstage_urls == ""
+    assert load(GatewaySettings, URLS | {"BACKSTAGE_URLS": ""}).backstage_urls == ""
+    with pytest.raises(SystemExit, match="BACKSTAGE_URLS"):
+        load(GatewaySettings, URLS | {"BACKSTAGE_URLS": "backstage:8000"})

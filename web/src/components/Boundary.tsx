@@ -1,0 +1,22 @@
+import { Component, type ReactNode } from 'react'
+import { asProblem } from '../problem'
+import { ProblemNote } from './ProblemNote'
+
+/** Instead of a blank page. A part of it may be gone, too: the next release has other files. */
+export class Boundary extends Component<{ children: ReactNode }, { error: unknown }> {
+  override state = { error: null }
+
+  static getDerivedStateFromError(error: unknown) {
+    return { error }
+  }
+
+  override render() {
+    const { error } = this.state
+    if (error === null) return this.props.children
+    return (
+      <main className="view">
+        <ProblemNote problem={asProblem(error)} onRetry={() => location.reload()} />
+      </main>
+    )
+  }
+}
