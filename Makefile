@@ -3,12 +3,12 @@ PYTHON := .venv/bin/python
 SHOP := $(PYTHON) deploy/local/shop.py
 UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 
-.PHONY: help up down clean status logs audit dead-letters check format openapi test faults mutations
+.PHONY: help up down clean status logs audit dead-letters load scale soak check format openapi test faults mutations
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: .venv/.synced  ## start the shop; REPLICAS=n sets the count of every service, BACKSTAGE=off does without its figures
+up: .venv/.synced  ## start the shop; REPLICAS=n, or REPLICAS="notifier=5 orders=1", BACKSTAGE=off does without its figures
 	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(BACKSTAGE),--backstage $(BACKSTAGE))
 
 down: .venv/.synced  ## stop it
@@ -28,6 +28,16 @@ dead-letters: .venv/.synced  ## what nobody could handle; ARGS="list", and --hel
 
 audit: .venv/.synced  ## check every invariant of money and progress; ARGS= goes to the auditor
 	@$(SHOP) audit -- $(ARGS)
+
+# The words given to make, such as RATE=200, go on to the tool.
+load: .venv/.synced  ## load the running shop, or URL=, and check every order; RATE= USERS= SECONDS= ..., HELP= tells all
+	@$(PYTHON) -m loadtest.load $(MAKEOVERRIDES)
+
+scale: .venv/.synced  ## the same load with more and more replicas, on a shop of its own; NOTIFIERS="1 5" OTHERS="1 2" ...
+	@$(PYTHON) -m loadtest.load.scale $(MAKEOVERRIDES)
+
+soak: .venv/.synced  ## load the running shop for MINUTES= (60), and see that nothing grows but its orders
+	@$(PYTHON) -m loadtest.load.soak $(MAKEOVERRIDES)
 
 check: .venv/.synced  ## format, lint, types, import contracts
 	@.venv/bin/ruff format --check && .venv/bin/ruff check && .venv/bin/pyright && .venv/bin/lint-imports

@@ -1,1 +1,1 @@
-"""Benchmarks. They print what they measure; no test depends on it."""
+"""Load on a whole shop (`load`), a shop that is broken under load (`faults`), and benchmarks of single parts."""

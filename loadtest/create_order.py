@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import uvloop
 
-from loadtest.client import connect, flood, post
+from loadtest.client import Pool, flood, post
 from orders.place_order import NewOrder, Placed
 from orders.routes import Call, router
 from shopkit.batcher import Batcher
@@ -57,11 +57,9 @@ async def requests_a_second(port: int, in_flight: int) -> float:
 
 
 async def answers(port: int) -> bool:
-    try:
-        connection = await connect(f"http://127.0.0.1:{port}")
-        status, _ = await connection.send(order())
-    except OSError:
-        return False
+    pool = Pool(f"http://127.0.0.1:{port}", 1)
+    status, _ = await pool.ask(order())
+    pool.close()
     return status == 201
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from loadtest.client import connect, flood, post
+from loadtest.client import Pool, flood, post
 
 PORT, IN_FLIGHT, SECONDS, ROUNDS = 19820, 32, 1.0, 15
 ORDER = b'{"amount": 100, "description": "a lamp for the load test"}'
@@ -60,14 +60,11 @@ class Gateway:
     async def up(self) -> None:
         async with asyncio.timeout(30):
             while True:
-                try:
-                    connection = await connect(self.url)
-                    status, _ = await connection.send(REQUEST)
-                    connection.close()
-                    if status == 201:
-                        return
-                except (OSError, EOFError):
-                    pass
+                pool = Pool(self.url, 1)
+                status, _ = await pool.ask(REQUEST)
+                pool.close()
+                if status == 201:
+                    return
                 await asyncio.sleep(0.1)
 
     async def round(self) -> None:

@@ -32,7 +32,7 @@ import hiredis
 import uvloop
 from uuid_utils.compat import uuid7
 
-from loadtest.client import Connection, connect, post
+from loadtest.client import Pool, post
 from loadtest.push_client import FAILURES, Redis, Socket, open_socket, redis_at
 from loadtest.push_rivals.wire import CHANNELS, SOCKETIO, Rival
 from notifier.messages import FRAME_START, OrderStatus, OrderStatusEvent, frame_rest, times
@@ -79,7 +79,7 @@ class Server(Protocol):
     command: Sequence[str]
     environment: Mapping[str, str]
 
-    async def ticket(self, connection: Connection, user_id: str) -> str: ...
+    async def ticket(self, pool: Pool, user_id: str) -> str: ...
 
     async def socket(self, user_id: str, ticket: str) -> Socket: ...
 
@@ -99,8 +99,8 @@ class Gozon:
             own | servers | {"ALLOWED_ORIGINS": f"http://127.0.0.1:{REPLICA_PORT}"}
         )
 
-    async def ticket(self, connection: Connection, user_id: str) -> str:
-        status, body = await connection.send(post("/api/notifications/tickets", user_id, b""))
+    async def ticket(self, pool: Pool, user_id: str) -> str:
+        status, body = await pool.ask(post("/api/notifications/tickets", user_id, b""))
         assert status == 201, body
         return json.loads(body)["ticket"]
 
@@ -125,7 +125,7 @@ class Other:
         self.environment: Mapping[str, str] = {}
         self._rival = rival
 
-    async def ticket(self, connection: Connection, user_id: str) -> str:  # noqa: ARG002 (there are none)
+    async def ticket(self, pool: Pool, user_id: str) -> str:  # noqa: ARG002 (there are none)
         return ""
 
     async def socket(self, user_id: str, ticket: str) -> Socket:  # noqa: ARG002
@@ -224,25 +224,25 @@ async def listens(port: int) -> bool:
     return True
 
 
-async def in_parallel(work: Sequence[Callable[[Connection], Awaitable[T]]]) -> tuple[list[T], float]:
+async def in_parallel(work: Sequence[Callable[[Pool], Awaitable[T]]]) -> tuple[list[T], float]:
     """Results, in order, and how many a second."""
     todo, results = iter(enumerate(work)), dict[int, T]()
 
     async def some() -> None:
-        connection = await connect(f"http://127.0.0.1:{REPLICA_PORT}")
         for n, one in todo:
-            results[n] = await one(connection)
-        connection.close()
+            results[n] = await one(pool)
 
+    pool = Pool(f"http://127.0.0.1:{REPLICA_PORT}", AT_ONCE)
     started = time.perf_counter()
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
     rate = len(work) / (time.perf_counter() - started)
+    pool.close()
     return [results[n] for n in range(len(work))], rate
 
 
 async def open_sockets(server: Server, users: Sequence[str]) -> tuple[dict[str, Socket], float, float]:
     """A socket a user, tickets a second, and with them connections a second."""
-    tickets, ticket_rate = await in_parallel([lambda c, u=user: server.ticket(c, u) for user in users])
+    tickets, ticket_rate = await in_parallel([lambda pool, u=user: server.ticket(pool, u) for user in users])
     pairs = zip(users, tickets, strict=True)
     opened, rate = await in_parallel([lambda _, u=user, t=ticket: server.socket(u, t) for user, ticket in pairs])
     return dict(zip(users, opened, strict=True)), ticket_rate, rate
@@ -311,7 +311,7 @@ async def measure(server: Server, rounds: int) -> Figures:
         bursts = [await burst(server, redis, process, some) for _ in range(rounds)]
         p50, p99 = await steady(server, redis, some)
         for socket in (warm | users).values():
-            socket.transport.abort()
+            socket.close()
     rate, cpu = (statistics.median(figures) for figures in zip(*bursts, strict=True))
     return Figures(tickets if isinstance(server, Gozon) else None, connections, kib, rate, cpu, p50, p99)
 

@@ -1,94 +1,54 @@
 """WebSockets that cost as little as possible beside what they measure, and a way to publish in Redis."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
 import hiredis
 
-WELCOME_SECONDS = 30
-HANDSHAKE = (
-    "GET {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{protocols}\r\n"
-)
+from loadtest.websocket import WebSocket, handshake
 
+WELCOME_SECONDS = 30
 
 FAILURES: list[str] = []
 """What nobody expected; no figure counts when there is one."""
 
 
-def masked(text: bytes, first: int = 0x81) -> bytes:
-    """A client's frame. The mask of zeros is allowed, and leaves the text as it is."""
-    return bytes([first]) + bytes([0x80 | len(text)]) + bytes(4) + text
-
-
-class Socket(asyncio.Protocol):
+class Socket(WebSocket):
     """`answers` gives what to reply to a frame, or None when it is one that was published."""
 
     def __init__(
         self, handshake: bytes, hello: bytes, answers: Callable[[bytes], bytes | None], welcomed: bytes
     ) -> None:
-        self._handshake = handshake
+        super().__init__(handshake)
         self._hello = hello
         self._answers = answers
         self._welcomed = welcomed
-        self._buffer = b""
-        self._upgraded = False
         self.welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sent_at: deque[float] = deque()
         self.delivered = 0
         self.latencies: list[float] = []
-        self.last = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.write(self._handshake)
+    def upgraded(self) -> None:
+        if self._hello:
+            self.say(self._hello)
 
-    def data_received(self, data: bytes) -> None:
-        data = self._buffer + data if self._buffer else data
-        at = 0
-        if not self._upgraded:
-            at = data.find(b"\r\n\r\n") + 4
-            if at < 4:
-                self._buffer = data
-                return
-            if not data.startswith(b"HTTP/1.1 101"):
-                FAILURES.append(f"refused: {data[:200]!r}")
-            self._upgraded = True
-            self.transport.write(masked(self._hello) if self._hello else b"")
-        end = len(data)
-        while end - at >= 2:
-            length, start = data[at + 1], at + 2
-            if length == 126:
-                length, start = int.from_bytes(data[at + 2 : at + 4]), at + 4
-            elif length == 127:
-                length, start = int.from_bytes(data[at + 2 : at + 10]), at + 10
-            if start + length > end:
-                break
-            self._frame(data[at], data[start : start + length])
-            at = start + length
-        self._buffer = data[at:]
-
-    def _frame(self, first: int, text: bytes) -> None:
-        if first == 0x89:
-            self.transport.write(masked(text, 0x8A))
-        elif first != 0x81:
-            FAILURES.append(f"not a text frame: {first:#x} {text!r}")
-        elif not self.welcome.done() and text.startswith(self._welcomed):
+    def told(self, text: bytes, at: float) -> None:
+        if not self.welcome.done() and text.startswith(self._welcomed):
             self.welcome.set_result(None)
         elif (answer := self._answers(text)) is not None:
-            self.transport.write(masked(answer) if answer else b"")
+            if answer:
+                self.say(answer)
         else:
             self.delivered += 1
-            self.last = text
             if self.sent_at:
-                self.latencies.append(time.perf_counter() - self.sent_at.popleft())
+                self.latencies.append(at - self.sent_at.popleft())
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def lost(self, why: str) -> None:
+        FAILURES.append(why)
         if not self.welcome.done():
-            self.welcome.set_exception(exc or ConnectionError("closed before the welcome"))
+            self.welcome.set_exception(ConnectionError(why))
 
 
 class Redis(asyncio.Protocol):
@@ -122,8 +82,7 @@ async def open_socket(
 ) -> Socket:
     """Returns when it is welcomed."""
     host = f"127.0.0.1:{port}"
-    line = f"Sec-WebSocket-Protocol: {protocols}\r\n" if protocols else ""
-    head = HANDSHAKE.format(path=path, host=host, origin=f"http://{host}", protocols=line).encode()
+    head = handshake(path, host, f"http://{host}", protocols)
     _, socket = await asyncio.get_running_loop().create_connection(
         lambda: Socket(head, hello, answers, welcomed), "127.0.0.1", port
     )

@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SERVER_PORTS = {"postgres": 432, "rabbitmq": 672, "management": 673, "epmd": 369, "dist": 674, "redis": 379}
 FIRST_PORTS = {"orders": 101, "payments": 201, "notifier": 301, "gateway": 401, "backstage": 601}
 WEB_PORT = 501
+MOST_REPLICAS = 99
 DEFAULT_REPLICAS = {"orders": 2, "payments": 2, "notifier": 3, "gateway": 2, "backstage": 1}
 DATABASES = ("orders", "payments")
 

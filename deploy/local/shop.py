@@ -19,6 +19,7 @@ from control import BIN, Supervisor, stop_leftovers
 from place import (
     DATABASES,
     DEFAULT_REPLICAS,
+    MOST_REPLICAS,
     REPOSITORY,
     Shop,
     last_settings,
@@ -68,11 +69,19 @@ def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
 def _replicas(options: argparse.Namespace, last: dict[str, int]) -> dict[str, int]:
     """As they are asked for, or else as they were. Of backstage there is one or none."""
     replicas = DEFAULT_REPLICAS | last
-    if options.replicas:
-        replicas |= {service: options.replicas for service in replicas if service != "backstage"}
+    for asked in options.replicas:
+        replicas |= asked
     if options.backstage:
         replicas["backstage"] = int(options.backstage == "on")
     return replicas
+
+
+def _counts(word: str) -> dict[str, int]:
+    services = [service for service in DEFAULT_REPLICAS if service != "backstage"]
+    service, _, count = word.rpartition("=")
+    if service not in ("", *services) or not count.isdigit() or not 1 <= int(count) <= MOST_REPLICAS:
+        raise argparse.ArgumentTypeError(f"{word}: N or SERVICE=N, from 1 to {MOST_REPLICAS}")
+    return dict.fromkeys([service] if service else services, int(count))
 
 
 def _start(shop: Shop, supervisor: Supervisor) -> None:
@@ -252,7 +261,15 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")
     parser.add_argument("--base-port", type=int)
     parser.add_argument("--entrance", dest="entrance_port", type=int)
-    parser.add_argument("--replicas", type=int, help="of every service but backstage")
+    parser.add_argument(
+        "--replicas",
+        type=_counts,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="N",
+        help="of every service but backstage; notifier=N is of that one",
+    )
     parser.add_argument("--backstage", choices=["on", "off"], help="whether to run it; it has one replica")
     parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
     options = parser.parse_args(own, argparse.Namespace(arguments=arguments))

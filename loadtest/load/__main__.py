@@ -1,0 +1,3 @@
+from loadtest.load.command import load, main
+
+main(load)

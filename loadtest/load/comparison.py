@@ -1,0 +1,56 @@
+"""A report beside an earlier one."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from loadtest.load.figures import TO_201, TO_FINAL, TO_TOAST
+from loadtest.load.report import Report
+
+# Where a shop runs, or chance, does not make two loads different.
+NO_CONDITIONS = {"seed", "compare", "dir", "reports", "url"}
+
+
+class Row(NamedTuple):
+    name: str
+    before: float
+    now: float
+
+    @property
+    def ratio(self) -> float | None:
+        return self.now / self.before if self.before else None
+
+
+def compared(before: Report, now: Report) -> list[Row]:
+    old = dict(_figures(before))
+    return [Row(name, old[name], figure) for name, figure in _figures(now) if name in old]
+
+
+def changed(before: Report, now: Report) -> list[str]:
+    """What was asked for, or ran, differently: then the ratios are not of the shop alone."""
+    old, new = _conditions(before), _conditions(now)
+    return [
+        f"{name}: {old.get(name, 'none')}, now {new.get(name, 'none')}"
+        for name in old | new
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _figures(report: Report) -> Iterator[tuple[str, float]]:
+    yield "accepted, orders/s", report.accepted_a_second
+    yield "toasted, orders/s", report.told_a_second
+    for name in (TO_201, TO_FINAL, TO_TOAST):
+        if times := report.times.get(name):
+            yield f"{name}, p50 ms", times.p50
+            yield f"{name}, p90 ms", times.p90
+            yield f"{name}, p99 ms", times.p99
+    for service, _ in report.services():
+        yield f"{service.name}, us an order", service.us_an_order
+
+
+def _conditions(report: Report) -> dict[str, Any]:
+    asked = msgspec.structs.asdict(report.parameters)
+    replicas = {f"{service} replicas": count for service, count in report.replicas.items()}
+    machine = msgspec.structs.asdict(report.machine)
+    return {name: asked[name] for name in asked if name not in NO_CONDITIONS} | replicas | report.versions | machine

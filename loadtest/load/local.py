@@ -1,0 +1,92 @@
+"""A shop that runs on this machine: where its parts are, what they are, and what its books say."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from loadtest.load.checks import Verdict
+
+PACKAGES = ("litestar", "uvicorn", "uvloop", "msgspec", "sqlalchemy", "asyncpg", "aio-pika", "hiredis")
+SUPERVISORCTL = Path(sys.executable).with_name("supervisorctl")
+
+
+class LocalShop:
+    def __init__(self, folder: str) -> None:
+        path = Path(folder) / "shop.json"
+        if not path.exists():
+            raise SystemExit(f"no shop runs in {folder}; make up starts one, URL=... names another")
+        self._is: dict[str, Any] = json.loads(path.read_text())
+        self.url: str = self._is["entrance"]
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Of each replica, by its name."""
+        return {one["name"]: one["url"] for replicas in self._is["replicas"].values() for one in replicas}
+
+    @property
+    def redis(self) -> str:
+        return self._is["redis"]
+
+    @property
+    def databases(self) -> dict[str, str]:
+        return {name: self._is["databases"][name] for name in ("orders", "payments")}
+
+    @property
+    def replicas(self) -> dict[str, int]:
+        return {service: len(replicas) for service, replicas in self._is["replicas"].items()}
+
+    async def programs(self) -> dict[str, int]:
+        """Process ids by name."""
+        command = (str(SUPERVISORCTL), "-c", self._is["supervisor"], "status")
+        _, output = await _run(*command)
+        return {name: int(pid) for name, pid in re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+)", output, re.MULTILINE)}
+
+    async def audit(self) -> Verdict:
+        urls = {f"{name.upper()}_DATABASE_URL": url for name, url in self.databases.items()}
+        status, output = await _run(sys.executable, "-m", "auditor", "--json", **urls)
+        verdict = Verdict("audit", "Every invariant that `make audit` knows holds.")
+        if status not in (0, 1):
+            return verdict.look(1, [{"audit": output}])
+        for found in json.loads(output)["invariants"]:
+            verdict.look(found["looked_at"], ({"invariant": found["name"], **row} for row in found["rows"]))
+        return verdict
+
+    async def versions(self) -> dict[str, str]:
+        programs = await self.programs()
+        asked = {"postgres": "--version", "redis": "--version", "nginx": "-v"}
+        found = {name: await _run(f"/proc/{programs[name]}/exe", option) for name, option in asked.items()}
+        servers = {name: _version(output) for name, (_, output) in found.items()}
+        return servers | await self._told_versions() | {name: version(name) for name in PACKAGES}
+
+    async def _told_versions(self) -> dict[str, str]:
+        """Of RabbitMQ, and of what is running of ours."""
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{self._is['broker_management']}/api/overview") as answer:
+                rabbitmq = (await answer.json())["rabbitmq_version"]
+            async with session.get(f"{self._is['replicas']['orders'][0]['url']}/metrics") as answer:
+                revision = re.search(r'revision="([^"]*)"', await answer.text())
+        return {"rabbitmq": rabbitmq, "gozon": revision[1] if revision else "unknown"}
+
+
+def _version(text: str) -> str:
+    found = re.search(r"\d+(\.\d+)+", text)
+    return found[0] if found else "unknown"
+
+
+async def _run(*command: str, **environment: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=os.environ | environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()

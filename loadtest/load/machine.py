@@ -1,0 +1,103 @@
+"""What the programs on this machine take of it, from /proc."""
+
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PROC = Path("/proc")
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """By a program and all processes below it, those that have ended included: seconds of a core since its start.
+
+    Memory is in MiB; what processes share is counted once (PSS). It and the open files cost time to find out,
+    and are 0 without a thorough look.
+    """
+
+    cpu: float
+    memory: float = 0.0
+    files: int = 0
+
+
+class Look(msgspec.Struct, frozen=True):
+    """`busy` are seconds of all cores in which they did anything; `at` is a time of `time.perf_counter`."""
+
+    at: float
+    busy: float
+    programs: dict[str, Taken]
+
+
+class Machine(msgspec.Struct, frozen=True):
+    model: str
+    cores: int
+    memory_gib: float
+    system: str
+
+
+def look(programs: Mapping[str, int], thorough: bool = False) -> Look:
+    """`programs` are process ids by name. One that is gone has taken nothing."""
+    cpu, children = _processes()
+    return Look(
+        time.perf_counter(),
+        _busy(),
+        {name: _taken(_family(pid, children), cpu, thorough) for name, pid in programs.items()},
+    )
+
+
+def this_machine() -> Machine:
+    lines = (PROC / "cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Machine(model, os.cpu_count() or 1, round(memory, 1), f"{platform.system()} {platform.release()}")
+
+
+def _processes() -> tuple[dict[int, float], dict[int, list[int]]]:
+    """Seconds of each process with those of its children that have ended, and the children of each."""
+    cpu: dict[int, float] = {}
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for process in PROC.glob("[0-9]*"):
+        with suppress(OSError):
+            # The name in brackets may hold anything.
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            pid = int(process.name)
+            cpu[pid] = sum(map(int, fields[11:15])) / TICKS
+            children[int(fields[1])].append(pid)
+    return cpu, children
+
+
+def _family(pid: int, children: Mapping[int, list[int]]) -> list[int]:
+    return [pid, *(relative for child in children.get(pid, ()) for relative in _family(child, children))]
+
+
+def _taken(pids: list[int], cpu: Mapping[int, float], thorough: bool) -> Taken:
+    seconds = sum(cpu.get(pid, 0.0) for pid in pids)
+    if not thorough:
+        return Taken(seconds)
+    return Taken(seconds, sum(map(_memory, pids)), sum(map(_files, pids)))
+
+
+def _memory(pid: int) -> float:
+    with suppress(OSError):
+        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+    return 0.0
+
+
+def _files(pid: int) -> int:
+    with suppress(OSError):
+        return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
+    return 0
+
+
+def _busy() -> float:
+    user, nice, system, _idle, _waiting, irq, soft, steal = map(
+        int, (PROC / "stat").read_text().split(maxsplit=9)[1:9]
+    )
+    return (user + nice + system + irq + soft + steal) / TICKS

@@ -1,0 +1,104 @@
+"""After the load: what became of requests without an answer, and what the shop says of every user."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from loadtest.load.calls import ORDERS, PlaceOrder, Planned
+from loadtest.load.checks import Verdict
+from loadtest.load.history import History, Order
+from loadtest.load.traffic import Traffic
+from loadtest.load.users import ACCOUNT, User
+
+AT_ONCE = 32
+AGAIN = 5
+PAUSE_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class _Page(msgspec.Struct):
+    items: list[Order]
+    next_cursor: str | None
+
+
+_page = msgspec.json.Decoder(_Page).decode
+
+
+async def each(things: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Some at a time."""
+    todo = iter(things)
+
+    async def some() -> None:
+        for thing in todo:
+            await work(thing)
+
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+
+
+async def send_again(traffic: Traffic) -> None:
+    """As a client does that got no answer; the keys see to it that nothing takes effect twice."""
+
+    async def again(call: Planned) -> None:
+        for _ in range(AGAIN):
+            answer = await call.user.entrance.ask(call.request)
+            if answer.status == call.good:
+                traffic.taken(call, answer.body)
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    await each(traffic.without_answer, again)
+
+
+def sockets_held(users: Sequence[User]) -> Verdict:
+    lost = [
+        {"user": user.id, "socket": number, "why": page.why_lost}
+        for user in users
+        for number, page in enumerate(user.pages)
+        if page.why_lost
+    ]
+    verdict = Verdict("sockets", "Every socket stayed open.")
+    return verdict.look(sum(len(user.pages) for user in users), lost)
+
+
+async def histories(users: Sequence[User], accepted: Sequence[PlaceOrder]) -> list[History]:
+    placed: defaultdict[User, list[Order]] = defaultdict(list)
+    for order in accepted:
+        placed[order.user].append(order.end())
+    found: list[History] = []
+
+    async def learn(user: User) -> None:
+        found.append(await _history(user, placed[user]))
+
+    await each(users, learn)
+    return found
+
+
+async def _history(user: User, placed: Sequence[Order]) -> History:
+    return History(
+        user_id=user.id,
+        placed=placed,
+        pages=[page.toasts for page in user.pages],
+        listed=await _listed(user),
+        topped_up=user.topped_up if user.has_account else None,
+        balance=await _balance(user),
+    )
+
+
+async def _listed(user: User) -> list[Order]:
+    entrance, items, cursor = user.entrance, list[Order](), ""
+    while True:
+        request = entrance.get(f"{ORDERS}?limit=100{cursor}", user.id)
+        page = _page((await entrance.must(200, request=request)).body)
+        items += page.items
+        if page.next_cursor is None:
+            return items
+        cursor = f"&cursor={page.next_cursor}"
+
+
+async def _balance(user: User) -> int | None:
+    answer = await user.entrance.must(200, 404, request=user.entrance.get(ACCOUNT, user.id))
+    return msgspec.json.decode(answer.body)["balance"] if answer.status == 200 else None

@@ -1,0 +1,127 @@
+"""A long load at a moderate rate, and whether all that is not an order stays as it is.
+
+make soak MINUTES=10        python -m loadtest.load.soak MINUTES=10
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from loadtest.load import machine
+from loadtest.load.checks import Verdict
+from loadtest.load.command import earlier, finish, main
+from loadtest.load.local import LocalShop
+from loadtest.load.parameters import Parameters, Positive, Rate, Users, parse
+from loadtest.load.report import Report
+from loadtest.load.run import Show, Watch, run
+from loadtest.load.stores import Stores
+from loadtest.load.terminal import console, showing
+from loadtest.load.trend import Series, bound, rise
+
+MOST_LOOKS = 360
+LEAST_SECONDS = 2.0
+
+MEMORY, FILES, TASKS, WAITING, KEYS, TABLES, LATENCY = (
+    *("memory, MiB", "open files", "asyncio tasks", "rows that wait", "keys in Redis", "tables, MiB"),
+    "latency to toast, ms",
+)
+# What each may rise by in the last two thirds: a share of its median, or so much when that is little.
+MAY_RISE = {
+    MEMORY: (0.05, 4),
+    FILES: (0.1, 16),
+    TASKS: (0.1, 16),
+    WAITING: (0.5, 100),
+    KEYS: (0.05, 50),
+    TABLES: (0.5, 8),
+    LATENCY: (0.5, 10),
+}
+# Their caches fill up, and they keep the orders themselves and, for an hour, the marks of their events.
+SERVERS = "postgres", "rabbitmq", "redis", "generator"
+
+
+class Soaking(Parameters, frozen=True, kw_only=True):
+    """A soak looks into the shop, so it takes one on this machine."""
+
+    minutes: Annotated[Positive, Meta(description="how long orders arrive; SECONDS says nothing here")] = 60.0
+    users: Users = 1000
+    rate: Rate = 50.0
+
+
+class Soak(Watch):
+    def __init__(self, stores: Stores, every: float) -> None:
+        super().__init__(every)
+        self._stores = stores
+        self._found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+
+    async def look(self, programs: Mapping[str, int]) -> None:
+        look = await asyncio.to_thread(machine.look, programs, thorough=True)
+        self.looks.append(look)
+        second = look.at - self.looks[0].at
+        self._note(MEMORY, second, {name: taken.memory for name, taken in look.programs.items()})
+        self._note(FILES, second, {name: taken.files for name, taken in look.programs.items()})
+        self._note(TASKS, second, await self._stores.tasks())
+        self._note(WAITING, second, await self._stores.waiting())
+        self._note(KEYS, second, await self._stores.keys())
+        self._note(TABLES, second, await self._stores.sizes())
+
+    def _note(self, what: str, second: float, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._found.setdefault((what, name), []).append((second, value))
+
+    def series(self) -> Iterator[Series]:
+        for (what, name), points in self._found.items():
+            yield series_of(what, name, *zip(*points, strict=True))
+
+
+def latency(report: Report) -> Iterator[Series]:
+    moments = [moment for moment in report.timeline if moment.to_toast.count]
+    seconds = [moment.second for moment in moments]
+    yield series_of(LATENCY, "p50", seconds, [moment.to_toast.p50 for moment in moments])
+    yield series_of(LATENCY, "p99", seconds, [moment.to_toast.p99 for moment in moments])
+
+
+def series_of(what: str, name: str, seconds: Sequence[float], values: Sequence[float]) -> Series:
+    judged = not (what in (MEMORY, FILES) and name in SERVERS) and (what != TABLES or name.endswith("outbox"))
+    most = bound(values, *MAY_RISE[what]) if judged else None
+    return Series(what, name, list(seconds), list(values), most)
+
+
+def flat(series: Sequence[Series]) -> Verdict:
+    rising = [
+        {"what": one.what, "name": one.name, "rises by": round(rise(one), 1), "may rise by": round(one.most, 1)}
+        for one in series
+        if one.most is not None and rise(one) > one.most
+    ]
+    verdict = Verdict("flat", "Nothing but the orders themselves grows in the last two thirds of the time.")
+    return verdict.look(sum(one.most is not None for one in series), rising)
+
+
+async def soaked(parameters: Soaking, show: Show) -> Report:
+    stores = await Stores.of(LocalShop(parameters.dir))
+    watch = Soak(stores, max(LEAST_SECONDS, parameters.seconds / MOST_LOOKS))
+    try:
+        report = await run(parameters, show, watch)
+    finally:
+        await stores.close()
+    report.series = [*watch.series(), *latency(report)]
+    report.verdicts.append(flat(report.series))
+    return report
+
+
+def soak(words: Sequence[str]) -> bool:
+    """Whether every verdict holds."""
+    parameters, out = parse(Soaking, words), console()
+    if parameters.url:
+        raise SystemExit("a soak looks into the shop: it takes DIR, not URL")
+    before = earlier(parameters)
+    parameters = msgspec.structs.replace(parameters, seconds=parameters.minutes * 60)
+    with showing(out, parameters) as show:
+        report = asyncio.run(soaked(parameters, show))
+    return finish(out, report, before)
+
+
+if __name__ == "__main__":
+    main(soak)

@@ -1,0 +1,69 @@
+"""What waits and what is kept in a local shop: in its tables, in Redis, and as tasks of its processes."""
+
+import asyncio
+import re
+from typing import Any, Self
+
+import aiohttp
+import asyncpg
+from redis.asyncio import Redis
+
+from loadtest.load.local import LocalShop
+
+WAITING = {
+    "orders": {"outbox": "SELECT count(*) FROM outbox"},
+    "payments": {
+        "outbox": "SELECT count(*) FROM outbox",
+        "inbox": "SELECT count(*) FROM inbox WHERE processed_at IS NULL",
+    },
+}
+TABLES = {"orders": ("orders", "outbox"), "payments": ("inbox", "ledger_entries", "outbox", "payments")}
+SIZE = "SELECT pg_total_relation_size($1::text::regclass) / 1048576.0"
+# What marks an event as published lives for an hour by design, and is many times the rest.
+MARK = b":d:"
+
+
+class Stores:
+    def __init__(self, shop: LocalShop, databases: dict[str, Any]) -> None:
+        self._replicas = shop.addresses
+        self._databases = databases
+        self._redis: Any = Redis.from_url(shop.redis)
+        self._session = aiohttp.ClientSession()
+
+    @classmethod
+    async def of(cls, shop: LocalShop) -> Self:
+        return cls(shop, {name: await asyncpg.connect(url) for name, url in shop.databases.items()})
+
+    async def close(self) -> None:
+        await self._session.close()
+        await self._redis.aclose()
+        for connection in self._databases.values():
+            await connection.close()
+
+    async def waiting(self) -> dict[str, float]:
+        return {
+            f"{database} {table}": float(await self._databases[database].fetchval(query))
+            for database, queries in WAITING.items()
+            for table, query in queries.items()
+        }
+
+    async def sizes(self) -> dict[str, float]:
+        return {
+            f"{database} {table}": float(await self._databases[database].fetchval(SIZE, table))
+            for database, tables in TABLES.items()
+            for table in tables
+        }
+
+    async def keys(self) -> dict[str, float]:
+        """Of users, without the marks."""
+        found = [key async for key in self._redis.scan_iter(match="n:*", count=5000) if MARK not in key]
+        return {"of users": float(len(found))}
+
+    async def tasks(self) -> dict[str, float]:
+        counts = await asyncio.gather(*map(self._tasks, self._replicas.values()))
+        return dict(zip(self._replicas, counts, strict=True))
+
+    async def _tasks(self, url: str) -> float:
+        async with self._session.get(f"{url}/metrics") as answer:
+            found = re.search(r"^gozon_tasks (\S+)", await answer.text(), re.MULTILINE)
+        return float(found[1]) if found else 0.0

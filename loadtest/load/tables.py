@@ -1,0 +1,129 @@
+"""A report in words and tables, as the terminal and the page show it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from loadtest.load.comparison import compared
+from loadtest.load.figures import TO_TOAST
+from loadtest.load.histogram import Figures
+from loadtest.load.report import Report
+from loadtest.load.trend import Series, rise
+
+
+class Table(NamedTuple):
+    """The first column is text, the others are figures."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def headline(report: Report) -> str:
+    asked = report.parameters
+    how = f"{asked.in_flight} in flight" if asked.in_flight else f"{asked.rate:g} orders/s planned"
+    return (
+        f"{report.accepted:,} orders in {asked.seconds:g} s from {asked.users:,} users "
+        f"with {sum(report.sockets.values()):,} sockets, {how}, seed {asked.seed}"
+    )
+
+
+def generator(report: Report) -> str:
+    """How one knows that what was measured is the shop."""
+    by = report.generator
+    shares = " ".join(f"{share:.0%}" for share in by.shares)
+    return (
+        f"The generator took {shares} of a core. Its loop was {by.lag.p50:.1f} ms late (p50), "
+        f"{by.lag.p99:.1f} (p99); requests were sent {by.sent_late.p50:.1f} (p50), {by.sent_late.p99:.1f} (p99)."
+    )
+
+
+def tables(report: Report) -> Iterator[Table]:
+    yield _throughput(report)
+    yield _latencies("ms from the moment it was due", report.times | report.requests)
+    yield _latencies("ms from the hop before", report.hops)
+    yield _deliveries(report)
+    yield _services(report)
+    if report.series:
+        yield _trends(report.series)
+    if report.errors:
+        yield Table(("error", "count"), [(name, f"{count:,}") for name, count in report.errors.items()])
+    yield _verdicts(report)
+
+
+def comparison(before: Report, now: Report) -> Table:
+    return Table(
+        ("beside the earlier report", "before", "now", "ratio"),
+        [
+            (row.name, f"{row.before:,.1f}", f"{row.now:,.1f}", f"{row.ratio:.2f}" if row.ratio else "")
+            for row in compared(before, now)
+        ],
+    )
+
+
+def _throughput(report: Report) -> Table:
+    kinds = [(f"  {kind}", f"{count:,}", "") for kind, count in report.orders.items()]
+    told = report.times[TO_TOAST].count
+    return Table(
+        ("", "orders", "orders/s"),
+        [
+            ("accepted", f"{report.accepted:,}", f"{report.accepted_a_second:,.1f}"),
+            *kinds,
+            ("toasted", f"{told:,}", f"{report.told_a_second:,.1f}"),
+        ],
+    )
+
+
+def _latencies(title: str, times: Mapping[str, Figures]) -> Table:
+    return Table(
+        (title, "count", "p50", "p90", "p99", "max"),
+        [
+            (name, f"{of.count:,}", *(f"{ms:,.1f}" for ms in (of.p50, of.p90, of.p99, of.max)))
+            for name, of in times.items()
+        ],
+    )
+
+
+def _deliveries(report: Report) -> Table:
+    total = sum(report.deliveries.values()) or 1
+    return Table(
+        ("replica", "sockets", "toasts", "share"),
+        [
+            (name, f"{report.sockets[name]:,}", f"{count:,}", f"{count / total:.0%}")
+            for name, count in report.deliveries.items()
+        ],
+    )
+
+
+def _services(report: Report) -> Table:
+    return Table(
+        ("service", "of a core", "us an order", "of a core, each process"),
+        [
+            (one.name, f"{one.share:.0%}", f"{one.us_an_order:,.0f}", " ".join(f"{s:.0%}" for s in shares))
+            for one, shares in report.services()
+        ],
+    )
+
+
+def _trends(series: Sequence[Series]) -> Table:
+    return Table(
+        ("over time", "at a third", "at the end", "rises by", "may rise by"),
+        [
+            (
+                f"{one.what}: {one.name}",
+                f"{one.values[len(one.values) // 3]:,.1f}",
+                f"{one.values[-1]:,.1f}",
+                f"{rise(one):,.1f}",
+                "" if one.most is None else f"{one.most:,.1f}",
+            )
+            for one in series
+        ],
+    )
+
+
+def _verdicts(report: Report) -> Table:
+    return Table(
+        ("verdict", "looked at", "outcome"),
+        [
+            (one.name, f"{one.looked_at:,}", "ok" if one.holds else f"{one.offenders:,} OFFENDERS")
+            for one in report.verdicts
+        ],
+    )

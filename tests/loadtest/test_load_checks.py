@@ -1,0 +1,130 @@
+"""The judge of a load is given histories in which one thing is wrong, and has to name it."""
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from loadtest.load.checks import Verdict, judge
+from loadtest.load.history import History, Order, declined, paid
+
+PAID = paid("order-1", 300)
+TOO_EXPENSIVE = declined("order-2", 10**12, "insufficient_funds")
+ORDERS = PAID, TOO_EXPENSIVE
+
+ALICE = History(
+    user_id="alice", placed=ORDERS, pages=[ORDERS, ORDERS[::-1]], listed=ORDERS, topped_up=1_000, balance=700
+)
+BOB_HAS_NO_ACCOUNT = History(
+    user_id="bob",
+    placed=[declined("order-3", 200, "no_account")],
+    pages=[[declined("order-3", 200, "no_account")]],
+    listed=[declined("order-3", 200, "no_account")],
+)
+
+
+def judged(**changed: object) -> dict[str, Verdict]:
+    """With something of Alice's history changed."""
+    alice = msgspec.structs.replace(ALICE, **changed)
+    return {verdict.name: verdict for verdict in judge([alice, BOB_HAS_NO_ACCOUNT])}
+
+
+def offenders(verdicts: dict[str, Verdict]) -> dict[str, list[object]]:
+    """The orders, or users, that each broken verdict names."""
+    return {
+        name: [row.get("order", row["user"]) for row in verdict.rows]
+        for name, verdict in verdicts.items()
+        if not verdict.holds
+    }
+
+
+def test_what_is_right_is_found_to_be_so() -> None:
+    verdicts = judged()
+    assert offenders(verdicts) == {}
+    looked_at = {name: verdict.looked_at for name, verdict in verdicts.items()}
+    assert looked_at == {"final status": 3, "one toast a socket": 5, "nobody else's toast": 5, "balances": 2}
+
+
+def test_a_missing_toast_is_named() -> None:
+    verdicts = judged(pages=[ORDERS, [PAID]])
+    assert offenders(verdicts) == {"one toast a socket": ["order-2"]}
+    assert verdicts["one toast a socket"].rows == [
+        {"user": "alice", "order": "order-2", "socket": 1, "toasts": 0},
+    ]
+
+
+def test_a_doubled_toast_is_named() -> None:
+    verdicts = judged(pages=[[*ORDERS, PAID], ORDERS])
+    assert offenders(verdicts) == {"one toast a socket": ["order-1"]}
+    assert verdicts["one toast a socket"].rows[0]["toasts"] == 2
+
+
+def test_a_socket_that_was_told_nothing_is_named_once_for_each_order() -> None:
+    assert offenders(judged(pages=[(), ORDERS])) == {"one toast a socket": ["order-1", "order-2"]}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        declined("order-1", 300, "insufficient_funds"),
+        Order("order-1", 300, "NEW", 1),
+        paid("order-1", 301),
+        Order("order-1", 300, "FINISHED", 3),
+    ],
+)
+def test_a_wrong_final_status_is_named(wrong: Order) -> None:
+    verdicts = judged(listed=[wrong, TOO_EXPENSIVE])
+    assert offenders(verdicts) == {"final status": ["order-1"]}
+    assert verdicts["final status"].rows[0]["found"] == wrong
+
+
+def test_a_declined_order_with_the_wrong_reason_is_named() -> None:
+    listed = [PAID, declined("order-2", 10**12, "no_account")]
+    assert offenders(judged(listed=listed)) == {"final status": ["order-2"]}
+
+
+def test_an_order_that_vanished_is_named() -> None:
+    assert offenders(judged(listed=[PAID])) == {"final status": ["order-2"]}
+
+
+def test_an_order_that_nobody_placed_is_named() -> None:
+    assert offenders(judged(listed=[*ORDERS, paid("order-9", 1)])) == {"final status": ["order-9"]}
+
+
+def test_a_toast_that_says_something_else_than_the_order_is_named() -> None:
+    told = [paid("order-1", 300), paid("order-2", 10**12)]
+    assert offenders(judged(pages=[told, ORDERS])) == {"one toast a socket": ["order-2"]}
+
+
+@pytest.mark.parametrize(("balance", "topped_up"), [(699, 1_000), (1_000, 1_000), (None, 1_000), (700, 1_001)])
+def test_a_wrong_balance_is_named(balance: int | None, topped_up: int) -> None:
+    assert offenders(judged(balance=balance, topped_up=topped_up)) == {"balances": ["alice"]}
+
+
+def test_an_account_that_nobody_opened_is_named() -> None:
+    [verdict] = [one for one in judge([msgspec.structs.replace(BOB_HAS_NO_ACCOUNT, balance=0)]) if not one.holds]
+    assert (verdict.name, verdict.rows[0]["user"]) == ("balances", "bob")
+
+
+@pytest.mark.parametrize(("order_id", "whose"), [("order-3", "bob"), ("order-8", "nobody's we know")])
+def test_another_users_toast_is_named_with_its_user(order_id: str, whose: str) -> None:
+    stray = declined(order_id, 200, "no_account")
+    verdicts = judged(pages=[[*ORDERS, stray], ORDERS])
+    assert offenders(verdicts) == {"nobody else's toast": [order_id]}
+    assert verdicts["nobody else's toast"].rows == [
+        {"user": "alice", "order": order_id, "socket": 0, "whose": whose}
+    ]
+
+
+def test_offenders_are_all_counted_and_the_first_are_shown() -> None:
+    orders = [paid(f"order-{n}", 1) for n in range(50)]
+    found = judge([History(user_id="alice", placed=orders, listed=orders, pages=[[]], topped_up=50, balance=0)])
+    [broken] = [verdict for verdict in found if not verdict.holds]
+    assert (broken.offenders, len(broken.rows)) == (50, 20)
+
+
+def test_verdicts_of_several_processes_add_up() -> None:
+    fine, broken = judged(), judged(balance=0)
+    together: Sequence[Verdict] = [fine["balances"], broken["balances"]]
+    together[0].add(together[1])
+    assert (together[0].looked_at, together[0].offenders, together[0].holds) == (4, 1, False)

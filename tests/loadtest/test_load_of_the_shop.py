@@ -1,0 +1,126 @@
+"""The tool itself on the whole shop: short, and no time is judged."""
+
+import asyncio
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+from sqlalchemy import text
+
+from auditor.snapshot import connected
+from loadtest.load.report import Report, read
+from loadtest.load.schedule import Kind
+from tests.conftest import Shop
+from tests.support import ROOT, Caller, eventually
+
+SHORT = "USERS=60", "SECONDS=4", "SECOND_SOCKETS=0.5"
+VERDICTS = ["answers", "sockets", "final status", "one toast a socket", "nobody else's toast", "balances"]
+NEW_USERS = text("""
+    SELECT user_id FROM accounts WHERE user_id LIKE 'load-%' AND created_at > :began ORDER BY created_at
+""")
+
+
+class Outcome(NamedTuple):
+    status: int
+    output: str
+    report: Report
+    folder: Path
+
+
+async def load(reports: Path, *words: str, tool: str = "loadtest.load") -> Outcome:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", tool, f"REPORTS={reports}", *SHORT, *words),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    folder = max(reports.glob("*"), default=None)
+    assert folder, output.decode()
+    return Outcome(process.returncode or 0, output.decode(), read(folder / "report.json"), folder)
+
+
+def folder_of(shop: Shop) -> str:
+    return f"DIR={Path(shop.servers['supervisor']).parent}"
+
+
+async def test_a_load_by_plan_finds_every_order_right(shop: Shop, tmp_path: Path) -> None:
+    status, output, report, folder = await load(tmp_path, folder_of(shop), "RATE=60", "PROCESSES=2")
+
+    assert status == 0, output
+    assert [verdict.name for verdict in report.verdicts] == [*VERDICTS, "programs", "audit"]
+    assert all(verdict.looked_at for verdict in report.verdicts)
+    assert set(report.orders) == {Kind.PAID, Kind.TOO_EXPENSIVE, Kind.NO_ACCOUNT}
+    assert report.times["to toast"].count == report.accepted > 100
+    assert sum(report.sockets.values()) > 60
+    assert len(report.deliveries) > 1
+    assert {"orders", "payments", "notifier", "gateway", "nginx", "postgres", "rabbitmq", "redis", "generator"} <= {
+        service.name for service, _ in report.services()
+    }
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert not re.search(r'(src|href)="(?!#)|@import|url\((?!#)', page), "the page needs nothing but itself"
+
+
+async def test_a_load_as_fast_as_possible_can_be_compared_with_an_earlier_one(shop: Shop, tmp_path: Path) -> None:
+    """Of a shop of which only the address is known."""
+    words = f"URL={shop.url}", "IN_FLIGHT=4"
+    _, _, _, folder = await load(tmp_path / "first", *words, "SECONDS=1")
+    status, output, report, _ = await load(tmp_path / "second", *words, f"COMPARE={folder}/report.json")
+
+    assert status == 0, output
+    assert [verdict.name for verdict in report.verdicts] == VERDICTS
+    assert "not the same: seconds: 1.0, now 4.0" in output
+    assert "accepted, orders/s" in output
+
+
+async def test_a_soak_looks_at_everything_that_may_not_grow(shop: Shop, tmp_path: Path) -> None:
+    """Whether it grows is not judged here: the time is too short."""
+    words = folder_of(shop), "MINUTES=0.15", "RATE=20"
+    status, output, report, folder = await load(tmp_path, *words, tool="loadtest.load.soak")
+
+    assert {verdict.name for verdict in report.verdicts if not verdict.holds} <= {"flat"}, output
+    assert status == (0 if report.holds else 1)
+    looked_at = {(series.what, series.name) for series in report.series}
+    assert looked_at >= {
+        ("memory, MiB", "notifier-1"),
+        ("open files", "nginx"),
+        ("asyncio tasks", "gateway-1"),
+        ("rows that wait", "payments inbox"),
+        ("keys in Redis", "of users"),
+        ("tables, MiB", "orders outbox"),
+        ("latency to toast, ms", "p99"),
+    }
+    assert all(series.values for series in report.series)
+    assert (folder / "memory.svg").exists()
+
+
+async def test_what_the_tool_did_not_do_itself_ends_with_status_1_and_is_named(
+    shop: Shop, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Somebody else uses the account of one of its users."""
+    began = datetime.now(UTC)
+    loading = asyncio.create_task(load(tmp_path, folder_of(shop), "RATE=20"))
+
+    async def its_last_user() -> str | None:
+        async with connected("payments", shop.servers["databases"]["payments"]) as payments:
+            found = await payments.rows(NEW_USERS, {"began": began})
+        return found[0]["user_id"] if len(found) > 50 else None
+
+    user_id = await eventually(its_last_user)
+    intruder = Caller(session, shop.url, user_id)
+    await intruder.top_up(5)
+    order_id = await intruder.order(1)
+
+    status, output, report, folder = await loading
+    assert status == 1, output
+    broken = {verdict.name: verdict.rows for verdict in report.verdicts if not verdict.holds}
+    assert set(broken) == {"final status", "nobody else's toast", "balances"}
+    assert [row["order"] for row in broken["final status"]] == [order_id]
+    assert {row["order"] for row in broken["nobody else's toast"]} == {order_id}
+    assert [row["user"] for row in broken["balances"]] == [user_id]
+    assert f'order="{order_id}"' in output
+    assert order_id in (folder / "report.html").read_text()

@@ -1,0 +1,46 @@
+import random
+
+import pytest
+
+from loadtest.load.soak import MEMORY, WAITING, flat, series_of
+from loadtest.load.trend import rise
+
+CHANCE = random.Random(1)  # noqa: S311
+SECONDS = [float(10 * n) for n in range(180)]
+LAST_TWO_THIRDS = 1_200
+
+
+def noise(height: float) -> float:
+    return CHANCE.uniform(-height, height)
+
+
+def test_what_fills_up_at_first_and_then_stays_is_flat() -> None:
+    values = [min(at, 500) / 10 + noise(2) for at in SECONDS]
+    assert abs(rise(series_of(MEMORY, "orders-1", SECONDS, values))) < 1
+
+
+def test_a_leak_is_seen_through_the_noise() -> None:
+    values = [80 + at / 120 + noise(3) for at in SECONDS]
+    assert rise(series_of(MEMORY, "orders-1", SECONDS, values)) == pytest.approx(LAST_TWO_THIRDS / 120, rel=0.2)
+
+
+def test_spikes_are_no_trend() -> None:
+    values = [5_000.0 if n % 7 == 6 else 3.0 for n in range(len(SECONDS))]
+    assert rise(series_of(WAITING, "orders outbox", SECONDS, values)) == 0
+
+
+@pytest.mark.parametrize("seconds", [[0.0], [0.0, 10.0]])
+def test_too_few_looks_make_no_trend(seconds: list[float]) -> None:
+    assert rise(series_of(MEMORY, "orders-1", seconds, [1.0] * len(seconds))) == 0
+
+
+def test_only_what_may_not_grow_is_judged_and_named() -> None:
+    growing = [80 + at / 60 for at in SECONDS]
+    series = [
+        series_of(MEMORY, "orders-1", SECONDS, growing),
+        series_of(MEMORY, "orders-2", SECONDS, [80.0] * len(SECONDS)),
+        series_of(MEMORY, "postgres", SECONDS, growing),
+    ]
+    verdict = flat(series)
+    assert (verdict.looked_at, verdict.offenders) == (2, 1)
+    assert verdict.rows[0]["name"] == "orders-1"
