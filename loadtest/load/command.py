@@ -10,9 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.load.comparison import changed
-from loadtest.load.entrance import Failed
 from loadtest.load.page import page
-from loadtest.load.parameters import Parameters, parse
+from loadtest.load.parameters import Failed, Parameters, parse
 from loadtest.load.plots import plots
 from loadtest.load.report import Report, read, write
 from loadtest.load.run import run

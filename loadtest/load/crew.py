@@ -8,9 +8,8 @@ from secrets import token_hex
 
 import msgspec
 
-from loadtest.load.entrance import Failed
 from loadtest.load.messages import Failure, Progress, Result, Share, Stage, decode_said, encode
-from loadtest.load.parameters import Parameters
+from loadtest.load.parameters import Failed, Parameters
 
 # A result is one line.
 LONGEST_LINE = 2**28

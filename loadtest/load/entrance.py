@@ -4,13 +4,10 @@ import asyncio
 
 from loadtest import client
 from loadtest.client import Answer, Pool, address
+from loadtest.load.parameters import Failed
 
 # The entrance itself gives up earlier.
 ANSWER_SECONDS = 60
-
-
-class Failed(Exception):
-    """There is nothing to measure: the shop did not answer as it must, or something of ours ended."""
 
 
 class Entrance:

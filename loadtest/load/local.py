@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from loadtest.load.checks import Verdict
+from loadtest.load.parameters import Failed
 
 PACKAGES = ("litestar", "uvicorn", "uvloop", "msgspec", "sqlalchemy", "asyncpg", "aio-pika", "hiredis")
 SUPERVISORCTL = Path(sys.executable).with_name("supervisorctl")
@@ -21,7 +22,7 @@ class LocalShop:
     def __init__(self, folder: str) -> None:
         path = Path(folder) / "shop.json"
         if not path.exists():
-            raise SystemExit(f"no shop runs in {folder}; make up starts one, URL=... names another")
+            raise Failed(f"no shop runs in {folder}; make up starts one, URL=... names another")
         self._is: dict[str, Any] = json.loads(path.read_text())
         self.url: str = self._is["entrance"]
 

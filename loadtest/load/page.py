@@ -52,7 +52,7 @@ def paragraph(text: str, kind: str = "") -> str:
 
 def _offenders(verdict: Verdict) -> str:
     rows = "\n".join(msgspec.json.encode(row).decode() for row in verdict.rows)
-    words = f"{verdict.name}: {verdict.statement} {verdict.offenders:,} do not hold, the first of them:"
+    words = f"{verdict.name}: {verdict.statement} Offenders: {verdict.offenders:,}, the first of them:"
     return paragraph(words, "broken") + f"<pre>{escape(rows)}</pre>"
 
 

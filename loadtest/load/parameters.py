@@ -12,6 +12,11 @@ Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
+
+class Failed(Exception):
+    """There is no load to judge: it was asked for wrongly, or could not be made."""
+
+
 # What other loads have other defaults for.
 Dir = Annotated[str, Meta(description="folder of a shop that runs on this machine")]
 Users = Annotated[Count, Meta(description="users, each with a WebSocket")]
@@ -53,15 +58,15 @@ P = TypeVar("P", bound=Parameters)
 
 
 def parse(kind: type[P], words: Sequence[str]) -> P:
-    """Raises SystemExit with what is wrong, and what there is."""
+    """Raises Failed with what is wrong, and what there is."""
     given = {name: value for name, _, value in (word.partition("=") for word in words)}
     values = {name.lower(): value for name, value in given.items()}
     if unknown := [name for name in given if name.lower() not in kind.__struct_fields__]:
-        raise SystemExit(f"unknown: {' '.join(unknown)}. There are\n{described(kind)}")
+        raise Failed(f"unknown: {' '.join(unknown)}. There are\n{described(kind)}")
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise SystemExit(re.sub(r" - at `\$\.(\w+)`", lambda at: f": {at[1].upper()}", str(error))) from error
+        raise Failed(re.sub(r" - at `\$\.(\w+)`", lambda at: f": {at[1].upper()}", str(error))) from error
 
 
 def described(kind: type[Parameters]) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from loadtest.load.checks import Verdict
 from loadtest.load.histogram import Figures
 from loadtest.load.machine import Machine
-from loadtest.load.parameters import Parameters
+from loadtest.load.parameters import Failed, Parameters
 from loadtest.load.trend import Series
 
 SCHEMA = 1
@@ -116,12 +116,12 @@ def write(report: Report, path: Path) -> None:
 
 
 def read(path: Path) -> Report:
-    """Raises SystemExit for what is not a report of this schema."""
+    """Raises Failed for what is not a report of this schema."""
     try:
         text = path.read_bytes()
         schema = msgspec.json.decode(text)["schema"]
         if schema != SCHEMA:
-            raise SystemExit(f"{path} is a report of schema {schema}, and this reads {SCHEMA}")
+            raise Failed(f"{path} is a report of schema {schema}, and this reads {SCHEMA}")
         return msgspec.json.decode(text, type=Report)
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
-        raise SystemExit(f"{path} is not a report: {error}") from error
+        raise Failed(f"{path} is not a report: {error}") from error

@@ -1,10 +1,10 @@
 """One load: the generator at work, the machine watched, the books audited."""
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 from loadtest.load import machine
 from loadtest.load.checks import Verdict
@@ -12,7 +12,7 @@ from loadtest.load.crew import Crew, crew
 from loadtest.load.doubts import doubts
 from loadtest.load.local import LocalShop
 from loadtest.load.machine import Look
-from loadtest.load.messages import Progress, Stage
+from loadtest.load.messages import Progress, Result, Stage
 from loadtest.load.parameters import Parameters
 from loadtest.load.report import GENERATOR, Report
 from loadtest.load.summary import summary
@@ -25,23 +25,34 @@ Show = Callable[[Progress, float], None]
 
 
 class Watch:
-    """Looks at programs, `every` so many seconds."""
+    """Looks at programs, `every` so many seconds, from the first moment of a load to the last."""
 
     def __init__(self, every: float = 1.0) -> None:
         self._every = every
+        self._looking: asyncio.Task[None] | None = None
         self.looks: list[Look] = []
 
     async def look(self, programs: Mapping[str, int]) -> None:
         self.looks.append(machine.look(programs))
 
-    async def keep_looking(self, programs: Mapping[str, int], until: asyncio.Event) -> None:
-        """The last look is taken when it is over."""
-        while not until.is_set():
-            await self.look(programs)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._every):
-                    await until.wait()
+    def start(self, programs: Mapping[str, int]) -> None:
+        self._looking = asyncio.create_task(self._look_again_and_again(programs))
+
+    def must_live(self) -> None:
+        """Raises what a look raised."""
+        if self._looking and self._looking.done():
+            self._looking.result()
+
+    async def stop(self, programs: Mapping[str, int]) -> None:
+        if self._looking:
+            self._looking.cancel()
+        self._looking = None
         await self.look(programs)
+
+    async def _look_again_and_again(self, programs: Mapping[str, int]) -> None:
+        while True:
+            await self.look(programs)
+            await asyncio.sleep(self._every)
 
 
 async def run(parameters: Parameters, show: Show, watch: Watch | None = None) -> Report:
@@ -51,18 +62,8 @@ async def run(parameters: Parameters, show: Show, watch: Watch | None = None) ->
     programs = await shop.programs() if shop else {}
     url = shop.url if shop else parameters.url.rstrip("/")
     async with crew(url, parameters) as generator:
-        await _until(generator, Stage.READY, show, 0.0)
-        start = time.perf_counter() + BEFORE_START
-        generator.tell(str(start).encode())
-        await asyncio.sleep(BEFORE_START)
-        over = asyncio.Event()
-        looking = asyncio.create_task(watch.keep_looking(programs | {GENERATOR: os.getpid()}, over))
-        await _until(generator, Stage.SETTLED, show, start)
-        over.set()
-        await looking
-        generator.tell(b"check")
-        await _until(generator, Stage.CHECKED, show, start)
-        report = summary(parameters, start, generator.results, watch.looks)
+        start, results = await _measured(generator, programs | {GENERATOR: os.getpid()}, watch, show)
+    report = summary(parameters, start, results, watch.looks)
     if shop:
         report.replicas = shop.replicas
         report.versions |= await shop.versions()
@@ -71,11 +72,28 @@ async def run(parameters: Parameters, show: Show, watch: Watch | None = None) ->
     return report
 
 
-async def _until(generator: Crew, stage: Stage, show: Show, start: float) -> None:
-    while (progress := generator.progress).stage < stage:
-        generator.must_live()
-        show(progress, time.perf_counter() - start if start else 0.0)
-        await asyncio.sleep(SHOW_SECONDS)
+async def _measured(
+    generator: Crew, programs: Mapping[str, int], watch: Watch, show: Show
+) -> tuple[float, list[Result]]:
+    """When the load started, and what was found."""
+
+    async def until(stage: Stage, start: float = math.inf) -> None:
+        while (progress := generator.progress).stage < stage:
+            generator.must_live()
+            watch.must_live()
+            show(progress, max(0.0, time.perf_counter() - start))
+            await asyncio.sleep(SHOW_SECONDS)
+
+    await until(Stage.READY)
+    start = time.perf_counter() + BEFORE_START
+    generator.tell(str(start).encode())
+    await asyncio.sleep(BEFORE_START)
+    watch.start(programs)
+    await until(Stage.SETTLED, start)
+    await watch.stop(programs)
+    generator.tell(b"check")
+    await until(Stage.CHECKED)
+    return start, generator.results
 
 
 def _nothing_restarted(before: Mapping[str, int], after: Mapping[str, int]) -> Verdict:

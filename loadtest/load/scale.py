@@ -13,10 +13,9 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 from loadtest.load.command import main, new, new_folder, save
-from loadtest.load.entrance import Failed
 from loadtest.load.figures import TO_201, TO_TOAST
 from loadtest.load.page import filled, paragraph, table
-from loadtest.load.parameters import Dir, InFlight, Parameters, Seconds, Users, parse
+from loadtest.load.parameters import Dir, Failed, InFlight, Parameters, Seconds, Users, parse
 from loadtest.load.plots import draw, lines
 from loadtest.load.report import Report
 from loadtest.load.run import run

@@ -14,7 +14,7 @@ from loadtest.load import machine
 from loadtest.load.checks import Verdict
 from loadtest.load.command import earlier, finish, main
 from loadtest.load.local import LocalShop
-from loadtest.load.parameters import Parameters, Positive, Rate, Users, parse
+from loadtest.load.parameters import Failed, Parameters, Positive, Rate, Users, parse
 from loadtest.load.report import Report
 from loadtest.load.run import Show, Watch, run
 from loadtest.load.stores import Stores
@@ -24,10 +24,9 @@ from loadtest.load.trend import Series, bound, rise
 MOST_LOOKS = 360
 LEAST_SECONDS = 2.0
 
-MEMORY, FILES, TASKS, WAITING, KEYS, TABLES, LATENCY = (
-    *("memory, MiB", "open files", "asyncio tasks", "rows that wait", "keys in Redis", "tables, MiB"),
-    "latency to toast, ms",
-)
+MEMORY, FILES, TASKS = "memory, MiB", "open files", "asyncio tasks"
+WAITING, KEYS, TABLES = "rows that wait", "keys in Redis", "tables, MiB"
+LATENCY = "latency to toast, ms"
 # What each may rise by in the last two thirds: a share of its median, or so much when that is little.
 MAY_RISE = {
     MEMORY: (0.05, 4),
@@ -115,7 +114,7 @@ def soak(words: Sequence[str]) -> bool:
     """Whether every verdict holds."""
     parameters, out = parse(Soaking, words), console()
     if parameters.url:
-        raise SystemExit("a soak looks into the shop: it takes DIR, not URL")
+        raise Failed("a soak looks into the shop: it takes DIR, not URL")
     before = earlier(parameters)
     parameters = msgspec.structs.replace(parameters, seconds=parameters.minutes * 60)
     with showing(out, parameters) as show:

@@ -102,7 +102,7 @@ def show_table(out: Console, table: Table) -> None:
 
 
 def _show_offenders(out: Console, verdict: Verdict) -> None:
-    out.print(Text(f"{verdict.name}: {verdict.statement} {verdict.offenders:,} do not hold:", "bold red"))
+    out.print(Text(f"{verdict.name}: {verdict.statement} Offenders: {verdict.offenders:,}", "bold red"))
     for row in verdict.rows:
         out.print(Text("  " + "  ".join(f"{name}={msgspec.json.encode(of).decode()}" for name, of in row.items())))
     if verdict.offenders > len(verdict.rows):

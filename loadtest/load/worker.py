@@ -17,10 +17,10 @@ import uvloop
 from loadtest.load import figures, settling
 from loadtest.load.checks import judge
 from loadtest.load.effort import Effort
-from loadtest.load.entrance import Entrance, Failed
+from loadtest.load.entrance import Entrance
 from loadtest.load.journeys import Journeys
 from loadtest.load.messages import Failure, Progress, Result, Said, Share, Stage, decode_share, encode
-from loadtest.load.parameters import Parameters
+from loadtest.load.parameters import Failed, Parameters
 from loadtest.load.settling import each
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import User

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from loadtest.load.crew import parts
-from loadtest.load.parameters import Parameters, parse
+from loadtest.load.parameters import Failed, Parameters, parse
 from loadtest.load.schedule import ORDERS, Kind, arrivals, kinds
 
 PLAN = Parameters(rate=50.0, seconds=200.0, declined=0.2, top_ups=0.1, reads=0.6)
@@ -68,5 +68,5 @@ def test_words_become_parameters() -> None:
     ("word", "says"), [("RATES=3", "unknown: RATES"), ("USERS=none", "USERS"), ("RATE=-1", "RATE")]
 )
 def test_a_wrong_word_is_named(word: str, says: str) -> None:
-    with pytest.raises(SystemExit, match=says):
+    with pytest.raises(Failed, match=says):
         parse(Parameters, [word])
