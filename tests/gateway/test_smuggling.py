@@ -254,6 +254,7 @@ UPGRADE = [LINES[2], LINES[11]]
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(messages, min_size=1, max_size=2).map(b"".join), cuts)
+@example(message(LINE[6], [], [SMUGGLED]), [len(message(LINE[6], [], []))])
 @example(message(LINE[1], UPGRADE, [SMUGGLED]), [len(message(LINE[1], UPGRADE, []))])
 async def test_the_replica_sees_the_requests_that_were_sent_and_no_others(
     behind: Behind, data: bytes, at: list[int]
