@@ -10,14 +10,15 @@ LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
 class Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
-        """Refuses a request that asks for another protocol and has a body.
+        """Refuses a request for another protocol that we do not serve, CONNECT included, and one with a body.
 
         The parser takes what follows such a request for the other protocol, whatever length it says. uvicorn,
-        which stays with HTTP, would take it for the next request: one that nobody in front has looked at.
+        which stays with HTTP, drops some of that and takes the rest for the next request: one that nobody in
+        front has looked at.
         """
         upgrade = self.parser is not None and self.parser.should_upgrade()
-        if upgrade and any(name in LENGTHS for name, _ in self.headers):
-            raise ValueError("an upgrade with a body")
+        if upgrade and (not self._should_upgrade() or any(name in LENGTHS for name, _ in self.headers)):
+            raise ValueError("an upgrade that is not served, or with a body")
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's words are for a log)
