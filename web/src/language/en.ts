@@ -91,7 +91,6 @@ export const en = {
     id: 'Order',
     placed: 'Placed',
     loading: 'Reading the order…',
-    notFound: 'You have no order with this number.',
     waiting: 'The payment is under way. This page changes by itself.',
     paid: 'Paid from your account.',
   },
@@ -116,7 +115,6 @@ export const en = {
     close: 'Close',
     finished: 'Order paid',
     cancelled: 'Order cancelled',
-    open: 'Show the order',
     many: (finished: number, cancelled: number): string =>
       [
         finished > 0 && `${orders(finished)} paid`,

@@ -96,7 +96,6 @@ export const ru: Text = {
     id: 'Заказ',
     placed: 'Оформлен',
     loading: 'Читаем заказ…',
-    notFound: 'У вас нет заказа с таким номером.',
     waiting: 'Оплата идёт. Страница обновится сама.',
     paid: 'Оплачен с вашего счёта.',
   },
@@ -121,7 +120,6 @@ export const ru: Text = {
     close: 'Закрыть',
     finished: 'Заказ оплачен',
     cancelled: 'Заказ отменён',
-    open: 'Показать заказ',
     many: (finished, declined) =>
       [
         finished > 0 && `${orders(finished)} ${paid(finished)}`,
