@@ -1,22 +1,29 @@
-"""A service's own PostgreSQL database: its engine, its migrations, whether it can be reached."""
+"""A service's own PostgreSQL database: its connections, its migrations, whether it can be reached.
+
+What services run goes to asyncpg as it stands: SQLAlchemy in between cost a quarter of the work on a batch
+(docs/performance.md). SQLAlchemy describes the tables and migrates them.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
+import asyncpg
 import structlog
 from alembic import command, context
 from alembic.config import Config
-from sqlalchemy import Connection, MetaData, event, make_url, pool, text
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import MetaData, make_url, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from shopkit.retry import Backoff, first_of, is_transient, pause
 
 # Any number will do as long as no other lock in the database uses it.
 MIGRATION_LOCK = 4_206_001
+MOST_CONNECTIONS = 10
+WAIT_FOR_CONNECTION_SECONDS = 5
 
 log = structlog.get_logger()
 
@@ -38,13 +45,37 @@ CONNECT: dict[str, Any] = {
 }
 
 
-def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
-    """Makes the pool connect anew, so that a restarted server costs no request its answer.
+class Row(asyncpg.Record):
+    """Columns are attributes; unpacking is faster."""
 
-    asyncpg knows by itself when the other end has closed; `pool_pre_ping` would ask in three round trips.
-    """
-    if connection.driver_connection.is_closed():
-        raise DisconnectionError
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Connection(Protocol):
+    """What is used of asyncpg's. Arguments take the places of `$1`, `$2` and so on."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Row]: ...
+
+    async def fetchrow(self, query: str, *args: Any) -> Row | None:
+        """The first row."""
+        ...
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """The first column of the first row; None without one."""
+        ...
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Returns the command's tag, such as `UPDATE 2`."""
+        ...
+
+
+def affected(tag: str) -> int:
+    """The number of rows in a command's tag."""
+    return int(tag.rpartition(" ")[2])
 
 
 class NotMigrated(ConnectionError):
@@ -55,39 +86,37 @@ class Database:
     """`package` names the service whose `migrations` folder brings the schema up to date."""
 
     def __init__(self, url: str, package: str) -> None:
+        self.url = url
         self._package = package
         self._stopping = asyncio.Event()
         self._migrated = asyncio.Event()
-        self.engine = create_async_engine(
-            make_url(url).set(drivername="postgresql+asyncpg"),
-            pool_size=10,
-            max_overflow=0,
-            pool_timeout=5,
-            # The connection used last is the one whose backend and statements are warm.
-            pool_use_lifo=True,
-            connect_args=CONNECT,
-        )
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        self._pool: Any = None  # asyncpg has no types
 
     async def run(self) -> None:
         await self.open()
         await self._stopping.wait()
+        await self.close()
 
     async def open(self) -> None:
         """Migrates as soon as the server is there, however long that takes."""
         backoff = Backoff(most=5)
         while not self._stopping.is_set():
             try:
-                await migrate(self.engine.url.render_as_string(hide_password=False), self._package)
+                await migrate(self.url, self._package)
             except Exception as error:
                 if not is_transient(error):
                     raise
                 log.warning("database is away", error=repr(error))
                 await pause(self._stopping, backoff.next())
             else:
+                self._pool = await _pool(self.url)
                 self._migrated.set()
                 return
+
+    async def close(self) -> None:
+        """Waits for those who have a connection."""
+        if self._pool is not None:
+            await self._pool.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -99,25 +128,55 @@ class Database:
 
     async def check(self) -> None:
         async with asyncio.timeout(2), self.at_once() as connection:
-            await connection.execute(text("SELECT 1"))
+            await connection.fetchval("SELECT 1")
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[AsyncConnection]:
+    async def begin(self) -> AsyncGenerator[Connection]:
         """A transaction: commits at the end of the block, rolls back when the block raises."""
-        self._require_migrated()
-        async with self.engine.begin() as connection:
+        async with self._acquired() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                if not connection.is_closed():  # a server that lost the connection rolls back by itself
+                    await transaction.rollback()
+                raise
+            await transaction.commit()
+
+    @asynccontextmanager
+    async def at_once(self) -> AsyncGenerator[Connection]:
+        """A connection on which each statement is a transaction of its own: one round trip instead of three."""
+        async with self._acquired() as connection:
             yield connection
 
     @asynccontextmanager
-    async def at_once(self) -> AsyncGenerator[AsyncConnection]:
-        """A connection on which each statement is a transaction of its own: one round trip instead of three."""
-        self._require_migrated()
-        async with self._autocommit.connect() as connection:
-            yield connection
-
-    def _require_migrated(self) -> None:
-        if not self._migrated.is_set():
+    async def _acquired(self) -> AsyncGenerator[Any]:
+        if self._pool is None:
             raise NotMigrated(f"the database of {self._package} is not ready")
+        async with asyncio.timeout(WAIT_FOR_CONNECTION_SECONDS):
+            connection = await self._pool.acquire()
+        try:
+            yield connection
+        finally:
+            await self._pool.release(connection)
+
+
+async def _pool(url: str) -> Any:
+    """Connects when somebody asks. Of idle connections the one used last comes first: its backend is warm."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=MOST_CONNECTIONS,
+        max_inactive_connection_lifetime=0,
+        reset=_nothing_to_reset,
+        record_class=Row,
+        **CONNECT,
+    )
+
+
+async def _nothing_to_reset(_connection: object) -> None:
+    """asyncpg's own would be one more round trip; no statement of ours changes its session."""
 
 
 async def migrate(url: str, package: str) -> None:
@@ -132,7 +191,7 @@ async def migrate(url: str, package: str) -> None:
     async with engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
 
-        def upgrade(sync_connection: Connection) -> None:
+        def upgrade(sync_connection: SyncConnection) -> None:
             config.attributes["connection"] = sync_connection
             command.upgrade(config, "head")
 

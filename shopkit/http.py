@@ -29,6 +29,9 @@ class _OnePiece(asyncio.Transport):
         self._transport.write(self._head + data if self._head else data)
         self._head = b""
 
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
     def close(self) -> None:
         if self._head:
             self._transport.write(self._head)
