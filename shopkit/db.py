@@ -1,22 +1,28 @@
 """A service's own PostgreSQL database: its engine, its migrations, whether it can be reached."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, Literal, cast
 
+import asyncpg
 import structlog
 from alembic import command, context
 from alembic.config import Config
-from sqlalchemy import Connection, MetaData, event, make_url, pool, text
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, event, pool, text
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from shopkit.addresses import one_by_one
 from shopkit.retry import Backoff, first_of, is_transient, pause
 
 # Any number will do as long as no other lock in the database uses it.
 MIGRATION_LOCK = 4_206_001
+
+Migrating = Literal["on", "off"]
 
 log = structlog.get_logger()
 
@@ -24,6 +30,8 @@ log = structlog.get_logger()
 CONNECT: dict[str, Any] = {
     "timeout": 5,
     "command_timeout": 15,
+    # Of several hosts the one that is the primary, whatever the address says.
+    "target_session_attrs": "read-write",
     "server_settings": {
         "application_name": "gozon",
         "jit": "off",
@@ -38,48 +46,81 @@ CONNECT: dict[str, Any] = {
 }
 
 
-def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+def engine_at(url: str, connect: Mapping[str, Any] = CONNECT, **options: Any) -> AsyncEngine:
+    """Takes libpq's form of an address, with several hosts, which SQLAlchemy does not read.
+
+    asyncpg can try several, but has one time limit for them all, which a host that says nothing uses up.
+    """
+    hosts = one_by_one(url)
+
+    async def one_of(host: str, *others: str) -> Any:
+        try:
+            connection = await _connected(host, connect)
+        except Exception as error:
+            if not others or not is_transient(error):
+                raise
+            return await one_of(*others)
+        hosts.sort(key=host.__ne__)  # the first that is tried next time
+        return connection
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=lambda: one_of(*hosts), **options)
+
+
+async def _connected(host: str, connect: Mapping[str, Any]) -> Any:
+    try:
+        return cast("Any", await asyncpg.connect(host, **connect))
+    except asyncpg.TargetServerAttributeNotMatched as error:
+        raise ConnectionError("not the primary") from error
+
+
+def _refuse_unusable(connection: Any, _record: object, _proxy: object) -> None:
     """Makes the pool connect anew, so that a restarted server costs no request its answer.
 
-    asyncpg knows by itself when the other end has closed; `pool_pre_ping` would ask in three round trips.
+    asyncpg knows by itself when the other end has closed, or has told that it takes no writes any more;
+    `pool_pre_ping` would ask in three round trips.
     """
-    if connection.driver_connection.is_closed():
+    driver = connection.driver_connection
+    if driver.is_closed() or driver.get_settings().default_transaction_read_only == "on":
         raise DisconnectionError
 
 
 class NotMigrated(ConnectionError):
-    """The database was not reached yet since this process started, or its schema is not up to date."""
+    """The database was not reached yet since this process started, or its schema is older than this release."""
 
 
 class Database:
-    """`package` names the service whose `migrations` folder brings the schema up to date."""
+    """`package` names the service whose `migrations` folder brings the schema up to date.
 
-    def __init__(self, url: str, package: str) -> None:
+    With `migrating` off somebody else does that (`python -m shopkit migrate`), and is waited for.
+    """
+
+    def __init__(self, url: str, package: str, migrating: Migrating = "on") -> None:
+        self.url = url
         self._package = package
+        self._prepare = migrate if migrating == "on" else require_migrated
         self._stopping = asyncio.Event()
         self._migrated = asyncio.Event()
-        self.engine = create_async_engine(
-            make_url(url).set(drivername="postgresql+asyncpg"),
+        self.engine = engine_at(
+            url,
             pool_size=10,
             max_overflow=0,
             pool_timeout=5,
             # The connection used last is the one whose backend and statements are warm.
             pool_use_lifo=True,
-            connect_args=CONNECT,
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self.engine.sync_engine, "checkout", _refuse_unusable)
 
     async def run(self) -> None:
         await self.open()
         await self._stopping.wait()
 
     async def open(self) -> None:
-        """Migrates as soon as the server is there, however long that takes."""
+        """Returns when the server is there and its schema is new enough, however long that takes."""
         backoff = Backoff(most=5)
         while not self._stopping.is_set():
             try:
-                await migrate(self.engine.url.render_as_string(hide_password=False), self._package)
+                await self._prepare(self.url, self._package)
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -120,23 +161,48 @@ class Database:
             raise NotMigrated(f"the database of {self._package} is not ready")
 
 
-async def migrate(url: str, package: str) -> None:
-    """Brings the schema to its newest version; replicas that start together take turns."""
-    config = Config()
-    config.set_main_option("script_location", str(resources.files(package) / "migrations"))
-    engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
-        poolclass=pool.NullPool,
-        connect_args=CONNECT | {"command_timeout": None},  # an index of a large table takes what it takes
-    )
+async def migrate(url: str, package: str) -> str:
+    """Brings the schema to its newest version, and leaves a newer one alone; returns which one it has.
+
+    Replicas that start together take turns.
+    """
+    config = _config(package)
+    # No time limit: an index of a large table takes what it takes.
+    engine = engine_at(url, CONNECT | {"command_timeout": None}, poolclass=pool.NullPool)
     async with engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
 
-        def upgrade(sync_connection: Connection) -> None:
-            config.attributes["connection"] = sync_connection
-            command.upgrade(config, "head")
+        def upgrade(sync_connection: Connection) -> str:
+            if _revision(sync_connection) < _newest(config):
+                config.attributes["connection"] = sync_connection
+                command.upgrade(config, "head")
+            return _revision(sync_connection)
 
-        await connection.run_sync(upgrade)
+        return await connection.run_sync(upgrade)
+
+
+async def require_migrated(url: str, package: str) -> None:
+    """Raises NotMigrated while the schema is older than the newest version that this release knows."""
+    newest = _newest(_config(package))
+    async with engine_at(url, poolclass=pool.NullPool).connect() as connection:
+        revision = await connection.run_sync(_revision)
+    if revision < newest:
+        raise NotMigrated(f"the schema of {package} is at {revision or 'nothing'} and not yet at {newest}")
+
+
+def _config(package: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files(package) / "migrations"))
+    return config
+
+
+def _newest(config: Config) -> str:
+    return ScriptDirectory.from_config(config).get_current_head() or ""
+
+
+def _revision(connection: Connection) -> str:
+    """Revisions are numbers of four digits, so that one this release does not know is seen to be a later one."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 def run_migrations(metadata: MetaData) -> None:

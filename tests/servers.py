@@ -274,7 +274,7 @@ async def without_broker(
 ) -> AsyncGenerator[Replica]:
     """A replica that has its database and never a broker, so that nothing leaves its outbox."""
     settings = {
-        "DATABASE_URL": database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False),
+        "DATABASE_URL": database.url,
         "BROKER_URL": f"amqp://nobody@127.0.0.1:{free_port()}/",
     }
     replica = Replica(service, settings, log)

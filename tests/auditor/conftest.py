@@ -44,10 +44,7 @@ class Books:
     @property
     def urls(self) -> tuple[str, str]:
         """Of orders and of payments."""
-        orders, payments = (
-            database.engine.url.render_as_string(hide_password=False) for database in (self.orders, self.payments)
-        )
-        return orders, payments
+        return self.orders.url, self.payments.url
 
     async def open(self, user_id: str, *top_ups: int) -> None:
         await open_account(self.payments, user_id)

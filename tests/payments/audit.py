@@ -8,6 +8,6 @@ from tests.servers import rows
 
 async def audit(database: Database) -> dict[str, int]:
     """The balances, once nothing is amiss with the money."""
-    findings = await audit_ledger(database.engine.url.render_as_string(hide_password=False))
+    findings = await audit_ledger(database.url)
     assert clean(findings), as_text(findings)
     return {row.user_id: row.balance for row in await rows(database, "SELECT user_id, balance FROM accounts")}
