@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Executable, NullPool, Row, RowMapping, TextClause, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import Executable, NullPool, Row, RowMapping, TextClause, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shopkit.db import engine_at
 
 BATCH = 1_000
 
@@ -48,12 +50,11 @@ class Snapshot:
 async def connected(database: str, url: str) -> AsyncGenerator[Snapshot]:
     """Raises Unreadable when the database cannot be reached."""
     try:
-        address = make_url(url).set(drivername="postgresql+asyncpg")
-    except (ArgumentError, ValueError) as error:  # their texts quote parts of it, perhaps of the password
+        engine = engine_at(url, CONNECT, poolclass=NullPool, execution_options=READ_ONLY)
+        with reading(database):
+            connection = await engine.connect()
+    except ValueError as error:  # its text quotes parts of the address, perhaps of the password
         raise Unreadable(f"cannot read the {database} database: its address is not a URL") from error
-    engine = create_async_engine(address, poolclass=NullPool, connect_args=CONNECT, execution_options=READ_ONLY)
-    with reading(database):
-        connection = await engine.connect()
     try:
         yield Snapshot(database, connection)
     finally:

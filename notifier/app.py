@@ -23,11 +23,13 @@ class NotifierSettings(Settings, frozen=True, kw_only=True):
     """`allowed_origins`: the pages, separated by commas, that may open a socket.
 
     `identity_seconds`: how long a socket lives on one ticket. The attendance of a socket in Redis outlives
-    a ping and its answer, hence their limits.
+    a ping and its answer, hence their limits. `redis_replicas`: so many must have a toast before its event is
+    acknowledged; 0 for a Redis that has none.
     """
 
     broker_url: str
     redis_url: str
+    redis_replicas: Annotated[int, msgspec.Meta(ge=0)] = 0
     allowed_origins: str
     sockets_per_user: Annotated[int, msgspec.Meta(ge=1)] = 10
     identity_seconds: Annotated[float, msgspec.Meta(ge=1)] = 3600
@@ -50,7 +52,12 @@ def build(settings: NotifierSettings) -> Service:
     door = Door(hub, issued, rules)
     publisher = Publisher(settings.broker_url, settings.replica)
     statuses = Consumer(
-        settings.broker_url, settings.replica, ORDER_STATUS, decode_order_status, FanOut(own_redis), publisher
+        settings.broker_url,
+        settings.replica,
+        ORDER_STATUS,
+        decode_order_status,
+        FanOut(own_redis, settings.redis_replicas),
+        publisher,
     )
 
     async def check_redis() -> None:

@@ -13,7 +13,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifier import scripts
+from notifier import primary, scripts
 from notifier.scripts import READ, Command
 
 
@@ -64,18 +64,20 @@ def event_key(user_id: str, event_id: UUID) -> str:
 def connect(url: str) -> Redis:
     """Retries off: whoever calls must see each failure. A burst waits for a connection instead of being refused.
 
-    No time limit for a reply: redis-py would start a timer for each. Whoever calls has one for all.
+    `url` is that of a server, or names sentinels. There is no time limit for a reply, as redis-py would start a
+    timer for each. Whoever calls has one for all.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        protocol=2,
-        socket_timeout=None,
-        socket_connect_timeout=5,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=50,
-        timeout=5,
-    )
-    return Redis(connection_pool=pool)
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": None,
+        "socket_connect_timeout": 5,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": 50,
+        "timeout": 5,
+    }
+    if url.startswith(f"{primary.SCHEME}:"):
+        return Redis(connection_pool=BlockingConnectionPool(**options, **primary.by_sentinel(url)))
+    return Redis(connection_pool=BlockingConnectionPool.from_url(url, **options))
 
 
 def reading(user_id: str, after: int | None) -> Command:

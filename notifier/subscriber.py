@@ -23,6 +23,7 @@ SUBSCRIBE_AT_ONCE = 512
 READ_AT_ONCE = 64 * 1024
 # A link that went dead is noticed, and readiness red, within their sum.
 PROBE_SECONDS, PROBE_TIMEOUT = 4, 4
+PROBE_KEPT_SECONDS = 60
 SUBSCRIBE_TIMEOUT = 5
 
 Messages: TypeAlias = "Sequence[tuple[bytes, bytes]]"
@@ -181,13 +182,17 @@ class Subscriber:
             CHANNELS.set(len(self._asked))
 
     async def _keep_probing(self, backoff: Backoff) -> None:
-        """Publishes to our own channel: an answer proves the whole way, which an open connection does not."""
+        """Publishes to our own channel: an answer proves the whole way, which an open connection does not.
+
+        Writes as well: a primary that was cut off and replaced still publishes, and refuses writes.
+        """
         async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
             await self.subscribe(self._probe)
         while True:
             self._heard.clear()
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT):
+                    await self._redis.set(self._probe, b"", ex=PROBE_KEPT_SECONDS)
                     await self._redis.publish(self._probe, b"")
                     await self._heard.wait()
             except TimeoutError:

@@ -11,7 +11,7 @@ from shopkit.backlog import Backlog
 from shopkit.batcher import Batcher
 from shopkit.broker import PAYMENT_RESULTS
 from shopkit.consumer import Consumer
-from shopkit.db import Database
+from shopkit.db import Database, Migrating
 from shopkit.identity import on_behalf
 from shopkit.journey import RELAYED
 from shopkit.periodic import Periodic
@@ -26,10 +26,11 @@ class OrdersSettings(Settings, frozen=True, kw_only=True):
     database_url: str
     broker_url: str
     keep_keys_hours: KeepKeys = 72
+    migrate: Migrating = "on"
 
 
 def build(settings: OrdersSettings) -> Service:
-    database = Database(settings.database_url, "orders")
+    database = Database(settings.database_url, "orders", settings.migrate)
     publisher = Publisher(settings.broker_url, settings.replica)
     relay = Relay(database, publisher, settings.replica, {"order.created": RELAYED})
     place = Batcher("orders", PlaceOrders(database, settings.replica, relay.wake))

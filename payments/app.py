@@ -10,7 +10,7 @@ from shopkit.backlog import Backlog
 from shopkit.batcher import Batcher
 from shopkit.broker import ORDER_CREATED
 from shopkit.consumer import Consumer
-from shopkit.db import Database
+from shopkit.db import Database, Migrating
 from shopkit.identity import on_behalf
 from shopkit.inbox import Inbox
 from shopkit.journey import RESULT_RELAYED
@@ -25,11 +25,12 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     database_url: str
     broker_url: str
     keep_keys_hours: KeepKeys = 72
+    migrate: Migrating = "on"
     keep_inbox_hours: KeepInbox = 168
 
 
 def build(settings: PaymentsSettings) -> Service:
-    database = Database(settings.database_url, "payments")
+    database = Database(settings.database_url, "payments", settings.migrate)
     publisher = Publisher(settings.broker_url, settings.replica)
     result_relayed = {"payment.succeeded": RESULT_RELAYED, "payment.failed": RESULT_RELAYED}
     relay = Relay(database, publisher, settings.replica, result_relayed)

@@ -15,6 +15,7 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
+from shopkit.addresses import in_turn
 from shopkit.retry import Backoff, pause
 
 EXCHANGE = "gozon.events"
@@ -110,14 +111,14 @@ async def _quorum(channel: AbstractChannel, name: str, arguments: dict[str, Any]
 
 
 class Session:
-    """One connection with one channel, opened again with backoff whenever it is lost.
+    """One connection with one channel, opened again with backoff whenever it is lost, at the next host of `url`.
 
     aio-pika's own robust connections are not used: they report themselves connected before channels are
     restored, and hide each loss from the code that must not go on as if nothing had happened.
     """
 
     def __init__(self, url: str, name: str, work: Callable[[AbstractChannel], Awaitable[None]]) -> None:
-        self._url = url
+        self._addresses = in_turn(url)
         self._name = name
         self._work = work
         self._stopping = asyncio.Event()
@@ -148,7 +149,7 @@ class Session:
 
     async def _once(self) -> None:
         connection = await aio_pika.connect(
-            self._url, timeout=5, heartbeat=HEARTBEAT, client_properties={"connection_name": self._name}
+            next(self._addresses), timeout=5, heartbeat=HEARTBEAT, client_properties={"connection_name": self._name}
         )
         async with connection:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)

@@ -1,4 +1,4 @@
-"""The dead-letter command, as those who operate the shop give it."""
+"""The commands of `python -m shopkit`, as those who operate the shop give them."""
 
 import asyncio
 import io
@@ -33,9 +33,13 @@ async def dead_letters(*words: str) -> Outcome:
 
 
 async def dead_letters_process(*words: str, **environment: str) -> Outcome:
+    return await shopkit_process("dead-letters", *words, **environment)
+
+
+async def shopkit_process(*words: str, **environment: str) -> Outcome:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "shopkit", "dead-letters", *words),
+        *("-m", "shopkit", *words),
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **environment},
         stdout=asyncio.subprocess.PIPE,

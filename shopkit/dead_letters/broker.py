@@ -7,13 +7,14 @@ that are not acknowledged return in their order when the channel is closed, howe
 import hashlib
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
+from shopkit.addresses import one_by_one
 from shopkit.broker import HEARTBEAT, RESOLVED, TOPOLOGY, Lost, declare, losses
 from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
 from shopkit.publisher import CONFIRM_TIMEOUT, persistent
@@ -58,16 +59,28 @@ class BrokerLetters:
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[BrokerLetters]:
     try:
-        with losses():
-            connection = await aio_pika.connect(
-                url, timeout=5, heartbeat=HEARTBEAT, client_properties={"connection_name": "dead letters"}
-            )
+        connection = await _connected(url)
     except (Lost, ValueError) as error:
         raise Unusable(f"cannot use the broker: {error}") from error
     async with connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         await declare(channel)
         yield BrokerLetters(connection, channel)
+
+
+async def _connected(url: str) -> AbstractConnection:
+    *others, last = one_by_one(url)
+    for address in others:
+        with suppress(Lost):
+            return await _connect(address)
+    return await _connect(last)
+
+
+async def _connect(address: str) -> AbstractConnection:
+    with losses():
+        return await aio_pika.connect(
+            address, timeout=5, heartbeat=HEARTBEAT, client_properties={"connection_name": "dead letters"}
+        )
 
 
 async def _taken(channel: AbstractChannel, name: str) -> AsyncGenerator[AbstractIncomingMessage]:

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import NullPool, Row, make_url, text
+from sqlalchemy import NullPool, Row, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shopkit.db import CONNECT
+from shopkit.db import engine_at
 from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
 from shopkit.events import encode_batch
 
@@ -75,12 +75,10 @@ class DatabaseLetters:
 async def opened(url: str) -> AsyncGenerator[DatabaseLetters | None]:
     """None when the database keeps no dead letters."""
     try:
-        engine = create_async_engine(
-            make_url(url).set(drivername="postgresql+asyncpg"), poolclass=NullPool, connect_args=CONNECT
-        )
+        engine = engine_at(url, poolclass=NullPool)
         async with engine.connect() as connection:
             has_dead_letters = await connection.scalar(HAS_DEAD_LETTERS)
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError) as error:
+    except (OSError, ValueError, SQLAlchemyError, asyncpg.PostgresError) as error:
         reason, _, _ = str(error).partition("\n")  # SQLAlchemy adds where to read on
         raise Unusable(f"cannot use the database: {reason}") from error
     yield DatabaseLetters(engine) if has_dead_letters else None

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import NullPool, make_url, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import NullPool, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auditor.audit import everything
 from auditor.invariants import Limits
 from auditor.report import as_json
 from auditor.snapshot import Snapshot
-from shopkit.db import Database
+from shopkit.db import Database, engine_at
 from tests.auditor.conftest import Books
 from tests.auditor.defects_of_balances import SUMS, VERSIONS
 from tests.auditor.defects_of_decisions import DECLINED_WITHOUT_GROUND, OUTCOMES, PAID_WITHOUT_GROUND
@@ -37,8 +37,7 @@ DEFECTS = (
 
 
 def connection_to(database: Database) -> AsyncConnection:
-    url = make_url(database.url).set(drivername="postgresql+asyncpg")
-    return create_async_engine(url, poolclass=NullPool).connect()
+    return engine_at(database.url, poolclass=NullPool).connect()
 
 
 @asynccontextmanager

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, MetaData, NullPool, make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, NullPool, text
 
 import orders.models
 import payments.models
-from shopkit.db import Database, migrate
+from shopkit.db import Database, NotMigrated, engine_at, migrate, require_migrated
+from tests.operating import shopkit_process
 from tests.servers import CopyOf, rows
+from tests.support import ROOT, free_port
 
 METADATA = {"orders": orders.models.metadata, "payments": payments.models.metadata}
 
@@ -42,7 +44,7 @@ def differences(connection: Connection, metadata: MetaData) -> list[Any]:
 
 async def test_the_migrated_database_is_what_the_models_say(service: str, empty: Database) -> None:
     await empty.open()
-    engine = create_async_engine(make_url(empty.url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+    engine = engine_at(empty.url, poolclass=NullPool)
     async with engine.begin() as connection:
         assert await connection.run_sync(differences, METADATA[service]) == []
     migrated = await rows(empty, CONSTRAINTS_AND_INDEXES)
@@ -57,3 +59,59 @@ async def test_replicas_that_start_together_migrate_once(service: str, empty: Da
     await asyncio.gather(*(migrate(empty.url, service) for _ in range(5)))
     await empty.open()
     assert len(await rows(empty, "SELECT * FROM alembic_version")) == 1
+
+
+async def test_a_newer_schema_is_left_alone_and_worked_on(service: str, empty: Database) -> None:
+    """As an older replica finds it that starts again in the middle of an update."""
+    await migrate(empty.url, service)
+    await set_revision(empty, "9999")
+    await empty.open()
+    await empty.check()
+    assert await rows(empty, "SELECT version_num FROM alembic_version") == [("9999",)]
+    await require_migrated(empty.url, service)
+
+
+async def test_a_service_that_does_not_migrate_waits_for_whoever_does(service: str, empty: Database) -> None:
+    waiting = Database(empty.url, service, "off")
+    opening = asyncio.create_task(waiting.open())
+    with pytest.raises(NotMigrated):
+        await require_migrated(empty.url, service)
+    with pytest.raises(NotMigrated):
+        await waiting.check()
+    assert not opening.done()
+
+    newest = revisions(service)[-1]
+    outcome = await shopkit_process("migrate", service, DATABASE_URL=empty.url)
+    assert outcome == (0, f"{service} is at {newest}\n", "")
+    await asyncio.wait_for(opening, 10)
+    await waiting.check()
+    await waiting.close()
+
+
+async def test_an_older_schema_is_not_enough(service: str, empty: Database) -> None:
+    await migrate(empty.url, service)
+    await set_revision(empty, "0001")
+    with pytest.raises(NotMigrated, match="at 0001"):
+        await require_migrated(empty.url, service)
+
+
+async def test_the_command_says_when_the_database_is_away(service: str) -> None:
+    nowhere = f"postgresql://gozon@127.0.0.1:{free_port()}/gozon"
+    outcome = await shopkit_process("migrate", service, "--database", nowhere)
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaints.startswith("not migrated: ")
+    assert outcome.complaints.count("\n") == 1
+
+
+def test_revisions_are_numbers_so_that_a_later_one_can_be_told(service: str) -> None:
+    found = revisions(service)
+    assert found == [f"{number:04}" for number in range(1, len(found) + 1)]
+
+
+def revisions(service: str) -> list[str]:
+    return sorted(script.revision for script in ScriptDirectory(ROOT / service / "migrations").walk_revisions())
+
+
+async def set_revision(database: Database, revision: str) -> None:
+    async with engine_at(database.url, poolclass=NullPool).begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})

@@ -1,0 +1,144 @@
+"""A primary of Redis dies or is cut off, and its sentinel makes another one.
+
+Each test has two replicas of the notifier and a socket of every user on both, while events keep coming.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from tests.notifier.watched import Enter, OwnRedis, Replicas, all_is_well_again
+from tests.support import eventually, free_port
+
+# A replica is sent its copy at once instead of after five seconds, and a primary alone takes no writes.
+REPLICATED = """
+repl-diskless-sync-delay 0
+repl-ping-replica-period 1
+min-replicas-to-write 1
+min-replicas-max-lag 3
+"""
+WATCHING = """
+sentinel monitor shop 127.0.0.1 {port} 1
+sentinel down-after-milliseconds shop 1000
+sentinel failover-timeout shop 3000
+"""
+
+
+class Sentinel:
+    def __init__(self, home: Path, primary: OwnRedis) -> None:
+        self._port = free_port()
+        self.url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self._port}/shop/0"
+        self._config = home / "sentinel.conf"
+        self._config.write_text(
+            f"port {self._port}\nbind 127.0.0.1\ndir {home}\n" + WATCHING.format(port=primary.port)
+        )
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> "Sentinel":
+        self._process = await asyncio.create_subprocess_exec(
+            "redis-server", self._config, "--sentinel", stdout=asyncio.subprocess.DEVNULL
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def state(self) -> dict[str, Any]:
+        async with Redis(port=self._port, protocol=2) as sentinel:
+            return cast("Any", await sentinel.sentinel_master("shop"))
+
+
+class Group:
+    """A primary with two replicas, watched by a sentinel; the first address of the sentinel is dead."""
+
+    def __init__(self, primary: OwnRedis, replicas: list[OwnRedis], sentinel: Sentinel) -> None:
+        self.primary = primary
+        self.replicas = replicas
+        self.sentinel = sentinel
+        self.url = sentinel.url
+
+    async def another_is_primary(self) -> None:
+        async def its_port_is_another() -> bool:
+            return (await self.sentinel.state())["port"] != self.primary.port
+
+        await eventually(its_port_is_another)
+
+
+@pytest.fixture
+async def group(tmp_path: Path) -> AsyncGenerator[Group]:
+    primary = OwnRedis(tmp_path / "primary", REPLICATED)
+    replicas = [
+        OwnRedis(tmp_path / name, REPLICATED + f"replicaof 127.0.0.1 {primary.port}\n") for name in ("a", "b")
+    ]
+    async with AsyncExitStack() as stack:
+        for server in (primary, *replicas):
+            await server.start()
+            stack.push_async_callback(server.end, signal.SIGKILL)
+        sentinel = await stack.enter_async_context(Sentinel(tmp_path, primary))
+
+        async def both_replicas_are_known() -> bool:
+            async with Redis.from_url(primary.url, protocol=2) as redis:
+                online = (await redis.info("replication")).get("connected_slaves") == 2
+            return online and (await sentinel.state())["num-slaves"] == 2
+
+        await eventually(both_replicas_are_known)
+        yield Group(primary, replicas, sentinel)
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_a_primary_is_killed_and_nothing_is_lost_or_shown_twice(
+    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession, comes_back: bool
+) -> None:
+    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await enter(replicas)
+    await group.primary.end(signal.SIGKILL)
+    await crowd.tell_each()
+    await group.another_is_primary()
+    if comes_back:
+        await group.primary.start()
+    await all_is_well_again(crowd, session, replicas)
+    assert not any(socket.welcomes for socket in crowd.sockets), "nothing had to be reloaded"
+
+
+async def test_what_no_replica_has_is_not_acknowledged(
+    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession
+) -> None:
+    """The primary takes events that its replicas never hear of, and dies with them."""
+    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await enter(replicas)
+    for replica in group.replicas:
+        replica.send(signal.SIGSTOP)
+    await crowd.tell_each()
+
+    async def the_primary_has_them() -> bool:
+        counts = [await replica.metric(session, "gozon_handler_failures_total") for replica in replicas]
+        return any(counts)
+
+    await eventually(the_primary_has_them)
+    await group.primary.end(signal.SIGKILL)
+    for replica in group.replicas:
+        replica.send(signal.SIGCONT)
+    await group.another_is_primary()
+    await all_is_well_again(crowd, session, replicas)
+
+
+async def test_a_primary_that_was_demoted_is_left(
+    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession
+) -> None:
+    """It freezes, and wakes up as a primary that nobody knows."""
+    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await enter(replicas)
+    group.primary.send(signal.SIGSTOP)
+    await group.another_is_primary()
+    group.primary.send(signal.SIGCONT)
+    await all_is_well_again(crowd, session, replicas)
+    assert not any(socket.welcomes for socket in crowd.sockets)

@@ -1,0 +1,207 @@
+"""A Redis of a test's own, and users with sockets on every replica who are told something all the time."""
+
+import asyncio
+import shutil
+import signal
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import chain, cycle
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import aiohttp
+from redis.asyncio import Redis
+from websockets.exceptions import ConnectionClosed
+
+from shopkit.retry import pause
+from tests.notifier.push_events import ORIGIN, on, status_event, tell
+from tests.servers import Broker, succeeds
+from tests.support import ROOT, Caller, Replica, Socket, eventually, free_port
+
+USERS = 3
+TELL_SECONDS = 0.2
+RED_SECONDS = 10
+HEALING = 40
+
+
+class OwnRedis:
+    """A Redis of one test, with the options of the shop's, and `more`; what it had taken outlives its process."""
+
+    def __init__(self, home: Path, more: str = "") -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        home.mkdir(exist_ok=True)
+        self._data = home / "data"
+        self._config = home / "redis.conf"
+        options = Template((ROOT / "deploy/local/redis.conf").read_text() + more)
+        self._config.write_text(options.substitute(port=self.port, dir=self._data))
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *, empty: bool = False) -> None:
+        if empty:
+            shutil.rmtree(self._data, ignore_errors=True)
+        self._data.mkdir(exist_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            "redis-server", self._config, stdout=asyncio.subprocess.DEVNULL
+        )
+
+        async def answers() -> None:
+            async with Redis.from_url(self.url, protocol=2) as redis:
+                await redis.ping()
+
+        await succeeds(answers)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            await self._process.wait()
+            self._process = None
+
+
+class Watched:
+    """A socket that is read all the time."""
+
+    def __init__(self, socket: Socket, caller: Caller, reading: asyncio.Task[None]) -> None:
+        assert socket.welcome["missed"] == []
+        self.user_id = caller.user_id
+        self.replica = socket.replica
+        self._socket = socket
+        self._reading = reading
+
+    @property
+    def closed(self) -> bool:
+        return self._reading.done()
+
+    @property
+    def code(self) -> int | None:
+        return self._socket.connection.close_code
+
+    @property
+    def welcomes(self) -> list[dict[str, Any]]:
+        """Those that came after the first."""
+        return [frame for frame in self._socket.given if frame["type"] == "welcome"]
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """Every order frame that it was given, live or as missed."""
+        frames = (frame["missed"] if frame["type"] == "welcome" else [frame] for frame in self._socket.given)
+        return list(chain.from_iterable(frames))
+
+    def shown_ids(self) -> set[str]:
+        return {frame["id"] for frame in self.shown}
+
+    def shown_twice(self) -> list[Any]:
+        events = Counter(frame["id"] for frame in self.shown)
+        versions = Counter((frame["order"]["id"], frame["order"]["version"]) for frame in self.shown)
+        return [what for what, count in (events + versions).items() if count > 1]
+
+    def missing(self, told: Sequence[tuple[str, str]]) -> set[str]:
+        return {event_id for user_id, event_id in told if user_id == self.user_id} - self.shown_ids()
+
+    async def comes_back_and_is_shown(
+        self, replica: Replica, told: Sequence[tuple[str, str]], session: aiohttp.ClientSession
+    ) -> None:
+        """Opens the next socket where this one stopped."""
+        query = f"?e={self._socket.welcome['epoch']}&o={self.shown[-1]['o']}"
+        caller = on(replica, session, self.user_id)
+        missing = self.missing(told)
+        assert missing
+
+        async def all_is_there() -> bool:
+            socket = await caller.socket(query=query, origin=ORIGIN)
+            await socket.close()
+            given = [frame["id"] for frame in socket.welcome["missed"]]
+            assert len(given) == len(set(given))
+            return socket.welcome["recovered"] and missing == set(given)
+
+        await eventually(all_is_there, HEALING)
+
+
+@asynccontextmanager
+async def watched(socket: Socket, caller: Caller) -> AsyncGenerator[Watched]:
+    async def read() -> None:
+        while True:
+            await socket.next_order(600)
+
+    reading = asyncio.create_task(read())
+    yield Watched(socket, caller, reading)
+    reading.cancel()
+    with suppress(asyncio.CancelledError, ConnectionClosed):
+        await reading
+
+
+class Crowd:
+    """Users with a socket on every replica, who are told something all the time."""
+
+    def __init__(self, broker: Broker, sockets: Sequence[Watched]) -> None:
+        self.sockets = sockets
+        self.told: list[tuple[str, str]] = []
+        self._users = sorted({socket.user_id for socket in sockets})
+        self._broker = broker
+        self._enough = asyncio.Event()
+
+    async def run(self) -> None:
+        for user_id in cycle(self._users):
+            await self._tell(user_id)
+            await pause(self._enough, TELL_SECONDS)
+            if self._enough.is_set():
+                return
+
+    def stop(self) -> None:
+        self._enough.set()
+
+    async def tell_each(self) -> list[tuple[str, str]]:
+        return [await self._tell(user_id) for user_id in self._users]
+
+    async def _tell(self, user_id: str) -> tuple[str, str]:
+        event = status_event(user_id)
+        self.told.append((user_id, str(event.id)))
+        await tell(self._broker, [event])
+        return self.told[-1]
+
+    def on(self, replica: Replica) -> list[Watched]:
+        return [socket for socket in self.sockets if socket.replica == replica.name]
+
+    async def is_shown_everything(self, sockets: Sequence[Watched] | None = None) -> None:
+        """Waits until all sockets, or these, were given everything that is for them."""
+
+        async def nothing_is_missing() -> bool:
+            return not any(socket.missing(self.told) for socket in sockets or self.sockets)
+
+        await eventually(nothing_is_missing, HEALING)
+
+    def is_well(self) -> None:
+        """Every socket is open, and was never shown anything twice."""
+        for socket in self.sockets:
+            assert not socket.closed, f"closed with {socket.code}"
+            assert socket.shown_twice() == []
+
+
+Enter = Callable[[Sequence[Replica]], Awaitable[Crowd]]
+Replicas = Callable[..., Awaitable[list[Replica]]]
+
+
+async def turn_red(session: aiohttp.ClientSession, *replicas: Replica, part: str = "redis") -> None:
+    async def all_are_red() -> bool:
+        answers = await asyncio.gather(*(replica.readiness(session) for replica in replicas))
+        return all(status == 503 and body["parts"][part] != "ok" for status, body in answers)
+
+    await eventually(all_are_red, RED_SECONDS)
+
+
+async def all_is_well_again(crowd: Crowd, session: aiohttp.ClientSession, replicas: Sequence[Replica]) -> None:
+    """Green, and what is told from now on arrives, as do all things that were told before."""
+    for replica in replicas:
+        await replica.ready(session)
+    await crowd.tell_each()
+    crowd.stop()
+    await crowd.is_shown_everything()
+    crowd.is_well()
+    for replica in replicas:
+        assert await replica.metric(session, "gozon_dead_letters_total") == 0

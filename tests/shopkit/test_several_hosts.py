@@ -1,0 +1,150 @@
+"""Addresses that name several servers, of which some are away or are not the primary."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+
+import asyncpg
+import pytest
+from aio_pika.abc import AbstractChannel
+from sqlalchemy.exc import DBAPIError
+
+from shopkit.addresses import in_turn, one_by_one
+from shopkit.broker import Session
+from shopkit.db import Database, connector
+from shopkit.retry import is_transient
+from tests.operating import dead_letters
+from tests.servers import Broker, Forwarder, rows, running
+from tests.shopkit.postgres_pair import Node, postgres_pair
+from tests.support import audited, eventually, free_port
+
+WRITE = "INSERT INTO outbox (event_id, routing_key, event) VALUES (gen_random_uuid(), 'k', 'e')"
+
+
+def beside(url: str, *ports: int) -> str:
+    """The address with other hosts before its own."""
+    user, at, rest = url.rpartition("@")
+    return user + at + "".join(f"127.0.0.1:{port}," for port in ports) + rest
+
+
+def test_an_address_is_taken_apart() -> None:
+    assert one_by_one("amqp://u:p%40@a:1,b:2/v?x=y") == ["amqp://u:p%40@a:1/v?x=y", "amqp://u:p%40@b:2/v?x=y"]
+    assert one_by_one("postgresql://u@a/d") == ["postgresql://u@a/d"]
+    with pytest.raises(ValueError, match="no host"):
+        one_by_one("nonsense")
+    turns = in_turn("amqp://a,b,c/")
+    assert len({next(turns) for _ in range(3)}) == 3
+    assert next(turns) in one_by_one("amqp://a,b,c/")
+
+
+def lost_by(lost: asyncio.Event) -> Callable[..., None]:
+    return lambda *_: lost.set()  # pyright: ignore[reportUnknownLambdaType]
+
+
+@pytest.fixture
+async def pair() -> AsyncGenerator[tuple[Node, Node]]:
+    async with postgres_pair() as pair:
+        yield pair
+
+
+@pytest.fixture
+async def database(pair: tuple[Node, Node]) -> AsyncGenerator[Database]:
+    """The standby is named first."""
+    primary, standby = pair
+    database = Database(beside(primary.url, standby.port), "orders")
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_the_primary_is_found_and_after_its_death_the_promoted_standby(
+    pair: tuple[Node, Node], database: Database
+) -> None:
+    primary, standby = pair
+    await rows(database, WRITE)
+    await primary.kill()
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)) as failure:
+        await rows(database, WRITE)
+    assert is_transient(failure.value)
+    await standby.promote()
+    await rows(database, WRITE)
+    assert await standby.sql("SELECT count(*) FROM outbox") == 2
+
+
+async def test_a_primary_that_takes_no_writes_any_more_is_left(pair: tuple[Node, Node], database: Database) -> None:
+    primary, standby = pair
+    await rows(database, WRITE)
+    await primary.stops_writing()
+
+    async def is_refused() -> bool:
+        try:
+            await rows(database, WRITE)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as failure:
+            return is_transient(failure)
+        return False
+
+    await eventually(is_refused)
+    await standby.promote()
+    await rows(database, WRITE)
+    assert await primary.sql("SELECT 1"), "it is still there"
+
+
+async def test_a_host_that_says_nothing_costs_one_connection_its_patience(
+    orders_url: str, way_to: Callable[[str], Forwarder]
+) -> None:
+    silent = way_to(orders_url)
+    await silent.open()
+    silent.hold()
+    connect = connector(beside(orders_url, silent.port))
+    began = time.monotonic()
+    opened = await asyncio.gather(*(connect() for _ in range(10)))
+    first = time.monotonic() - began
+    opened.append(await connect())
+    assert time.monotonic() - began - first < 2
+    for connection in opened:
+        await connection.close()
+
+
+async def test_a_session_that_is_lost_goes_on_at_another_host(
+    broker_url: str, way_to: Callable[[str], Forwarder]
+) -> None:
+    one, another = way_to(broker_url), way_to(broker_url)
+    opened: asyncio.Queue[AbstractChannel] = asyncio.Queue()
+
+    async def work(channel: AbstractChannel) -> None:
+        lost = asyncio.Event()
+        channel.close_callbacks.add(lost_by(lost))
+        await opened.put(channel)
+        await lost.wait()
+
+    session = Session(beside(one.url, free_port(), another.port), "test", work)
+    async with running(session):
+        await one.open()
+        await opened.get()
+        await another.open()
+        await one.cut()
+        await opened.get()
+        session.stop()
+        await another.cut()
+
+
+async def test_dead_letters_are_found_past_a_host_that_is_away(
+    broker: Broker, broker_url: str, payments_url: str
+) -> None:
+    places = ("--broker", beside(broker_url, free_port()), "--database", beside(payments_url, free_port()))
+    outcome = await dead_letters("list", *places)
+    assert outcome.status == 0, outcome
+
+
+async def test_the_auditor_reads_past_a_host_that_is_away(orders_url: str, payments_url: str) -> None:
+    urls = {
+        "ORDERS_DATABASE_URL": beside(orders_url, free_port()),
+        "PAYMENTS_DATABASE_URL": beside(payments_url, free_port()),
+    }
+    status, _, errors = await audited(**urls)
+    assert (status, errors) == (0, "")
+
+
+async def test_an_address_that_cannot_be_right_is_not_waited_for() -> None:
+    with pytest.raises(DBAPIError, match="scheme"):
+        await Database("mysql://gozon@127.0.0.1/gozon", "orders").open()
