@@ -1,0 +1,22 @@
+import pytest
+
+from tests.manifests import Manifest, build, install
+
+OVERLAYS = ("small", "production")
+
+
+@pytest.fixture(scope="session")
+def overlays() -> dict[str, list[Manifest]]:
+    """What `kubectl apply` would be given."""
+    install()
+    return {overlay: build(overlay) for overlay in OVERLAYS}
+
+
+@pytest.fixture(params=OVERLAYS)
+def manifests(request: pytest.FixtureRequest, overlays: dict[str, list[Manifest]]) -> list[Manifest]:
+    return overlays[request.param]
+
+
+@pytest.fixture
+def production(overlays: dict[str, list[Manifest]]) -> list[Manifest]:
+    return overlays["production"]

@@ -1,0 +1,106 @@
+"""What the pods may do and are given, and how many there are."""
+
+import re
+
+from tests.manifests import Manifest, of_kind, of_kubernetes, pod_templates
+
+
+def test_a_container_has_no_rights_and_has_limits(manifests: list[Manifest]) -> None:
+    for name, template in pod_templates(manifests):
+        pod = template["spec"]
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsUser"] > 0, name
+        assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC", "initContainers"}, name
+        assert not any("hostPath" in volume for volume in pod.get("volumes", [])), name
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "runAsNonRoot": True,
+                "readOnlyRootFilesystem": True,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            }, name
+            assert container["resources"]["limits"].keys() == {"cpu", "memory"}, name
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+
+
+def test_no_manifest_has_a_secret(manifests: list[Manifest]) -> None:
+    assert not of_kind(manifests, "Secret")
+    for name, part in of_kubernetes(manifests).items():
+        for variable, value in part.environment.items():
+            assert not re.search(r"://[^@/$]*:[^@/$]+@", value or ""), (name, variable)
+
+
+def test_who_is_given_which_secret(manifests: list[Manifest]) -> None:
+    given = {
+        (template["metadata"]["labels"]["app.kubernetes.io/name"], each["name"]): tuple(
+            each["valueFrom"]["secretKeyRef"].values()
+        )
+        for _, template in pod_templates(manifests)
+        for each in template["spec"]["containers"][0].get("env", [])
+        if "valueFrom" in each
+    }
+    broker = {(name, "BROKER_URL") for name in ("orders", "payments", "notifier", "backstage")}
+    assert given == dict.fromkeys(broker, ("connection_string", "rabbitmq-default-user")) | {
+        ("orders", "DATABASE_URL"): ("uri", "orders-db-app"),
+        ("migrate-orders", "DATABASE_URL"): ("uri", "orders-db-app"),
+        ("payments", "DATABASE_URL"): ("uri", "payments-db-app"),
+        ("migrate-payments", "DATABASE_URL"): ("uri", "payments-db-app"),
+        ("auditor", "ORDERS_DATABASE_URL"): ("uri", "orders-db-app"),
+        ("auditor", "PAYMENTS_DATABASE_URL"): ("uri", "payments-db-app"),
+        ("notifier", "REDIS_PASSWORD"): ("password", "redis"),
+    }
+
+
+def test_a_service_is_probed(manifests: list[Manifest]) -> None:
+    for name, deployment in of_kind(manifests, "Deployment").items():
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        assert {"livenessProbe", "readinessProbe"} <= container.keys(), name
+        if container["image"].startswith("gozon:"):
+            # A replica that lacks a part is not restarted for it.
+            assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
+
+
+def test_in_production_no_drain_of_a_node_takes_all_of_a_part(production: list[Manifest]) -> None:
+    budgets = of_kind(production, "PodDisruptionBudget")
+    for name, template in pod_templates(production):
+        if name in budgets:
+            selector = budgets[name]["spec"]["selector"]["matchLabels"]
+            assert selector.items() <= template["metadata"]["labels"].items()
+    several = {
+        name for name, each in of_kind(production, "Deployment").items() if each["spec"].get("replicas", 1) > 1
+    }
+    assert set(budgets) == several | _scaled(production).keys() | {"rabbitmq"}
+
+
+def test_what_is_scaled_has_no_number_of_its_own(production: list[Manifest]) -> None:
+    """It would be set back at each `kubectl apply`."""
+    deployments = of_kind(production, "Deployment")
+    assert _scaled(production).keys() == {"gateway", "orders", "payments", "notifier"}
+    assert not any("replicas" in deployments[name]["spec"] for name in _scaled(production))
+
+
+def test_the_most_replicas_fit_into_the_connections_of_a_database(production: list[Manifest]) -> None:
+    for service in ("orders", "payments"):
+        parameters = of_kind(production, "Cluster")[f"{service}-db"]["spec"]["postgresql"]["parameters"]
+        during_an_update = _scaled(production)[service] + 1
+        # Eleven a replica; some are left for superusers, the auditor and people.
+        assert during_an_update * 11 + 20 <= int(parameters["max_connections"])
+
+
+def test_small_has_one_of_each(overlays: dict[str, list[Manifest]]) -> None:
+    small = overlays["small"]
+    assert not _scaled(small)
+    assert all(
+        each["spec"].get("replicas", 1) == 1 for each in of_kind(small, "Deployment", "RabbitmqCluster").values()
+    )
+    assert all(each["spec"]["instances"] == 1 for each in of_kind(small, "Cluster").values())
+
+
+def _scaled(manifests: list[Manifest]) -> dict[str, int]:
+    """The most replicas of each."""
+    by_cpu = of_kind(manifests, "HorizontalPodAutoscaler")
+    by_keda = of_kind(manifests, "ScaledObject")
+    return {each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicas"] for each in by_cpu.values()} | {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicaCount"] for each in by_keda.values()
+    }

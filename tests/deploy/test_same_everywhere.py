@@ -1,0 +1,169 @@
+"""Each way to deploy runs the same: images, commands, environment variables, ports and probes."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shopkit import VERSION
+from tests.manifests import Manifest, Part, default, of_compose, of_kind, of_kubernetes, pod_templates
+
+COMPOSE = Path("docker-compose.yml")
+WAYS: dict[str, Callable[[dict[str, list[Manifest]]], dict[str, Part]]] = {
+    "small": lambda overlays: of_kubernetes(overlays["small"]),
+    "production": lambda overlays: of_kubernetes(overlays["production"]),
+}
+# Where the parts are, and the passwords in it.
+ADDRESSES = {
+    "DATABASE_URL",
+    "ORDERS_DATABASE_URL",
+    "PAYMENTS_DATABASE_URL",
+    "BROKER_URL",
+    "REDIS_URL",
+    "ALLOWED_ORIGINS",
+}
+# In Kubernetes a job migrates, Redis's password is put into REDIS_URL, and Redis may have replicas.
+ONLY_THERE = {"MIGRATE", "REDIS_PASSWORD", "REDIS_REPLICAS"}
+# In Kubernetes an entrance without the page is still one for the API.
+OTHER_PROBE = {"nginx"}
+NAMESPACE = ".gozon.svc.cluster.local"
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, overlays: dict[str, list[Manifest]]) -> dict[str, Part]:
+    return WAYS[request.param](overlays)
+
+
+@pytest.fixture
+def compose() -> dict[str, Part]:
+    return of_compose(COMPOSE)
+
+
+def test_the_same_parts(way: dict[str, Part], compose: dict[str, Part]) -> None:
+    assert way.keys() == compose.keys()
+
+
+def test_the_same_images(way: dict[str, Part], compose: dict[str, Part]) -> None:
+    assert {name: _bare(part.image) for name, part in way.items()} == {
+        name: _bare(part.image) for name, part in compose.items()
+    }
+
+
+def test_the_same_commands(way: dict[str, Part], compose: dict[str, Part]) -> None:
+    assert {name: part.command for name, part in way.items()} == {
+        name: part.command for name, part in compose.items()
+    }
+
+
+def test_the_same_variables(way: dict[str, Part], compose: dict[str, Part]) -> None:
+    for name, part in way.items():
+        assert part.environment.keys() - ONLY_THERE == compose[name].environment.keys(), name
+
+
+def test_the_same_values(way: dict[str, Part], compose: dict[str, Part]) -> None:
+    for name, part in way.items():
+        for variable, value in compose[name].environment.items():
+            assert variable in ADDRESSES or part.environment[variable] == value, (name, variable)
+
+
+def test_the_same_ports_and_probes(way: dict[str, Part], compose: dict[str, Part]) -> None:
+    for name, part in way.items():
+        assert part.port == compose[name].port, name
+        assert part.probe == compose[name].probe or name in OTHER_PROBE, name
+
+
+def test_a_service_may_drain_as_long_as_in_compose(manifests: list[Manifest]) -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    for name, deployment in of_kind(manifests, "Deployment").items():
+        pod = deployment["spec"]["template"]["spec"]
+        before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        grace = services[name].get("stop_grace_period", "10s")
+        assert pod["terminationGracePeriodSeconds"] - before >= int(grace.removesuffix("s")), name
+
+
+def test_the_servers_are_of_the_same_releases(manifests: list[Manifest]) -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    for database, cluster in of_kind(manifests, "Cluster").items():
+        assert f":{_tag(services[database]['image'])}-" in cluster["spec"]["imageName"]
+    for each in of_kind(manifests, "Redis", "RedisReplication", "RedisSentinel").values():
+        assert f":v{_tag(services['redis']['image'])}." in each["spec"]["kubernetesConfig"]["image"]
+    [rabbitmq] = of_kind(manifests, "RabbitmqCluster").values()
+    assert rabbitmq["spec"]["image"] == services["rabbitmq"]["image"]
+
+
+def test_the_servers_have_the_same_options(manifests: list[Manifest]) -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    for database, cluster in of_kind(manifests, "Cluster").items():
+        parameters = cluster["spec"]["postgresql"]["parameters"]
+        assert {f"{name}={value}" for name, value in parameters.items()} == set(services[database]["command"][2::2])
+    words = services["redis"]["command"]
+    options = [
+        name.removeprefix("--") + " " + (value or '""')
+        for name, value in zip(words[1::2], words[2::2], strict=True)
+    ]
+    given = of_kind(manifests, "ConfigMap")["redis"]["data"]["redis-additional.conf"].splitlines()
+    assert given[: len(options)] == options
+
+
+def test_nginx_is_given_the_same_files(manifests: list[Manifest]) -> None:
+    [conf] = [each["data"] for name, each in of_kind(manifests, "ConfigMap").items() if name.startswith("nginx")]
+    assert conf["nginx.conf"] == Path("nginx.conf").read_text()
+    assert conf["listen.conf"] == Path("deploy/docker/listen.conf").read_text()
+    docker = Path("deploy/docker/upstreams.conf").read_text()
+    assert _upstreams(conf["upstreams.conf"]) == _upstreams(docker)
+
+
+def test_the_namespace_is_that_of_the_names_in_upstreams(manifests: list[Manifest]) -> None:
+    assert set(of_kind(manifests, "Namespace")) == {NAMESPACE.split(".")[1]}
+    assert all(each["metadata"]["namespace"] == "gozon" for each in manifests if each["kind"] != "Namespace")
+
+
+def test_every_address_is_that_of_a_service(manifests: list[Manifest]) -> None:
+    services = {name: each["spec"]["ports"][0]["port"] for name, each in of_kind(manifests, "Service").items()}
+    for name, part in of_kubernetes(manifests).items():
+        for variable, value in part.environment.items():
+            if variable.endswith("_URLS") and value:
+                host, port = value.removeprefix("http://").split(":")
+                assert services[host] == int(port), (name, variable)
+
+
+def test_every_service_names_every_replica(manifests: list[Manifest]) -> None:
+    """nginx and the gateway choose among the replicas themselves; only the entrance has one address."""
+    services = of_kind(manifests, "Service")
+    parts = of_kubernetes(manifests)
+    labels = {name: template["metadata"]["labels"] for name, template in pod_templates(manifests)}
+    assert {name for name, each in services.items() if each["spec"].get("clusterIP") != "None"} == {"nginx"}
+    for name, service in services.items():
+        assert service["spec"]["selector"].items() <= labels[name].items()
+        assert service["spec"]["ports"][0]["port"] == parts[name].port
+
+
+def test_production_runs_this_release(production: list[Manifest]) -> None:
+    ours = {part.image for part in of_kubernetes(production).values() if "gozon" in part.image}
+    assert ours == {f"registry.example/gozon:{VERSION}", f"registry.example/gozon-web:{VERSION}"}
+
+
+def test_each_release_has_its_own_migrations(manifests: list[Manifest]) -> None:
+    jobs = of_kind(manifests, "Job")
+    image = of_kubernetes(manifests)["orders"].image
+    assert set(jobs) == {f"migrate-{service}-{_tag(image)}" for service in ("orders", "payments")}
+    for service in ("orders", "payments"):
+        [container] = jobs[f"migrate-{service}-{_tag(image)}"]["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == image
+        assert container["command"] == ["python", "-m", "shopkit", "migrate", service]
+
+
+def _bare(image: str) -> str:
+    """Ours without registry and tag, which are whatever they were pushed to."""
+    return re.sub(r"^(?:.*/)?(gozon[-\w]*)(?::.*)?$", r"\1", default(image))
+
+
+def _tag(image: str) -> str:
+    return image.rpartition(":")[2]
+
+
+def _upstreams(conf: str) -> list[str]:
+    lines = [line for line in conf.splitlines() if line and not line.startswith("#")]
+    return [re.sub(r"^resolver \S+", "resolver", line.replace(NAMESPACE, "")) for line in lines]
