@@ -6,6 +6,7 @@ supervisor in front starts a whole one. A replica is never healthy while its wor
 
 import asyncio
 import gc
+import resource
 import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -109,6 +110,7 @@ class Service:
         )
         server = _Server(config, self._before_shutdown)
         calm_the_collector()
+        open_many_files()
 
         def leave() -> None:
             server.should_exit = True
@@ -241,6 +243,12 @@ def calm_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def open_many_files() -> None:
+    """Raises the limit to the highest that we may have; a socket is a file, and many systems begin at 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @get("/health/live", include_in_schema=False)

@@ -1,7 +1,8 @@
 import asyncio
+import resource
 import signal
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import aiohttp
 import pytest
@@ -162,3 +163,18 @@ async def test_an_answer_leaves_in_one_piece(spawn: Spawn) -> None:
     writer.write(b"word")
     assert (await reader.read(65536)).endswith(b"\r\n\r\nword")
     writer.close()
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """Programs that are started now may open few files at first. Gives how many they may ask for."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+    yield most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+async def test_a_replica_takes_as_many_open_files_as_it_may_have(spawn: Spawn, few_files: int) -> None:
+    replica = await spawn(FRAIL)
+    assert replica.process is not None
+    assert resource.prlimit(replica.process.pid, resource.RLIMIT_NOFILE) == (few_files, few_files)
