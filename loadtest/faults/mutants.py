@@ -115,7 +115,7 @@ MUTANTS = (
                 "orders/routes.py",
                 "placed = await call.place.submit(new)",
                 "__import__('asyncio').ensure_future(call.place.submit(new))\n"
-                "    placed = Placed(new.id, datetime.now().astimezone(), replayed=False)",
+                "    placed = Placed(new.id, __import__('datetime').datetime.now().astimezone(), replayed=False)",
             ),
         ),
         ("kill before-order-commit",),
