@@ -52,18 +52,24 @@ def engine_at(url: str, connect: Mapping[str, Any] = CONNECT, **options: Any) ->
     asyncpg can try several, but has one time limit for them all, which a host that says nothing uses up.
     """
     hosts = one_by_one(url)
+    # The names of hosts that are away may take long to resolve, and a process has four threads that do it.
+    connecting = asyncio.Lock()
+
+    async def connection() -> Any:
+        async with connecting:
+            return await one_of(*hosts)
 
     async def one_of(host: str, *others: str) -> Any:
         try:
-            connection = await _connected(host, connect)
+            found = await _connected(host, connect)
         except Exception as error:
             if not others or not is_transient(error):
                 raise
             return await one_of(*others)
         hosts.sort(key=host.__ne__)  # the first that is tried next time
-        return connection
+        return found
 
-    return create_async_engine("postgresql+asyncpg://", async_creator=lambda: one_of(*hosts), **options)
+    return create_async_engine("postgresql+asyncpg://", async_creator=connection, **options)
 
 
 async def _connected(host: str, connect: Mapping[str, Any]) -> Any:
