@@ -19,7 +19,6 @@ from typing import NamedTuple
 import aio_pika
 import structlog
 import uvloop
-from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
 from orders.messages import order_created
@@ -29,7 +28,7 @@ from payments.messages import receive
 from shopkit import inbox, intake, journey
 from shopkit.broker import EXCHANGE, ORDER_CREATED, declare
 from shopkit.consumer import Consumer
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 from shopkit.events import encode_batch
 from shopkit.inbox import Inbox
 from shopkit.publisher import Publisher
@@ -60,7 +59,7 @@ class Taken(NamedTuple):
 
 async def prepare(database: Database, users: Sequence[str]) -> None:
     async with database.begin() as connection:
-        await connection.execute(text("TRUNCATE accounts, payments, ledger_entries, inbox, outbox, dead_letters"))
+        await connection.execute("TRUNCATE accounts, payments, ledger_entries, inbox, outbox, dead_letters")
     for user in users:
         await open_account(database, user)
     await TopUps(database)([NewTopUp(user, 10**12) for user in users])
@@ -86,7 +85,7 @@ async def take(database: Database, broker: str, count: int) -> Taken:
     charge = ChargeOrders("payments-1", lambda: None)
     left = count
 
-    async def counted(connection: inbox.AsyncConnection, waiting: Sequence[inbox.Waiting]) -> inbox.Committed:
+    async def counted(connection: Connection, waiting: Sequence[inbox.Waiting]) -> inbox.Committed:
         committed = await charge(connection, waiting)
 
         def counting() -> None:
@@ -134,7 +133,7 @@ async def main(database_url: str, broker: str) -> None:
         print(f"{way.name:12} {rates[way.name]:8,.0f} orders/s   {cpu:6.1f} us of this core an order")
     print(f"batches make it {rates['in batches'] / rates['one by one']:.1f} times as fast as one by one")
     print(f"one account keeps {rates['one account'] / rates['in batches']:.2f} of it")
-    await database.engine.dispose()
+    await database.close()
 
 
 if __name__ == "__main__":

@@ -3,15 +3,12 @@
 from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
-import msgspec
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.messages import OrderStatus, PaymentEvent, status_changed
 from shopkit import event_log, journey, outbox, tracing
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 from shopkit.events import Outgoing
 from shopkit.journey import UPDATED, Hop
 from shopkit.telemetry import DUPLICATES
@@ -20,19 +17,19 @@ DECIDED = Counter("gozon_orders_decided", "Orders that reached a final status", 
 CONTRADICTIONS = Counter("gozon_contradicting_results", "Payment results that contradict a final status")
 
 # Locked in the order of their ids, so that two replicas with overlapping batches cannot deadlock.
-LOCK = text("SELECT id FROM orders WHERE id = ANY (CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE")
+LOCK = "SELECT id FROM orders WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
 # A result without a journey keeps the order's own.
-APPLY = text("""
+APPLY = """
     UPDATE orders SET status = result.status, reason = result.reason, version = version + 1, updated_at = now(),
-        journey = coalesce(CAST(result.journey AS jsonb), orders.journey) || CAST(:updated AS jsonb)
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
-                CAST(:journeys AS text[])) AS result (id, status, reason, journey)
+        journey = coalesce(CAST(result.journey AS jsonb), orders.journey) || $5::jsonb
+    FROM unnest($1::uuid[], $2::text[], $3::text[],
+                $4::text[]) AS result (id, status, reason, journey)
     WHERE orders.id = result.id AND orders.status = 'NEW'
     RETURNING orders.id, user_id, amount, description, orders.status, version, orders.reason, orders.journey
-""")
+"""
 
-STATUSES = text("SELECT id, status FROM orders WHERE id = ANY (CAST(:ids AS uuid[]))")
+STATUSES = "SELECT id, status FROM orders WHERE id = ANY ($1::uuid[])"
 
 log = structlog.get_logger()
 
@@ -74,31 +71,29 @@ def _status_changed(order: OrderStatus, result: PaymentEvent, hops: Sequence[Hop
 
 
 async def _apply(
-    connection: AsyncConnection, events: Sequence[PaymentEvent], hop: Hop
+    connection: Connection, events: Sequence[PaymentEvent], hop: Hop
 ) -> dict[OrderStatus, Sequence[Hop]]:
     """The orders that changed, each with its whole journey."""
     ids = [event.data.order_id for event in events]
-    await connection.execute(LOCK, {"ids": ids})
-    rows = await connection.execute(
+    await connection.execute(LOCK, ids)
+    rows = await connection.fetch(
         APPLY,
-        {
-            "ids": ids,
-            "statuses": [event.status for event in events],
-            "reasons": [event.data.reason for event in events],
-            "journeys": [journey.encode(*e.journey).decode() if e.journey else None for e in events],
-            "updated": journey.encode(hop).decode(),
-        },
+        ids,
+        [event.status for event in events],
+        [event.data.reason for event in events],
+        [journey.encode(*e.journey).decode() if e.journey else None for e in events],
+        journey.encode(hop).decode(),
     )
-    return {OrderStatus(*row[:-1]): msgspec.convert(row.journey, tuple[Hop, ...]) for row in rows}
+    return {OrderStatus(*row[:-1]): journey.decode(row.journey) for row in rows}
 
 
 async def _not_applied(
-    connection: AsyncConnection, events: Sequence[PaymentEvent], changed: Collection[OrderStatus]
+    connection: Connection, events: Sequence[PaymentEvent], changed: Collection[OrderStatus]
 ) -> list[PaymentEvent]:
     """The results that say something else than the order's final status, or speak of no order of ours."""
     if len(changed) == len(events):
         return []
-    rows = await connection.execute(STATUSES, {"ids": [event.data.order_id for event in events]})
+    rows = await connection.fetch(STATUSES, [event.data.order_id for event in events])
     final = {row.id: row.status for row in rows}
     return [event for event in events if final.get(event.data.order_id) != event.status]
 

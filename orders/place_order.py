@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from orders.messages import order_created
 from shopkit import event_log, journey, tracing
-from shopkit.db import Database
+from shopkit.db import Connection, Database, Row
 from shopkit.idempotency import key_reused
 from shopkit.journey import ACCEPTED, Hop
 from shopkit.problems import unavailable
@@ -23,32 +21,32 @@ ACCEPTED_ORDERS = Counter("gozon_orders_accepted", "Orders accepted")
 
 # One statement, so one transaction in one round trip: an order is there with its event or not at all. In the
 # order of the keys, so that two replicas that are given the same keys cannot deadlock.
-PLACE = text("""
+PLACE = """
     WITH given AS (
-        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:amounts AS bigint[]),
-                             CAST(:descriptions AS text[]), CAST(:keys AS text[]),
-                             CAST(:event_ids AS uuid[]), CAST(:events AS bytea[]))
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[],
+                             $4::text[], $5::text[],
+                             $6::uuid[], $7::bytea[])
             AS given (id, user_id, amount, description, idempotency_key, event_id, event)
     ), placed AS (
         INSERT INTO orders (id, user_id, amount, description, idempotency_key, journey)
-        SELECT id, user_id, amount, description, idempotency_key, CAST(:journey AS jsonb) FROM given
+        SELECT id, user_id, amount, description, idempotency_key, $8::jsonb FROM given
         ORDER BY user_id, idempotency_key
         ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING id, created_at
     ), told AS (
         INSERT INTO outbox (event_id, routing_key, event)
-        SELECT event_id, :routing_key, event FROM given JOIN placed USING (id)
+        SELECT event_id, $9, event FROM given JOIN placed USING (id)
     )
     SELECT id, created_at FROM placed
-""")
+"""
 
-FIRST_OF_KEYS = text("""
+FIRST_OF_KEYS = """
     SELECT user_id, idempotency_key, id, amount, description, created_at
-    FROM orders JOIN unnest(CAST(:user_ids AS text[]), CAST(:keys AS text[])) AS given (user_id, idempotency_key)
+    FROM orders JOIN unnest($1::text[], $2::text[]) AS given (user_id, idempotency_key)
         USING (user_id, idempotency_key)
-""")
+"""
 
-OfKey: TypeAlias = "Mapping[tuple[str, str | None], Row[*tuple[Any, ...]]]"
+OfKey: TypeAlias = Mapping[tuple[str, str | None], Row]
 
 log = structlog.get_logger()
 
@@ -113,31 +111,28 @@ def _outcome(order: NewOrder, placed: Mapping[UUID, datetime], first: OfKey) -> 
     return Placed(earlier.id, earlier.created_at, replayed=True)
 
 
-async def _place(connection: AsyncConnection, orders: Sequence[NewOrder], hop: Hop) -> dict[UUID, datetime]:
+async def _place(connection: Connection, orders: Sequence[NewOrder], hop: Hop) -> dict[UUID, datetime]:
     """The ids that are new, and when they were created."""
     events = [order_created(o.id, o.user_id, o.amount, o.traceparent, [hop]) for o in orders]
-    rows = await connection.execute(
+    rows = await connection.fetch(
         PLACE,
-        {
-            "ids": [order.id for order in orders],
-            "user_ids": [order.user_id for order in orders],
-            "amounts": [order.amount for order in orders],
-            "descriptions": [order.description for order in orders],
-            "keys": [order.key for order in orders],
-            "event_ids": [event.event_id for event in events],
-            "events": [event.event for event in events],
-            "journey": journey.encode(hop).decode(),
-            "routing_key": events[0].routing_key,
-        },
+        [order.id for order in orders],
+        [order.user_id for order in orders],
+        [order.amount for order in orders],
+        [order.description for order in orders],
+        [order.key for order in orders],
+        [event.event_id for event in events],
+        [event.event for event in events],
+        journey.encode(hop).decode(),
+        events[0].routing_key,
     )
     placed = {row.id: row.created_at for row in rows}
     event_log.each(ACCEPTED, (e.event for order, e in zip(orders, events, strict=True) if order.id in placed))
     return placed
 
 
-async def _first_of_keys(connection: AsyncConnection, repeated: Sequence[NewOrder]) -> OfKey:
-    rows = await connection.execute(
-        FIRST_OF_KEYS,
-        {"user_ids": [order.user_id for order in repeated], "keys": [order.key for order in repeated]},
+async def _first_of_keys(connection: Connection, repeated: Sequence[NewOrder]) -> OfKey:
+    rows = await connection.fetch(
+        FIRST_OF_KEYS, [order.user_id for order in repeated], [order.key for order in repeated]
     )
     return {(row.user_id, row.idempotency_key): row for row in rows}

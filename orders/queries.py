@@ -1,44 +1,32 @@
 """Reading orders. A caller sees only their own."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from shopkit.db import Database, Row
 
-from orders.models import orders
-from shopkit.db import Database
+ONE = """
+    SELECT id, user_id, amount, description, status, version, created_at, updated_at, reason, journey FROM orders
+    WHERE id = $1 AND user_id = $2
+"""
 
-OrderRow: TypeAlias = Row[*tuple[Any, ...]]
-
-COLUMNS = (
-    orders.c.id,
-    orders.c.user_id,
-    orders.c.amount,
-    orders.c.description,
-    orders.c.status,
-    orders.c.version,
-    orders.c.created_at,
-    orders.c.updated_at,
-    orders.c.reason,
-)
+NEWEST = """
+    SELECT id, user_id, amount, description, status, version, created_at, updated_at, reason FROM orders
+    WHERE user_id = $1 AND id < $2 AND ($3::text IS NULL OR status = $3)
+    ORDER BY id DESC LIMIT $4
+"""
+LAST_ID = UUID(int=2**128 - 1)
 
 
-async def one(database: Database, user_id: str, order_id: UUID) -> OrderRow | None:
-    """With its journey in the last column."""
-    query = select(*COLUMNS, orders.c.journey).where(orders.c.id == order_id, orders.c.user_id == user_id)
+async def one(database: Database, user_id: str, order_id: UUID) -> Row | None:
+    """With its journey, as JSON, in the last column."""
     async with database.at_once() as connection:
-        return (await connection.execute(query)).one_or_none()
+        return await connection.fetchrow(ONE, order_id, user_id)
 
 
 async def newest(
     database: Database, user_id: str, status: str | None, before: UUID | None, limit: int
-) -> Sequence[OrderRow]:
+) -> Sequence[Row]:
     """At most `limit` orders, newest first, older than the order with id `before`."""
-    query = select(*COLUMNS).where(orders.c.user_id == user_id)
-    if status is not None:
-        query = query.where(orders.c.status == status)
-    if before is not None:
-        query = query.where(orders.c.id < before)
     async with database.at_once() as connection:
-        return (await connection.execute(query.order_by(orders.c.id.desc()).limit(limit))).all()
+        return await connection.fetch(NEWEST, user_id, before or LAST_ID, status, limit)

@@ -7,14 +7,11 @@ again and again is for a person to decide, and so is what somebody has discarded
 
 from collections.abc import Callable
 
-import msgspec
 from prometheus_client import Counter, Gauge
-from sqlalchemy import text
 
 from orders.messages import order_created
-from shopkit import outbox, tracing
+from shopkit import journey, outbox, tracing
 from shopkit.db import Database
-from shopkit.journey import Hop
 
 MOST = 500
 EVERY_SECONDS = 10.0
@@ -24,22 +21,22 @@ REMINDED = Counter("gozon_orders_reminded", "Orders whose order.created was sent
 # A reminder behind events that do not leave would only make the queue longer. After the first minute the
 # waits double up to an hour, so that payments that are away for long do not come back to a flood.
 # Sixteen reminders are half a day.
-REMIND = text("""
+REMIND = """
     WITH due AS (
         SELECT id FROM orders
         WHERE status = 'NEW' AND remind_at <= now()
             AND coalesce((SELECT created_at FROM outbox ORDER BY id LIMIT 1), now()) > now() - interval '30 seconds'
-        ORDER BY remind_at LIMIT :most FOR UPDATE SKIP LOCKED
+        ORDER BY remind_at LIMIT $1 FOR UPDATE SKIP LOCKED
     )
     UPDATE orders SET reminders = reminders + 1,
         remind_at = CASE WHEN reminders + 1 < 16
             THEN now() + least(power(2, least(reminders, 5) + 1), 60) * interval '1 minute' ELSE 'infinity' END
     FROM due WHERE orders.id = due.id
     RETURNING orders.id, user_id, amount, journey
-""")
+"""
 
 OVERDUE = (
-    text("SELECT count(*) FROM orders WHERE status = 'NEW' AND created_at < now() - interval '1 minute'"),
+    "SELECT count(*) FROM orders WHERE status = 'NEW' AND created_at < now() - interval '1 minute'",
     Gauge("gozon_orders_overdue", "Orders that are NEW for more than a minute"),
 )
 
@@ -53,11 +50,9 @@ class Reconciler:
 
     async def __call__(self) -> bool:
         async with self._database.begin() as connection:
-            due = (await connection.execute(REMIND, {"most": MOST})).all()
+            due = await connection.fetch(REMIND, MOST)
             events = [
-                order_created(
-                    row.id, row.user_id, row.amount, tracing.new(), msgspec.convert(row.journey, list[Hop])
-                )
+                order_created(row.id, row.user_id, row.amount, tracing.new(), list(journey.decode(row.journey)))
                 for row in due
             ]
             await outbox.add(connection, events)

@@ -9,18 +9,16 @@ from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
-from sqlalchemy import Row
 
 from orders import contract, queries
 from orders.contract import CreateOrder, Order, OrderPage, OrderWithJourney, Status
 from orders.place_order import NewOrder, Placed
-from shopkit import tracing
+from shopkit import journey, tracing
 from shopkit.answers import refusals
 from shopkit.batcher import Batcher
 from shopkit.body import StrictJson, not_json, too_large
-from shopkit.db import Database
+from shopkit.db import Database, Row
 from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
-from shopkit.journey import Hop
 from shopkit.problems import FieldError, Problem, invalid
 from shopkit.query import once_and_not_null
 
@@ -90,10 +88,10 @@ async def show_order(
     row = await queries.one(call.database, call.user_id, order_id)
     if row is None:
         raise order_not_found()
-    return OrderWithJourney(*_fields(row), journey=msgspec.convert(row.journey, tuple[Hop, ...]))
+    return OrderWithJourney(*_fields(row), journey=journey.decode(row.journey))
 
 
-def _fields(row: Row[*tuple[Any, ...]]) -> tuple[Any, ...]:
+def _fields(row: Row) -> tuple[Any, ...]:
     """Of an order, with no reason where the database has null."""
     return (*row[:8], row.reason or msgspec.UNSET)
 

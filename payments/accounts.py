@@ -3,35 +3,28 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, select, text
 from uuid_utils.compat import uuid7
 
 from payments import ledger
 from payments.contract import ToppedUp
 from payments.ledger import Entry
-from payments.models import accounts, ledger_entries
 from payments.settle import Account
-from shopkit.db import Database
+from shopkit.db import Database, Row
 from shopkit.idempotency import key_reused
 from shopkit.problems import Problem
 
-OPEN = text("""
-    INSERT INTO accounts (user_id) VALUES (:user_id) ON CONFLICT (user_id) DO NOTHING RETURNING created_at
-""")
+OPEN = """
+    INSERT INTO accounts (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING RETURNING created_at
+"""
 
+SHOW = "SELECT balance, created_at FROM accounts WHERE user_id = $1"
 
-ENTRY_COLUMNS = (
-    ledger_entries.c.id,
-    ledger_entries.c.kind,
-    ledger_entries.c.amount,
-    ledger_entries.c.account_version,
-    ledger_entries.c.balance_after,
-    ledger_entries.c.created_at,
-    ledger_entries.c.order_id,
-)
+NEWEST_ENTRIES = """
+    SELECT id, kind, amount, account_version, balance_after, created_at, order_id FROM ledger_entries
+    WHERE user_id = $1 AND account_version < $2 ORDER BY account_version DESC LIMIT $3
+"""
 
 
 class NewTopUp(msgspec.Struct, frozen=True):
@@ -59,8 +52,8 @@ def account_exists() -> Problem:
 
 async def open_account(database: Database, user_id: str) -> datetime:
     """Returns when it was opened. Raises a 409 Problem when the user has one."""
-    async with database.begin() as connection:
-        created_at = await connection.scalar(OPEN, {"user_id": user_id})
+    async with database.at_once() as connection:
+        created_at = await connection.fetchval(OPEN, user_id)
     if created_at is None:
         raise account_exists()
     return created_at
@@ -68,27 +61,20 @@ async def open_account(database: Database, user_id: str) -> datetime:
 
 async def show_account(database: Database, user_id: str) -> tuple[int, datetime]:
     """The balance in kopecks and when the account was opened. Raises a 404 Problem."""
-    query = select(accounts.c.balance, accounts.c.created_at).where(accounts.c.user_id == user_id)
-    async with database.begin() as connection:
-        row = (await connection.execute(query)).one_or_none()
+    async with database.at_once() as connection:
+        row = await connection.fetchrow(SHOW, user_id)
     if row is None:
         raise no_account()
     return row.balance, row.created_at
 
 
-async def newest_entries(
-    database: Database, user_id: str, before: int | None, limit: int
-) -> Sequence[Row[*tuple[Any, ...]]]:
+async def newest_entries(database: Database, user_id: str, before: int, limit: int) -> Sequence[Row]:
     """At most `limit` ledger entries, newest first, below version `before`. Raises a 404 Problem."""
-    query = select(*ENTRY_COLUMNS).where(ledger_entries.c.user_id == user_id)
-    if before is not None:
-        query = query.where(ledger_entries.c.account_version < before)
-    async with database.begin() as connection:
-        if not (await connection.execute(select(accounts.c.user_id).where(accounts.c.user_id == user_id))).all():
+    async with database.at_once() as connection:
+        entries = await connection.fetch(NEWEST_ENTRIES, user_id, before, limit)
+        if not entries and await connection.fetchrow(SHOW, user_id) is None:
             raise no_account()
-        return (
-            await connection.execute(query.order_by(ledger_entries.c.account_version.desc()).limit(limit))
-        ).all()
+    return entries
 
 
 class TopUps:
@@ -100,7 +86,7 @@ class TopUps:
     async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[Done | Exception]:
         """A user without an account yields a 404 Problem, a key used with another amount a 422 Problem."""
         async with self._database.begin() as connection:
-            now = (await connection.execute(select(func.now()))).scalar_one()
+            now: datetime = await connection.fetchval("SELECT now()")
             # Keys are read after the locks: whoever held them before may just have used one.
             locked = await ledger.lock_accounts(connection, (top_up.user_id for top_up in top_ups))
             keys = [(top_up.user_id, top_up.key) for top_up in top_ups if top_up.key is not None]

@@ -5,15 +5,13 @@ from functools import partial
 from uuid import UUID
 
 from prometheus_client import Counter
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from payments import ledger
 from payments.messages import OrderCreatedEvent, decode_order_created, payment_decided
 from payments.settle import Account, Charge, Payment, Settlement, settle
 from shopkit import event_log, inbox, inbox_rows, journey, outbox, tracing
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 from shopkit.events import Outgoing
 from shopkit.inbox_rows import Received, Waiting
 from shopkit.journey import RECEIVED, SETTLED, Hop
@@ -23,18 +21,18 @@ SETTLED_ORDERS = Counter("gozon_payments_settled", "Orders decided, by outcome",
 
 CONFLICT = "the order was decided before, with other contents"
 
-RECORDED = text("""
-    SELECT order_id, user_id, amount, reason FROM payments WHERE order_id = ANY (CAST(:order_ids AS uuid[]))
-""")
+RECORDED = """
+    SELECT order_id, user_id, amount, reason FROM payments WHERE order_id = ANY ($1::uuid[])
+"""
 
 # In the order of their ids, so that two replicas that decide the same orders cannot deadlock.
-RECORD = text("""
+RECORD = """
     INSERT INTO payments (order_id, user_id, amount, outcome, reason, account_version, balance_before)
-    SELECT * FROM unnest(CAST(:order_ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:amounts AS bigint[]),
-                         CAST(:outcomes AS text[]), CAST(:reasons AS text[]),
-                         CAST(:versions AS bigint[]), CAST(:balances AS bigint[])) AS decided (order_id)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[],
+                         $4::text[], $5::text[],
+                         $6::bigint[], $7::bigint[]) AS decided (order_id)
     ORDER BY order_id
-""")
+"""
 
 
 class Ingest:
@@ -60,7 +58,7 @@ class ChargeOrders:
         self._replica = replica
         self._committed = committed
 
-    async def __call__(self, connection: AsyncConnection, waiting: Sequence[Waiting]) -> Callable[[], None]:
+    async def __call__(self, connection: Connection, waiting: Sequence[Waiting]) -> Callable[[], None]:
         orders = [decode_order_created(event.event) for event in waiting]
         charges = [Charge(o.id, o.data.order_id, o.data.user_id, o.data.amount) for o in orders]
         # Payments are read after the locks: whoever held them before may just have decided one of these orders.
@@ -112,24 +110,24 @@ def _debits(decided: Sequence[Payment]) -> list[ledger.Entry]:
     ]
 
 
-async def _recorded(connection: AsyncConnection, order_ids: list[UUID]) -> dict[UUID, Payment]:
-    rows = await connection.execute(RECORDED, {"order_ids": order_ids})
-    return {row.order_id: Payment(row.order_id, row.user_id, row.amount, row.reason, None) for row in rows}
+async def _recorded(connection: Connection, order_ids: list[UUID]) -> dict[UUID, Payment]:
+    rows = await connection.fetch(RECORDED, order_ids)
+    return {
+        order_id: Payment(order_id, user_id, amount, reason, None) for order_id, user_id, amount, reason in rows
+    }
 
 
-async def _record(connection: AsyncConnection, decided: Sequence[Payment]) -> None:
+async def _record(connection: Connection, decided: Sequence[Payment]) -> None:
     if not decided:
         return
     found: list[Account | None] = [payment.account for payment in decided]
     await connection.execute(
         RECORD,
-        {
-            "order_ids": [payment.order_id for payment in decided],
-            "user_ids": [payment.user_id for payment in decided],
-            "amounts": [payment.amount for payment in decided],
-            "outcomes": ["succeeded" if payment.reason is None else "failed" for payment in decided],
-            "reasons": [payment.reason for payment in decided],
-            "versions": [account and account.version for account in found],
-            "balances": [account and account.balance for account in found],
-        },
+        [payment.order_id for payment in decided],
+        [payment.user_id for payment in decided],
+        [payment.amount for payment in decided],
+        ["succeeded" if payment.reason is None else "failed" for payment in decided],
+        [payment.reason for payment in decided],
+        [account and account.version for account in found],
+        [account and account.balance for account in found],
     )

@@ -6,7 +6,6 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
-from sqlalchemy import Row
 
 from payments import accounts, contract
 from payments.accounts import Done, NewTopUp, account_exists, no_account
@@ -14,7 +13,7 @@ from payments.contract import LAST_VERSION, PATH, Account, EntryPage, LedgerEntr
 from shopkit.answers import refusals
 from shopkit.batcher import Batcher
 from shopkit.body import StrictJson, not_json, too_large
-from shopkit.db import Database
+from shopkit.db import Database, Row
 from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
 from shopkit.problems import FieldError, invalid
 from shopkit.query import once_and_not_null
@@ -73,12 +72,12 @@ async def show_ledger(
     limit: Annotated[int, QueryParameter(ge=1, le=100, description="How many on a page.")] = 20,
 ) -> EntryPage:
     """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
-    rows = await accounts.newest_entries(call.database, call.user_id, cursor, limit + 1)
+    rows = await accounts.newest_entries(call.database, call.user_id, cursor or LAST_VERSION, limit + 1)
     items = [LedgerEntry(*_fields(row)) for row in rows[:limit]]
     return EntryPage(items, items[-1].version if len(rows) > limit else None)
 
 
-def _fields(row: Row[*tuple[Any, ...]]) -> tuple[Any, ...]:
+def _fields(row: Row) -> tuple[Any, ...]:
     """Of a ledger entry, with no order where the database has null."""
     return (*row[:6], row.order_id or msgspec.UNSET)
 

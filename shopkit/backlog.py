@@ -4,7 +4,6 @@ import asyncio
 import math
 
 from prometheus_client import Gauge
-from sqlalchemy import TextClause
 
 from shopkit.db import Database
 from shopkit.retry import is_transient
@@ -15,7 +14,7 @@ SECONDS = 3
 class Backlog:
     """The columns of `query` are the values of `gauges`, which are NaN while the database is away."""
 
-    def __init__(self, database: Database, query: TextClause, *gauges: Gauge) -> None:
+    def __init__(self, database: Database, query: str, *gauges: Gauge) -> None:
         self._database = database
         self._query = query
         self._gauges = gauges
@@ -23,10 +22,11 @@ class Backlog:
     async def measure(self) -> None:
         try:
             async with asyncio.timeout(SECONDS), self._database.at_once() as connection:
-                values = list((await connection.execute(self._query)).one())
+                (row,) = await connection.fetch(self._query)
+                values = [float(value) for value in row]
         except Exception as error:
             if not is_transient(error):
                 raise
             values = [math.nan] * len(self._gauges)
         for gauge, value in zip(self._gauges, values, strict=True):
-            gauge.set(float(value))
+            gauge.set(value)

@@ -9,41 +9,40 @@ from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import msgspec
-from sqlalchemy import ARRAY, Column, DateTime, MetaData, Table, Text, Uuid, func, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ARRAY, Column, DateTime, MetaData, Table, Text, Uuid, func
 
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 
 LONELY_CRASHES = 3
 
 # One row a process. Committed without a flush, as the table is unlogged: the note has to outlive this process
 # and not the server. A note from before the server's last start says nothing, for that start ended everybody.
 # INTERSECT hashes; the operator && would compare each of a thousand ids with each of a thousand others.
-NOTE = text("""
+NOTE = """
     WITH noted AS (
-        INSERT INTO inbox_in_hand (id, event_ids, replica) VALUES (:id, CAST(:event_ids AS uuid[]), :replica)
+        INSERT INTO inbox_in_hand (id, event_ids, replica) VALUES ($1, $2::uuid[], $3)
         ON CONFLICT (id) DO UPDATE SET event_ids = excluded.event_ids, taken_at = now()
     )
     SELECT id, event_ids, replica FROM inbox_in_hand
-    WHERE id <> :id AND taken_at > pg_postmaster_start_time()
-        AND EXISTS (SELECT unnest(event_ids) INTERSECT SELECT unnest(CAST(:event_ids AS uuid[])))
-""")
+    WHERE id <> $1 AND taken_at > pg_postmaster_start_time()
+        AND EXISTS (SELECT unnest(event_ids) INTERSECT SELECT unnest($2::uuid[]))
+"""
 
-ERASE = text("DELETE FROM inbox_in_hand WHERE id = :id")
+ERASE = "DELETE FROM inbox_in_hand WHERE id = $1"
 
 # A crash with several events stays noted while one of them waits: it may be in other hands, which must learn of
 # it too.
-COUNTED = text("""
-    DELETE FROM inbox_in_hand WHERE id = ANY (CAST(:ids AS uuid[])) OR NOT EXISTS
+COUNTED = """
+    DELETE FROM inbox_in_hand WHERE id = ANY ($1::uuid[]) OR NOT EXISTS
         (SELECT FROM inbox WHERE event_id = ANY (inbox_in_hand.event_ids) AND processed_at IS NULL)
-""")
+"""
 
-SUSPECT = text("""
+SUSPECT = """
     UPDATE inbox SET lonely_crashes = coalesce(lonely_crashes, 0)
-        + CASE WHEN event_id = ANY (CAST(:lonely AS uuid[])) THEN 1 ELSE 0 END
-    WHERE event_id = ANY (CAST(:event_ids AS uuid[]))
+        + CASE WHEN event_id = ANY ($1::uuid[]) THEN 1 ELSE 0 END
+    WHERE event_id = ANY ($2::uuid[])
     RETURNING event_id, lonely_crashes
-""")
+"""
 
 
 def table(metadata: MetaData) -> Table:
@@ -77,15 +76,14 @@ class CrashGuard:
         """To be called with the rows locked and before they are handled. Returns who died handling one of them."""
         self._noted = True
         async with self._database.at_once() as connection:
-            values = {"id": self._process, "event_ids": event_ids, "replica": self._replica}
-            rows = await connection.execute(NOTE, values)
+            rows = await connection.fetch(NOTE, self._process, event_ids, self._replica)
         return [Crash(crash_id, frozenset(ids), replica) for crash_id, ids, replica in rows]
 
     async def erase(self) -> None:
         """To be called before the locks of rows that were not handled are given up."""
         if self._noted:
             async with self._database.at_once() as connection:
-                await connection.execute(ERASE, {"id": self._process})
+                await connection.execute(ERASE, self._process)
             self._noted = False
 
 
@@ -93,15 +91,13 @@ def lonely(crashes: Sequence[Crash]) -> list[Crash]:
     return [crash for crash in crashes if len(crash.event_ids) == 1]
 
 
-async def suspect(connection: AsyncConnection, held: Sequence[UUID], crashes: Sequence[Crash]) -> list[UUID]:
+async def suspect(connection: Connection, held: Sequence[UUID], crashes: Sequence[Crash]) -> list[UUID]:
     """Marks the events among `held` that may have killed a process; returns those to park."""
     alone = lonely(crashes)
-    values = {
-        "event_ids": list(_events_of(crashes).intersection(held)),
-        "lonely": list(_events_of(alone).intersection(held)),
-    }
-    marked = await connection.execute(SUSPECT, values)
-    await connection.execute(COUNTED, {"ids": [crash.id for crash in alone]})
+    marked = await connection.fetch(
+        SUSPECT, list(_events_of(alone).intersection(held)), list(_events_of(crashes).intersection(held))
+    )
+    await connection.execute(COUNTED, [crash.id for crash in alone])
     return [event_id for event_id, count in marked if count >= LONELY_CRASHES]
 
 

@@ -1,10 +1,14 @@
-"""A service's own PostgreSQL database: its engine, its migrations, whether it can be reached."""
+"""A service's own PostgreSQL database: its connections, its migrations, whether it can be reached.
+
+What services run goes to asyncpg as it stands: SQLAlchemy in between cost a quarter of the work on a batch
+(docs/performance.md). SQLAlchemy describes the tables and migrates them.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import asyncpg
 import structlog
@@ -12,15 +16,17 @@ from alembic import command, context
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, event, pool, text
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import MetaData, pool, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from shopkit.addresses import one_by_one
 from shopkit.retry import Backoff, first_of, is_transient, pause
 
 # Any number will do as long as no other lock in the database uses it.
 MIGRATION_LOCK = 4_206_001
+MOST_CONNECTIONS = 10
+WAIT_FOR_CONNECTION_SECONDS = 8  # a host that says nothing takes five of them
 
 Migrating = Literal["on", "off"]
 
@@ -46,48 +52,75 @@ CONNECT: dict[str, Any] = {
 }
 
 
-def engine_at(url: str, connect: Mapping[str, Any] = CONNECT, **options: Any) -> AsyncEngine:
-    """Takes libpq's form of an address, with several hosts, which SQLAlchemy does not read.
+def connector(url: str, connect: Mapping[str, Any] = CONNECT) -> Callable[..., Awaitable[Any]]:
+    """What connects to the first of the hosts in `url` that can be used, beginning with the last that could.
 
-    asyncpg can try several, but has one time limit for them all, which a host that says nothing uses up.
+    asyncpg tries several as well, but has one time limit for them all, which a host that says nothing uses up.
     """
     hosts = one_by_one(url)
-    # The names of hosts that are away may take long to resolve, and a process has four threads that do it.
-    connecting = asyncio.Lock()
+    # The name of a host that is away may take long to resolve, and a process has four threads that do it.
+    one_at_a_time = asyncio.Lock()
 
-    async def connection() -> Any:
-        async with connecting:
-            return await one_of(*hosts)
-
-    async def one_of(host: str, *others: str) -> Any:
+    async def one_of(host: str, *others: str, **options: Any) -> Any:
         try:
-            found = await _connected(host, connect)
+            connection = await _connected(host, {**connect, **options})
         except Exception as error:
             if not others or not is_transient(error):
                 raise
-            return await one_of(*others)
-        hosts.sort(key=host.__ne__)  # the first that is tried next time
-        return found
+            return await one_of(*others, **options)
+        hosts.sort(key=host.__ne__)
+        return connection
 
-    return create_async_engine("postgresql+asyncpg://", async_creator=connection, **options)
+    async def connected(_address: object = None, **options: Any) -> Any:  # asyncpg's pool gives its own, too
+        async with one_at_a_time:
+            return await one_of(*hosts, **options)
+
+    return connected
 
 
-async def _connected(host: str, connect: Mapping[str, Any]) -> Any:
+async def _connected(host: str, options: Mapping[str, Any]) -> Any:
     try:
-        return cast("Any", await asyncpg.connect(host, **connect))
+        return cast("Any", await asyncpg.connect(host, **options))
     except asyncpg.TargetServerAttributeNotMatched as error:
         raise ConnectionError("not the primary") from error
 
 
-def _refuse_unusable(connection: Any, _record: object, _proxy: object) -> None:
-    """Makes the pool connect anew, so that a restarted server costs no request its answer.
+def engine_at(url: str, connect: Mapping[str, Any] = CONNECT, **options: Any) -> AsyncEngine:
+    """SQLAlchemy on such a connection; its own form of an address has one host."""
+    return create_async_engine("postgresql+asyncpg://", async_creator=connector(url, connect), **options)
 
-    asyncpg knows by itself when the other end has closed, or has told that it takes no writes any more;
-    `pool_pre_ping` would ask in three round trips.
-    """
-    driver = connection.driver_connection
-    if driver.is_closed() or driver.get_settings().default_transaction_read_only == "on":
-        raise DisconnectionError
+
+class Row(asyncpg.Record):
+    """Columns are attributes; unpacking is faster."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Connection(Protocol):
+    """What is used of asyncpg's. Arguments take the places of `$1`, `$2` and so on."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Row]: ...
+
+    async def fetchrow(self, query: str, *args: Any) -> Row | None:
+        """The first row."""
+        ...
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """The first column of the first row; None without one."""
+        ...
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Returns the command's tag, such as `UPDATE 2`."""
+        ...
+
+
+def affected(tag: str) -> int:
+    """The number of rows in a command's tag."""
+    return int(tag.rpartition(" ")[2])
 
 
 class NotMigrated(ConnectionError):
@@ -106,20 +139,12 @@ class Database:
         self._prepare = migrate if migrating == "on" else require_migrated
         self._stopping = asyncio.Event()
         self._migrated = asyncio.Event()
-        self.engine = engine_at(
-            url,
-            pool_size=10,
-            max_overflow=0,
-            pool_timeout=5,
-            # The connection used last is the one whose backend and statements are warm.
-            pool_use_lifo=True,
-        )
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(self.engine.sync_engine, "checkout", _refuse_unusable)
+        self._pool: Any = None  # asyncpg has no types
 
     async def run(self) -> None:
         await self.open()
         await self._stopping.wait()
+        await self.close()
 
     async def open(self) -> None:
         """Returns when the server is there and its schema is new enough, however long that takes."""
@@ -133,8 +158,14 @@ class Database:
                 log.warning("database is away", error=repr(error))
                 await pause(self._stopping, backoff.next())
             else:
+                self._pool = await _pool(self.url)
                 self._migrated.set()
                 return
+
+    async def close(self) -> None:
+        """Waits for those who have a connection."""
+        if self._pool is not None:
+            await self._pool.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -146,25 +177,61 @@ class Database:
 
     async def check(self) -> None:
         async with asyncio.timeout(2), self.at_once() as connection:
-            await connection.execute(text("SELECT 1"))
+            await connection.fetchval("SELECT 1")
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[AsyncConnection]:
+    async def begin(self) -> AsyncGenerator[Connection]:
         """A transaction: commits at the end of the block, rolls back when the block raises."""
-        self._require_migrated()
-        async with self.engine.begin() as connection:
+        async with self._acquired() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                if not connection.is_closed():  # a server that lost the connection rolls back by itself
+                    await transaction.rollback()
+                raise
+            await transaction.commit()
+
+    @asynccontextmanager
+    async def at_once(self) -> AsyncGenerator[Connection]:
+        """A connection on which each statement is a transaction of its own: one round trip instead of three."""
+        async with self._acquired() as connection:
             yield connection
 
     @asynccontextmanager
-    async def at_once(self) -> AsyncGenerator[AsyncConnection]:
-        """A connection on which each statement is a transaction of its own: one round trip instead of three."""
-        self._require_migrated()
-        async with self._autocommit.connect() as connection:
-            yield connection
-
-    def _require_migrated(self) -> None:
-        if not self._migrated.is_set():
+    async def _acquired(self) -> AsyncGenerator[Any]:
+        if self._pool is None:
             raise NotMigrated(f"the database of {self._package} is not ready")
+        async with asyncio.timeout(WAIT_FOR_CONNECTION_SECONDS):
+            connection = await self._usable()
+        try:
+            yield connection
+        finally:
+            await self._pool.release(connection)
+
+    async def _usable(self) -> Any:
+        """Leaves those of a server that has told that it takes no writes any more."""
+        while (connection := await self._pool.acquire()).get_settings().default_transaction_read_only == "on":
+            connection.terminate()
+            await self._pool.release(connection)
+        return connection
+
+
+async def _pool(url: str) -> Any:
+    """Connects when somebody asks. Of idle connections the one used last comes first: its backend is warm."""
+    return await asyncpg.create_pool(
+        connect=connector(url),
+        min_size=0,
+        max_size=MOST_CONNECTIONS,
+        max_inactive_connection_lifetime=0,
+        reset=_nothing_to_reset,
+        record_class=Row,
+    )
+
+
+async def _nothing_to_reset(_connection: object) -> None:
+    """asyncpg's own would be one more round trip; no statement of ours changes its session."""
 
 
 async def migrate(url: str, package: str) -> str:
@@ -178,7 +245,7 @@ async def migrate(url: str, package: str) -> str:
     async with engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
 
-        def upgrade(sync_connection: Connection) -> str:
+        def upgrade(sync_connection: SyncConnection) -> str:
             if _revision(sync_connection) < _newest(config):
                 config.attributes["connection"] = sync_connection
                 command.upgrade(config, "head")
@@ -206,7 +273,7 @@ def _newest(config: Config) -> str:
     return ScriptDirectory.from_config(config).get_current_head() or ""
 
 
-def _revision(connection: Connection) -> str:
+def _revision(connection: SyncConnection) -> str:
     """Revisions are numbers of four digits, so that one this release does not know is seen to be a later one."""
     return MigrationContext.configure(connection).get_current_revision() or ""
 

@@ -13,11 +13,10 @@ from functools import partial
 from typing import TypeAlias
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shopkit import crash_guard, inbox_rows, tracing
 from shopkit.crash_guard import LONELY_CRASHES, Crash, CrashGuard
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 from shopkit.event_log import named
 from shopkit.inbox_rows import Waiting, park
 from shopkit.retry import Backoff, blames_content, is_transient, pause
@@ -32,7 +31,7 @@ log = structlog.get_logger()
 
 # What a handler returns: to be called when its effects are committed.
 Committed: TypeAlias = Callable[[], None]
-Claim: TypeAlias = Callable[[AsyncConnection], Awaitable[list[Waiting]]]
+Claim: TypeAlias = Callable[[Connection], Awaitable[list[Waiting]]]
 
 
 def report_parked(event: Waiting, error: str) -> None:
@@ -52,7 +51,7 @@ class Inbox:
         self,
         database: Database,
         replica: str,
-        handle: Callable[[AsyncConnection, Sequence[Waiting]], Awaitable[Committed]],
+        handle: Callable[[Connection, Sequence[Waiting]], Awaitable[Committed]],
     ) -> None:
         self._database = database
         self._handle = handle
@@ -133,7 +132,7 @@ class Inbox:
             committed()
         return len(claimed)
 
-    async def _guarded(self, connection: AsyncConnection, claimed: list[Waiting], alone: bool) -> Committed:
+    async def _guarded(self, connection: Connection, claimed: list[Waiting], alone: bool) -> Committed:
         event_ids = [event.event_id for event in claimed]
         try:
             crashes = await self._guard.note(event_ids)
@@ -182,7 +181,7 @@ class Inbox:
                 await self._wake.wait()
 
 
-async def _suspect(connection: AsyncConnection, held: Sequence[Waiting], crashes: Sequence[Crash]) -> Committed:
+async def _suspect(connection: Connection, held: Sequence[Waiting], crashes: Sequence[Crash]) -> Committed:
     guilty_ids = await crash_guard.suspect(connection, [event.event_id for event in held], crashes)
     guilty = [event for event in held if event.event_id in guilty_ids]
     error = f"the process that handled it died {LONELY_CRASHES} times"

@@ -1,8 +1,7 @@
 """What is in an inbox: its tables, and every statement on them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -20,75 +19,74 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
-    text,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shopkit import crash_guard
+from shopkit.db import Connection, Row, affected
 
 # Seconds.
 LONGEST_WAIT = 300.0
 
 # In the order of their ids, which is that of their writing, so that two replicas that are given the same
 # events cannot deadlock.
-STORE = text("""
+STORE = """
     INSERT INTO inbox (event_id, type, event, received_by)
-    SELECT *, CAST(:replica AS text)
-    FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:events AS bytea[]))
+    SELECT *, $4::text
+    FROM unnest($1::uuid[], $2::text[], $3::bytea[])
         AS given (event_id, type, event)
     ORDER BY event_id
     ON CONFLICT (event_id) DO NOTHING
-""")
+"""
 
-CLAIM = text("""
+CLAIM = """
     SELECT event_id, type, event, received_at, received_by FROM inbox
     WHERE processed_at IS NULL AND lonely_crashes IS NULL AND (not_before IS NULL OR not_before <= now())
-    ORDER BY seq LIMIT :most FOR UPDATE SKIP LOCKED
-""")
+    ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
 
 # Those that crashed least come first, so that no innocent waits until a culprit has crashed to the end.
-CLAIM_SUSPECT = text("""
+CLAIM_SUSPECT = """
     SELECT event_id, type, event, received_at, received_by FROM inbox
     WHERE processed_at IS NULL AND lonely_crashes IS NOT NULL AND (not_before IS NULL OR not_before <= now())
     ORDER BY lonely_crashes, seq LIMIT 1 FOR UPDATE SKIP LOCKED
-""")
+"""
 
-CLAIM_AMONG = text("""
+CLAIM_AMONG = """
     SELECT event_id, type, event, received_at, received_by FROM inbox
-    WHERE processed_at IS NULL AND lonely_crashes IS NULL AND event_id = ANY (CAST(:among AS uuid[]))
+    WHERE processed_at IS NULL AND lonely_crashes IS NULL AND event_id = ANY ($1::uuid[])
     ORDER BY seq FOR UPDATE SKIP LOCKED
-""")
+"""
 
-MARK = text("UPDATE inbox SET processed_at = now() WHERE event_id = ANY (CAST(:event_ids AS uuid[]))")
+MARK = "UPDATE inbox SET processed_at = now() WHERE event_id = ANY ($1::uuid[])"
 
-FAILED = text("""
-    UPDATE inbox SET attempts = attempts + 1, last_error = :error,
-        not_before = now() + make_interval(secs => :jitter * least(power(2, attempts), :longest))
-    WHERE event_id = :event_id AND processed_at IS NULL
+FAILED = """
+    UPDATE inbox SET attempts = attempts + 1, last_error = $2,
+        not_before = now() + make_interval(secs => $3 * least(power(2, attempts), $4))
+    WHERE event_id = $1 AND processed_at IS NULL
     RETURNING attempts
-""")
+"""
 
-PARK = text("""
+PARK = """
     WITH parked AS (
-        UPDATE inbox SET processed_at = now() WHERE event_id = :event_id AND processed_at IS NULL
+        UPDATE inbox SET processed_at = now() WHERE event_id = $1 AND processed_at IS NULL
         RETURNING event_id, type, event, attempts
     )
     INSERT INTO dead_letters (event_id, type, event, attempts, error)
-    SELECT event_id, type, event, attempts, :error FROM parked
-""")
+    SELECT event_id, type, event, attempts, $2 FROM parked
+"""
 
 BACKLOG = (
-    text("""
+    """
         SELECT (SELECT count(*) FROM (SELECT FROM inbox WHERE processed_at IS NULL LIMIT 100000) AS waiting),
             coalesce(extract(epoch FROM now() - (
                 SELECT received_at FROM inbox WHERE processed_at IS NULL ORDER BY seq LIMIT 1)), 0)
-    """),
+    """,
     Gauge("gozon_inbox_waiting", "Events in the inbox that are not processed, counted up to 100,000"),
     Gauge("gozon_inbox_oldest_seconds", "Age of the oldest of them; 0 without one"),
 )
 
 PARKED = (
-    text("SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL"),
+    "SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL",
     Gauge("gozon_parked_events", "Dead letters in the database that nobody has replayed or discarded"),
 )
 
@@ -143,47 +141,44 @@ def tables(metadata: MetaData) -> tuple[Table, Table]:
     return inbox, dead_letters
 
 
-async def store(connection: AsyncConnection, received: Sequence[Received], replica: str) -> int:
+async def store(connection: Connection, received: Sequence[Received], replica: str) -> int:
     """Returns how many of them are new."""
-    result = await connection.execute(
+    stored = await connection.execute(
         STORE,
-        {
-            "event_ids": [event.event_id for event in received],
-            "types": [event.type for event in received],
-            "events": [event.event for event in received],
-            "replica": replica,
-        },
+        [event.event_id for event in received],
+        [event.type for event in received],
+        [event.event for event in received],
+        replica,
     )
-    return result.rowcount
+    return affected(stored)
 
 
-async def park(connection: AsyncConnection, event_id: UUID, error: str) -> None:
+async def park(connection: Connection, event_id: UUID, error: str) -> None:
     """Sets a waiting event aside for a person to look at; `report_parked` is to follow after the commit."""
-    await connection.execute(PARK, {"event_id": event_id, "error": error})
+    await connection.execute(PARK, event_id, error)
 
 
-async def oldest(connection: AsyncConnection, most: int) -> list[Waiting]:
+async def oldest(connection: Connection, most: int) -> list[Waiting]:
     """Those that no other transaction holds, and that nothing is suspected of; held until this one ends."""
-    return _waiting(await connection.execute(CLAIM, {"most": most}))
+    return _waiting(await connection.fetch(CLAIM, most))
 
 
-async def oldest_suspect(connection: AsyncConnection) -> list[Waiting]:
-    return _waiting(await connection.execute(CLAIM_SUSPECT))
+async def oldest_suspect(connection: Connection) -> list[Waiting]:
+    return _waiting(await connection.fetch(CLAIM_SUSPECT))
 
 
-async def among(connection: AsyncConnection, event_ids: Sequence[UUID]) -> list[Waiting]:
-    return _waiting(await connection.execute(CLAIM_AMONG, {"among": event_ids}))
+async def among(connection: Connection, event_ids: Sequence[UUID]) -> list[Waiting]:
+    return _waiting(await connection.fetch(CLAIM_AMONG, event_ids))
 
 
-def _waiting(rows: Iterable[Sequence[Any]]) -> list[Waiting]:
+def _waiting(rows: Sequence[Row]) -> list[Waiting]:
     return [Waiting(*row) for row in rows]
 
 
-async def mark_processed(connection: AsyncConnection, event_ids: Sequence[UUID]) -> None:
-    await connection.execute(MARK, {"event_ids": event_ids})
+async def mark_processed(connection: Connection, event_ids: Sequence[UUID]) -> None:
+    await connection.execute(MARK, event_ids)
 
 
-async def failed(connection: AsyncConnection, event_id: UUID, error: str, jitter: float) -> int:
+async def failed(connection: Connection, event_id: UUID, error: str, jitter: float) -> int:
     """Makes it wait before the next attempt. Returns how many there were, 0 for one that waits no longer."""
-    values = {"event_id": event_id, "error": error, "jitter": jitter, "longest": LONGEST_WAIT}
-    return await connection.scalar(FAILED, values) or 0
+    return await connection.fetchval(FAILED, event_id, error, jitter, LONGEST_WAIT) or 0

@@ -27,6 +27,9 @@ class Hop(msgspec.Struct, frozen=True):
     replica: str
 
 
+_decoder = msgspec.json.Decoder(tuple[Hop, ...])
+
+
 def now(hop: str, replica: str) -> Hop:
     return Hop(hop, datetime.now(UTC), replica)
 
@@ -43,6 +46,11 @@ def extend(encoded: bytes, hop: bytes) -> bytes:
 def encode(*hops: Hop) -> bytes:
     """A journey for the database."""
     return _encoder.encode(hops)
+
+
+def decode(encoded: str) -> tuple[Hop, ...]:
+    """A journey as the database gives it."""
+    return _decoder.decode(encoded)
 
 
 def encode_hop(hop: Hop) -> bytes:

@@ -14,29 +14,28 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
-    text,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shopkit.db import Connection
 from shopkit.events import Outgoing
 
-INSERT = text("""
+INSERT = """
     INSERT INTO outbox (event_id, routing_key, event)
-    SELECT * FROM unnest(CAST(:event_ids AS uuid[]), CAST(:routing_keys AS text[]), CAST(:events AS bytea[]))
-""")
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[])
+"""
 
 # The subquery decides which rows before the delete takes them; SKIP LOCKED lets any number of relays run.
-TAKE = text("""
+TAKE = """
     DELETE FROM outbox
-    WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED))
+    WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING event_id, routing_key, event
-""")
+"""
 
 BACKLOG = (
-    text("""
+    """
         SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT 100000) AS waiting),
             coalesce(extract(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1)), 0)
-    """),
+    """,
     Gauge("gozon_outbox_waiting", "Events in the outbox, counted up to 100,000"),
     Gauge("gozon_outbox_oldest_seconds", "Age of the oldest event in the outbox; 0 without one"),
 )
@@ -54,19 +53,16 @@ def table(metadata: MetaData) -> Table:
     )
 
 
-async def add(connection: AsyncConnection, events: Sequence[Outgoing]) -> None:
+async def add(connection: Connection, events: Sequence[Outgoing]) -> None:
     if events:
         await connection.execute(
             INSERT,
-            {
-                "event_ids": [event.event_id for event in events],
-                "routing_keys": [event.routing_key for event in events],
-                "events": [event.event for event in events],
-            },
+            [event.event_id for event in events],
+            [event.routing_key for event in events],
+            [event.event for event in events],
         )
 
 
-async def take(connection: AsyncConnection, most: int) -> list[Outgoing]:
+async def take(connection: Connection, most: int) -> list[Outgoing]:
     """Removes the oldest rows that no other relay holds. They are back if the transaction does not commit."""
-    rows = await connection.execute(TAKE, {"most": most})
-    return [Outgoing(event_id, routing_key, event) for event_id, routing_key, event in rows]
+    return [Outgoing(*row) for row in await connection.fetch(TAKE, most)]

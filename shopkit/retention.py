@@ -4,7 +4,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 from prometheus_client import Counter
-from sqlalchemy import Column, MetaData, Table, Text, TextClause, Uuid, text
+from sqlalchemy import Column, MetaData, Table, Text, Uuid
 
 from shopkit.db import Database
 from shopkit.periodic import Periodic
@@ -18,26 +18,26 @@ EVERY_SECONDS = 60.0
 
 REMOVED = Counter("gozon_retention_removed", "What retention removed", ["what"])
 
-PROCESSED_EVENTS = text("""
+PROCESSED_EVENTS = """
     WITH removed AS (
         DELETE FROM inbox WHERE event_id = ANY (ARRAY(
-            SELECT event_id FROM inbox WHERE processed_at < now() - make_interval(hours => :hours)
-            ORDER BY processed_at LIMIT :most FOR UPDATE SKIP LOCKED
+            SELECT event_id FROM inbox WHERE processed_at < now() - make_interval(hours => $1)
+            ORDER BY processed_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )) RETURNING 1
     )
     SELECT count(*) AS removed, count(*) AS looked_at FROM removed
-""")
+"""
 
 # What a process that has ended noted last; it is of use for as long as its events may wait.
-NOTES = text("""
+NOTES = """
     WITH removed AS (
         DELETE FROM inbox_in_hand WHERE id = ANY (ARRAY(
-            SELECT id FROM inbox_in_hand WHERE taken_at < now() - make_interval(hours => :hours)
-            LIMIT :most FOR UPDATE SKIP LOCKED
+            SELECT id FROM inbox_in_hand WHERE taken_at < now() - make_interval(hours => $1)
+            LIMIT $2 FOR UPDATE SKIP LOCKED
         )) RETURNING 1
     )
     SELECT count(*) AS removed, count(*) AS looked_at FROM removed
-""")
+"""
 
 # Ids are UUIDv7, so old rows are the first ones of the primary key and need no index of their own. The row of
 # `retention` says how far this has come, and lets one replica at a time go on.
@@ -47,9 +47,9 @@ EXPIRED_KEYS = """
     ), batch AS (
         SELECT id FROM {table}
         WHERE id > (SELECT done_up_to FROM turn) AND id < CAST(lpad(to_hex(CAST(
-            extract(epoch FROM now() - make_interval(hours => :hours)) * 1000 AS bigint)), 12, '0')
+            extract(epoch FROM now() - make_interval(hours => $1)) * 1000 AS bigint)), 12, '0')
             || repeat('0', 20) AS uuid)
-        ORDER BY id LIMIT :most
+        ORDER BY id LIMIT $2
     ), moved AS (
         UPDATE retention SET done_up_to = last.id FROM (SELECT id FROM batch ORDER BY id DESC LIMIT 1) AS last
         WHERE name = 'idempotency_keys'
@@ -73,9 +73,9 @@ def table(metadata: MetaData) -> Table:
 
 
 class Retention:
-    """One batch. `statement` takes `hours` and `most`, and says how many rows it removed and looked at."""
+    """One batch. `statement` takes hours and the most to look at, and says how many it removed and looked at."""
 
-    def __init__(self, database: Database, what: str, statement: TextClause, hours: int) -> None:
+    def __init__(self, database: Database, what: str, statement: str, hours: int) -> None:
         self._database = database
         self._what = what
         self._statement = statement
@@ -83,10 +83,9 @@ class Retention:
 
     async def __call__(self) -> bool:
         async with self._database.at_once() as connection:
-            values = {"hours": self._hours, "most": MOST}
-            row = (await connection.execute(self._statement, values)).one()
-        REMOVED.labels(self._what).inc(row.removed)
-        return row.looked_at == MOST
+            ((removed, looked_at),) = await connection.fetch(self._statement, self._hours, MOST)
+        REMOVED.labels(self._what).inc(removed)
+        return looked_at == MOST
 
 
 def of_keys(database: Database, table: Table, hours: int) -> Periodic:
@@ -94,9 +93,9 @@ def of_keys(database: Database, table: Table, hours: int) -> Periodic:
     return worker(database, "idempotency_keys", expired_keys(table), hours)
 
 
-def expired_keys(table: Table) -> TextClause:
-    return text(EXPIRED_KEYS.format(table=table.name))
+def expired_keys(table: Table) -> str:
+    return EXPIRED_KEYS.format(table=table.name)
 
 
-def worker(database: Database, what: str, statement: TextClause, hours: int) -> Periodic:
+def worker(database: Database, what: str, statement: str, hours: int) -> Periodic:
     return Periodic(f"retention of {what}", database, EVERY_SECONDS, Retention(database, what, statement, hours))

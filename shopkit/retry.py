@@ -4,8 +4,6 @@ import asyncio
 import random
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # SQLSTATE classes that say nothing against the statement: connection lost, read-only after a failover, who
 # may connect, no such database, serialisation failure or deadlock, out of resources, operator intervention
@@ -19,18 +17,19 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later, so that nothing speaks against its content."""
-    if isinstance(error, OSError | PoolTimeout) or _is_of_redis(error):
+    # The second is what asyncpg says of a connection whose server has said that it ends, and not yet hung up.
+    if isinstance(error, OSError | asyncpg.InternalClientError) or _is_of_redis(error):
         return True
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or _is_transient_state(error.orig)
-    return isinstance(error, asyncpg.InterfaceError) or _is_transient_state(error)
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, asyncpg.DataError | ValueError)  # of the driver: closed; or no such value
+    return _is_transient_state(error)
 
 
 def blames_content(error: BaseException) -> bool:
     """Whether the error may be the fault of what was handled, so that looking for the culprit makes sense."""
     if is_transient(error):
         return False
-    state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
+    state = getattr(error, "sqlstate", None)
     return not isinstance(state, str) or state[:2] in _CONTENT_CLASSES
 
 

@@ -146,7 +146,7 @@ class _opened:
         return self._database
 
     async def __aexit__(self, *_: object) -> None:
-        await self._database.engine.dispose()
+        await self._database.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,11 +15,11 @@ import aiohttp
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiohttp import web
 from prometheus_client import REGISTRY
-from sqlalchemy import NullPool, Row, make_url, text
+from sqlalchemy import NullPool, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from shopkit.broker import EXCHANGE, declare
-from shopkit.db import Database
+from shopkit.db import Database, Row
 from shopkit.events import Outgoing, encode_batch
 from shopkit.service import Worker
 from tests.support import PATIENCE, Replica, eventually, free_port
@@ -51,10 +52,12 @@ async def running(*workers: Worker) -> AsyncGenerator[None]:
             await asyncio.wait_for(task, PATIENCE)
 
 
-async def rows(database: Database, query: str, **values: Any) -> list[Row[*tuple[Any, ...]]]:
+async def rows(database: Database, query: str, **values: Any) -> list[Row]:
+    """What `query` finds, if anything; it has its `values` by name, as in `:user_id`."""
+    names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", query)))
+    numbered = re.sub(r"(?<!:):(\w+)", lambda match: f"${names.index(match[1]) + 1}", query)
     async with database.begin() as connection:
-        result = await connection.execute(text(query), values)
-        return list(result.all()) if result.returns_rows else []
+        return await connection.fetch(numbered, *(values[name] for name in names))
 
 
 async def stands_still(database: Database) -> bool:

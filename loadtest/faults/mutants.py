@@ -25,7 +25,7 @@ class Mutant(NamedTuple):
 
 DECIDED_AGAIN = (
     Edit("payments/settle.py", "known = dict(recorded)", "known = {}"),
-    Edit("payments/charge.py", '    ORDER BY order_id\n""")', '    ORDER BY order_id ON CONFLICT DO NOTHING\n""")'),
+    Edit("payments/charge.py", "    ORDER BY order_id\n", "    ORDER BY order_id ON CONFLICT DO NOTHING\n"),
     Edit(
         "payments/migrations/versions/0001_accounts_payments_ledger.py",
         "order_id uuid CONSTRAINT ledger_entries_one_of_an_order UNIQUE,",

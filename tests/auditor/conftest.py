@@ -109,4 +109,4 @@ async def healthy(servers: dict[str, Any], template_databases: dict[str, str]) -
         await books.trade()
         yield books
         for database in (books.orders, books.payments):
-            await database.engine.dispose()
+            await database.close()

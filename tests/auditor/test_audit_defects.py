@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import NullPool, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auditor.audit import everything
 from auditor.invariants import Limits
 from auditor.report import as_json
 from auditor.snapshot import Snapshot
+from shopkit.db import Database, engine_at
 from tests.auditor.conftest import Books
 from tests.auditor.defects_of_balances import SUMS, VERSIONS
 from tests.auditor.defects_of_decisions import DECLINED_WITHOUT_GROUND, OUTCOMES, PAID_WITHOUT_GROUND
@@ -34,10 +36,14 @@ DEFECTS = (
 )
 
 
+def connection_to(database: Database) -> AsyncConnection:
+    return engine_at(database.url, poolclass=NullPool).connect()
+
+
 @asynccontextmanager
 async def planted(books: Books, statements: Statements) -> AsyncGenerator[list[Snapshot]]:
     """Both databases with `statements` executed, which are rolled back."""
-    async with books.orders.engine.connect() as orders, books.payments.engine.connect() as payments:
+    async with connection_to(books.orders) as orders, connection_to(books.payments) as payments:
         for database, statement in statements:
             await (orders if database == "orders" else payments).execute(text(statement))
         yield [Snapshot("orders", orders), Snapshot("payments", payments)]

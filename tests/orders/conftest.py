@@ -16,7 +16,7 @@ async def shelf(servers: dict[str, Any], template_databases: dict[str, str]) -> 
         database = Database(url, "orders")
         await database.open()
         yield database
-        await database.engine.dispose()
+        await database.close()
 
 
 @pytest.fixture(scope="session")

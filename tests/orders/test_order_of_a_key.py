@@ -2,7 +2,6 @@ import asyncio
 
 import aiohttp
 import pytest
-from sqlalchemy import text
 
 from orders import place_order
 from orders.place_order import NewOrder, Placed, PlaceOrders
@@ -106,7 +105,7 @@ async def test_orders_that_are_placed_are_answered_when_a_repeated_key_beside_th
 ) -> None:
     place = PlaceOrders(orders_database, "orders-1", lambda: None)
     await place([NewOrder("ann", 500, "a lamp", "key")])
-    monkeypatch.setattr(place_order, "FIRST_OF_KEYS", text("SELECT 1 / 0"))
+    monkeypatch.setattr(place_order, "FIRST_OF_KEYS", "SELECT 1 / 0")
     new, repeated = NewOrder("ann", 700, "a cat"), NewOrder("ann", 500, "a lamp", "key")
     placed, refused = await place([new, repeated])
     assert isinstance(placed, Placed)

@@ -1,21 +1,20 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
-from sqlalchemy import Row
 from uuid_utils.compat import uuid7
 
 from orders.messages import PaymentEvent, decode_payment_event
 from orders.payment_results import ApplyResults, first_of_each_order
 from orders.place_order import NewOrder, PlaceOrders
 from payments.messages import payment_decided
+from shopkit import journey
 from shopkit.broker import PAYMENT_RESULTS
 from shopkit.consumer import Consumer
-from shopkit.db import Database
+from shopkit.db import Database, Row
 from shopkit.journey import Hop, now
 from shopkit.publisher import Publisher
 from tests.conftest import Spawn
@@ -37,7 +36,7 @@ def result(order_id: UUID, reason: str | None = None, journey: Sequence[Hop] = (
     return decode_payment_event(payment_decided(order_id, "ann", AMOUNT, reason, None, journey).event)
 
 
-async def order(database: Database, order_id: UUID) -> Row[*tuple[Any, ...]]:
+async def order(database: Database, order_id: UUID) -> Row:
     (row,) = await rows(database, "SELECT status, reason, version FROM orders WHERE id = :id", id=order_id)
     return row
 
@@ -53,7 +52,7 @@ async def journeys(database: Database) -> dict[UUID, tuple[list[str], list[str]]
     events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox")]
     told = {UUID(event["subject"]): [hop["hop"] for hop in event["journey"]] for event in events}
     orders = await rows(database, "SELECT id, journey FROM orders")
-    return {order.id: ([hop["hop"] for hop in order.journey], told[order.id]) for order in orders}
+    return {order.id: ([hop.hop for hop in journey.decode(order.journey)], told[order.id]) for order in orders}
 
 
 @pytest.fixture
@@ -225,7 +224,7 @@ async def test_results_wait_while_the_database_is_away(
         await eventually(tried)
         await way.open()
         await eventually(is_finished)
-    await far.engine.dispose()
+    await far.close()
     assert await told(orders_database) == [("order.finished", order_id)]
     assert await broker.left_in(PAYMENT_RESULTS.name) == 0
     assert await broker.ready_in(PAYMENT_RESULTS.dead) == 0

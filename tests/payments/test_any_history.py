@@ -22,14 +22,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.messages import PaymentEvent, decode_payment_event, order_created
 from payments.accounts import Done, NewTopUp, TopUps, open_account
 from payments.charge import CONFLICT, ChargeOrders, Ingest
 from payments.messages import receive
 from shopkit import inbox
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 from shopkit.events import Outgoing
 from shopkit.inbox import Committed, Inbox
 from shopkit.inbox_rows import Waiting
@@ -80,7 +79,7 @@ class Teller:
     def __init__(self) -> None:
         self.trouble: type[BaseException] | None = None
 
-    async def __call__(self, connection: AsyncConnection, waiting: Sequence[Waiting]) -> Committed:
+    async def __call__(self, connection: Connection, waiting: Sequence[Waiting]) -> Committed:
         committed = await ChargeOrders("payments-1", lambda: None)(connection, waiting)
         if trouble := self.trouble:
             self.trouble = None
@@ -301,4 +300,4 @@ def test_any_history_leaves_the_books_as_a_plain_bank_would(
         try:
             run_state_machine_as_test(HistoryHere, settings=MUCH)
         finally:
-            runner.run(database.engine.dispose())
+            runner.run(database.close())

@@ -8,9 +8,7 @@ import os
 import signal
 from collections.abc import Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 from shopkit.inbox import Committed, Inbox
 from shopkit.inbox_rows import Waiting
 from shopkit.settings import Settings, load
@@ -27,10 +25,10 @@ class InboxSettings(Settings, frozen=True, kw_only=True):
 
 
 async def main(settings: InboxSettings) -> None:
-    async def handle(connection: AsyncConnection, received: Sequence[Waiting]) -> Committed:
+    async def handle(connection: Connection, received: Sequence[Waiting]) -> Committed:
         print("given", *(event.event_id for event in received), flush=True)
         for event in received:
-            await connection.execute(EFFECT, {"event_id": str(event.event_id)})
+            await connection.execute(EFFECT, str(event.event_id))
         kinds = {event.type for event in received}
         if DEADLY in kinds:
             os.kill(os.getpid(), signal.SIGKILL)

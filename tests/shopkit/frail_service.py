@@ -1,9 +1,10 @@
 """A service to try the skeleton on: `python -m tests.shopkit.frail_service`. One can break its parts."""
 
 import asyncio
+from typing import Any
 
 import structlog
-from litestar import post
+from litestar import Request, post
 from litestar.params import FromPath
 
 from shopkit.service import Service
@@ -56,11 +57,16 @@ async def say(word: FromPath[str]) -> None:
     log.info(word)
 
 
+@post("/repeat", media_type="text/plain")
+async def repeat(request: Request[Any, Any, Any]) -> bytes:
+    return await request.body()
+
+
 if __name__ == "__main__":
     Service(
         "frail",
         load(Settings),
-        handlers=[break_heart, spoil_liver, say],
+        handlers=[break_heart, spoil_liver, say, repeat],
         workers=[heart, liver],
         checks={"heart": heart.check, "liver": liver.check},
     ).serve()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
 from shopkit import inbox_rows
@@ -12,7 +11,7 @@ from shopkit.inbox_rows import Received
 from tests.servers import rows
 
 HARMLESS = "parcel.sent"
-EFFECT = text("INSERT INTO accounts (user_id) VALUES (:event_id)")
+EFFECT = "INSERT INTO accounts (user_id) VALUES ($1)"
 
 
 def events(count: int, kind: str = HARMLESS) -> list[Received]:

@@ -2,7 +2,6 @@ import math
 from uuid import UUID
 
 from prometheus_client import REGISTRY, Gauge
-from sqlalchemy import TextClause, text
 
 from orders import reconcile
 from orders.place_order import NewOrder, PlaceOrders
@@ -14,9 +13,7 @@ from tests.servers import rows
 from tests.support import free_port
 
 
-async def measured(
-    database: Database, backlog: tuple[TextClause, *tuple[Gauge, ...]], *names: str
-) -> list[float | None]:
+async def measured(database: Database, backlog: tuple[str, *tuple[Gauge, ...]], *names: str) -> list[float | None]:
     await Backlog(database, *backlog).measure()
     return [REGISTRY.get_sample_value(name) for name in names]
 
@@ -58,5 +55,5 @@ async def test_a_gauge_says_that_it_is_not_known_while_the_database_is_away() ->
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none", "orders")
     gauge = Gauge("gozon_test_gauge", "For this test")
     gauge.set(5)
-    await Backlog(away, text("SELECT 1"), gauge).measure()
+    await Backlog(away, "SELECT 1", gauge).measure()
     assert math.isnan(REGISTRY.get_sample_value("gozon_test_gauge") or 0)

@@ -9,12 +9,10 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shopkit import inbox, inbox_rows
 from shopkit.crash_guard import LONELY_CRASHES, CrashGuard
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 from shopkit.inbox import Committed, Inbox
 from shopkit.inbox_rows import Received, Waiting
 from tests.servers import rows, running
@@ -154,10 +152,10 @@ class Handle:
         self.error: BaseException | None = None
         self.given: list[set[UUID]] = []
 
-    async def __call__(self, connection: AsyncConnection, received: Sequence[Waiting]) -> Committed:
+    async def __call__(self, connection: Connection, received: Sequence[Waiting]) -> Committed:
         self.given.append(ids(received))
         for event in received:
-            await connection.execute(EFFECT, {"event_id": str(event.event_id)})
+            await connection.execute(EFFECT, str(event.event_id))
         if self.error is not None:
             raise self.error
         return lambda: None
@@ -295,8 +293,8 @@ async def test_a_replica_whose_transaction_was_ended_for_it_harms_nothing_when_i
     await store(payments_database, received)
     frozen, goes_on = asyncio.Event(), asyncio.Event()
 
-    async def freeze(connection: AsyncConnection, held: Sequence[Waiting]) -> Committed:
-        pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+    async def freeze(connection: Connection, held: Sequence[Waiting]) -> Committed:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
         await rows(payments_database, "SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
         frozen.set()
         await goes_on.wait()

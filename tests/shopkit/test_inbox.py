@@ -4,10 +4,9 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shopkit import inbox, inbox_rows
-from shopkit.db import Database
+from shopkit.db import Connection, Database
 from shopkit.inbox import ATTEMPTS, Committed, Inbox
 from shopkit.inbox_rows import Waiting
 from tests.servers import rows, running, stands_still
@@ -23,9 +22,9 @@ class Handle:
         self.error: Exception = ValueError("poison")
         self.failures = 0
 
-    async def __call__(self, connection: AsyncConnection, received: Sequence[Waiting]) -> Committed:
+    async def __call__(self, connection: Connection, received: Sequence[Waiting]) -> Committed:
         for event in received:
-            await connection.execute(EFFECT, {"event_id": str(event.event_id)})
+            await connection.execute(EFFECT, str(event.event_id))
         if self.poison & {event.event_id for event in received}:
             self.failures += 1
             raise self.error
@@ -119,7 +118,7 @@ async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
     other = Inbox(payments_database, "payments-2", handle)
     given: list[set[UUID]] = []
 
-    async def fail_at_first(_: AsyncConnection, claimed: Sequence[Waiting]) -> Committed:
+    async def fail_at_first(_: Connection, claimed: Sequence[Waiting]) -> Committed:
         given.append(ids(claimed))
         if len(claimed) == 2:
             raise ValueError("both")
@@ -213,7 +212,7 @@ async def test_workers_at_the_same_time_take_different_events(
     both_have_claimed = asyncio.Barrier(2)
     taken: list[set[UUID]] = []
 
-    async def handle(_: AsyncConnection, claimed: Sequence[Waiting]) -> Committed:
+    async def handle(_: Connection, claimed: Sequence[Waiting]) -> Committed:
         taken.append(ids(claimed))
         async with asyncio.timeout(5):
             await both_have_claimed.wait()

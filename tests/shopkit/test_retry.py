@@ -1,76 +1,72 @@
 import asyncio
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shopkit.db import Database
+from shopkit.db import Connection, Database, migrate
 from shopkit.retry import Backoff, blames_content, is_transient, pause
 from tests.servers import rows
 from tests.support import eventually, free_port
 
 ACCOUNT = "INSERT INTO accounts (user_id) VALUES ('ann')"
-TOP_UP = text("UPDATE accounts SET balance = balance + 1 WHERE user_id = 'ann'")
+TOP_UP = "UPDATE accounts SET balance = balance + 1 WHERE user_id = 'ann'"
 
 
-async def failure(connection: AsyncConnection, statement: str) -> DBAPIError:
-    with pytest.raises(DBAPIError) as failure:
-        await connection.execute(text(statement))
+async def failure(connection: Connection, statement: str) -> Exception:
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as failure:
+        await connection.execute(statement)
     return failure.value
 
 
 async def test_a_unique_violation_stays(payments_database: Database) -> None:
     await rows(payments_database, ACCOUNT)
-    async with payments_database.engine.connect() as connection:
+    async with payments_database.begin() as connection:
         assert not is_transient(await failure(connection, ACCOUNT))
 
 
 async def test_a_broken_check_stays(payments_database: Database) -> None:
-    async with payments_database.engine.connect() as connection:
+    async with payments_database.begin() as connection:
         assert not is_transient(
             await failure(connection, "INSERT INTO accounts (user_id, balance) VALUES ('ann', -1)")
         )
 
 
 async def test_a_terminated_backend_passes(payments_database: Database) -> None:
-    async with payments_database.engine.connect() as connection:
-        backend = await connection.scalar(text("SELECT pg_backend_pid()"))
+    async with payments_database.at_once() as connection:
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
         await rows(payments_database, "SELECT pg_terminate_backend(:backend)", backend=backend)
         assert is_transient(await failure(connection, "SELECT 1"))
 
 
 async def test_a_refused_connection_passes() -> None:
-    nowhere = Database(f"postgresql://gozon@127.0.0.1:{free_port()}/gozon", "payments")
     with pytest.raises(OSError) as failure:  # noqa: PT011 (what is asserted follows)
-        async with nowhere.engine.connect():
-            pass
+        await migrate(f"postgresql://gozon@127.0.0.1:{free_port()}/gozon", "payments")
     assert is_transient(failure.value)
 
 
 async def test_a_serialization_failure_passes(payments_database: Database) -> None:
     await rows(payments_database, ACCOUNT)
-    async with payments_database.engine.connect() as connection:
-        await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        await connection.execute(text("SELECT * FROM accounts"))
-        await rows(payments_database, TOP_UP.text)
-        assert is_transient(await failure(connection, TOP_UP.text))
+    async with payments_database.begin() as connection:
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await connection.execute("SELECT * FROM accounts")
+        await rows(payments_database, TOP_UP)
+        assert is_transient(await failure(connection, TOP_UP))
 
 
 async def test_a_deadlock_passes(payments_database: Database) -> None:
     await rows(payments_database, "INSERT INTO accounts (user_id) VALUES ('ann'), ('bob')")
 
     async def lock_both(first: str, second: str, both_have_one: asyncio.Barrier) -> None:
-        lock = text("SELECT * FROM accounts WHERE user_id = :user FOR UPDATE")
+        lock = "SELECT * FROM accounts WHERE user_id = $1 FOR UPDATE"
         async with payments_database.begin() as connection:
-            await connection.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
-            await connection.execute(lock, {"user": first})
+            await connection.execute("SET LOCAL deadlock_timeout = '10ms'")
+            await connection.execute(lock, first)
             await both_have_one.wait()
-            await connection.execute(lock, {"user": second})
+            await connection.execute(lock, second)
 
     barrier = asyncio.Barrier(2)
     outcomes = await asyncio.gather(
@@ -82,22 +78,23 @@ async def test_a_deadlock_passes(payments_database: Database) -> None:
 
 async def test_a_lock_that_somebody_holds_for_too_long_passes(payments_database: Database) -> None:
     await rows(payments_database, ACCOUNT)
-    async with payments_database.begin() as holder, payments_database.engine.connect() as connection:
+    async with payments_database.begin() as holder, payments_database.begin() as connection:
         await holder.execute(TOP_UP)
-        await connection.execute(text("SET lock_timeout = '10ms'"))
-        assert is_transient(await failure(connection, TOP_UP.text))
+        await connection.execute("SET lock_timeout = '10ms'")
+        assert is_transient(await failure(connection, TOP_UP))
 
 
 async def test_a_statement_that_the_server_cancelled_passes(payments_database: Database) -> None:
-    async with payments_database.engine.connect() as connection:
-        await connection.execute(text("SET statement_timeout = '10ms'"))
+    async with payments_database.begin() as connection:
+        await connection.execute("SET statement_timeout = '10ms'")
         assert is_transient(await failure(connection, "SELECT pg_sleep(60)"))
 
 
 async def test_a_transaction_that_was_idle_for_too_long_passes(payments_database: Database) -> None:
-    async with payments_database.engine.connect() as connection:
-        backend = await connection.scalar(text("SELECT pg_backend_pid()"))
-        await connection.execute(text("SET idle_in_transaction_session_timeout = '10ms'"))
+    async with payments_database.at_once() as connection:
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        await connection.execute("BEGIN")
+        await connection.execute("SET idle_in_transaction_session_timeout = '10ms'")
 
         async def is_ended() -> bool:
             sessions = "SELECT 1 FROM pg_stat_activity WHERE pid = :backend"
@@ -160,7 +157,7 @@ async def test_a_pause_ends_when_told_to_stop() -> None:
 async def test_only_wrong_data_and_broken_constraints_are_blamed_on_the_content(
     payments_database: Database, statement: str, blamed: bool
 ) -> None:
-    with pytest.raises(DBAPIError) as failure:
+    with pytest.raises(asyncpg.PostgresError) as failure:
         await rows(payments_database, statement)
     assert blames_content(failure.value) is blamed
     assert not is_transient(failure.value)

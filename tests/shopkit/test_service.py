@@ -145,3 +145,20 @@ async def test_what_is_not_http_is_refused_with_a_problem_document_and_the_conne
     answer = await said("127.0.0.1", replica.port, b"GET / HTTP/1.1\r\nHost: shop\r\nX-User-Id: \x01\r\n\r\n")
     assert (answer.status, answer.fields()) == (400, set())
     assert answer.body["type"] == "urn:gozon:problem:malformed-request"
+
+
+async def test_an_answer_leaves_in_one_piece(spawn: Spawn) -> None:
+    replica = await spawn(FRAIL)
+    reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+    for _ in range(50):
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await reader.read(65536)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b'{"status":"live"}')
+    writer.write(b"HEAD /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 405 ")
+    writer.write(b"POST /repeat HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"word")
+    assert (await reader.read(65536)).endswith(b"\r\n\r\nword")
+    writer.close()
