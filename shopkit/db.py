@@ -58,6 +58,8 @@ def connector(url: str, connect: Mapping[str, Any] = CONNECT) -> Callable[..., A
     asyncpg tries several as well, but has one time limit for them all, which a host that says nothing uses up.
     """
     hosts = one_by_one(url)
+    # The name of a host that is away may take long to resolve, and a process has four threads that do it.
+    one_at_a_time = asyncio.Lock()
 
     async def one_of(host: str, *others: str, **options: Any) -> Any:
         try:
@@ -70,7 +72,8 @@ def connector(url: str, connect: Mapping[str, Any] = CONNECT) -> Callable[..., A
         return connection
 
     async def connected(_address: object = None, **options: Any) -> Any:  # asyncpg's pool gives its own, too
-        return await one_of(*hosts, **options)
+        async with one_at_a_time:
+            return await one_of(*hosts, **options)
 
     return connected
 

@@ -17,7 +17,8 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later, so that nothing speaks against its content."""
-    if isinstance(error, OSError) or _is_of_redis(error):
+    # The second is what asyncpg says of a connection whose server has said that it ends, and not yet hung up.
+    if isinstance(error, OSError | asyncpg.InternalClientError) or _is_of_redis(error):
         return True
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, asyncpg.DataError | ValueError)  # of the driver: closed; or no such value

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from random import SystemRandom
 
+from loadtest.faults.cluster import a_cluster
 from loadtest.faults.contents import ROOT
 from loadtest.faults.faults import FAULTS
 from loadtest.faults.fragile import FAKETIME
 from loadtest.faults.report import write
 from loadtest.faults.shop import a_shop
+from loadtest.faults.to_nodes import FAULTS_OF_A_CLUSTER
 from loadtest.faults.trial import HEADER, Outcome, Trial, plan
 
 RUN = ROOT / ".run" / "faults"
@@ -18,6 +20,17 @@ RUN = ROOT / ".run" / "faults"
 
 async def run(options: argparse.Namespace) -> Outcome:
     print(f"SEED={options.seed}", flush=True)
+    return await (on_a_cluster if options.on == "cluster" else on_a_shop)(options)
+
+
+async def on_a_cluster(options: argparse.Namespace) -> Outcome:
+    faults = FAULTS_OF_A_CLUSTER[: options.rounds]
+    async with a_cluster(options.entrance) as cluster:
+        print(HEADER, flush=True)
+        return await Trial(cluster, options.seed, seconds=options.minutes * 60).run(faults)
+
+
+async def on_a_shop(options: argparse.Namespace) -> Outcome:
     if not FAKETIME.exists():
         print("libfaketime is not installed, so no clock will be wrong", flush=True)
     faults = plan(options.seed, options.rounds or len(FAULTS), options.only or FAULTS)
@@ -28,6 +41,7 @@ async def run(options: argparse.Namespace) -> Outcome:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtest.faults", description=__doc__)
+    parser.add_argument("--on", choices=("shop", "cluster"), default="shop", help="the cluster is in containers")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats a plan")
     parser.add_argument("--rounds", type=int, help="how many faults; each of them once by default")
     parser.add_argument("--minutes", type=float, default=60, help="no new fault after so long")

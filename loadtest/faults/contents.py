@@ -36,7 +36,7 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 class Contents:
-    """`at` is the shop.json that `make up` leaves."""
+    """`at` is the shop.json that `make up` leaves, or as much of it."""
 
     def __init__(self, at: dict[str, Any], session: aiohttp.ClientSession) -> None:
         self._databases: dict[str, str] = at["databases"]
@@ -57,7 +57,7 @@ class Contents:
         """RabbitMQ's management API; None when it answers without contents."""
         user, password = self._management.username or "", self._management.password or ""
         headers = {"Authorization": aiohttp.encode_basic_auth(user, password)}
-        url = f"http://127.0.0.1:{self._management.port}/api/{path}"
+        url = f"http://{self._management.hostname}:{self._management.port}/api/{path}"
 
         async def ask() -> Any:
             async with self._session.request(method, url, headers=headers, json=body) as answer:

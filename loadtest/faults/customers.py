@@ -96,6 +96,14 @@ class Crowd:
             if deed.id and deed.answered_at <= moment
         ]
 
+    def accepted(self) -> list[float]:
+        """When orders were."""
+        return [deed.answered_at for customer in self.customers for deed in customer.orders if deed.id]
+
+    def told(self) -> list[float]:
+        """When pages were told anything."""
+        return [moment for customer in self.customers for page in customer.pages for moment in page.told_at]
+
     def _one_request(self) -> None:
         chance = self._random.random()
         customer = self._random.choice(self._trading)

@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loadtest.faults.fragile import FAKETIME
 from loadtest.faults.points import POINTS
-from loadtest.faults.shop import Shop
 from loadtest.faults.to_links import answers_to_commit_lost, cut, half_open, one_way, slow
 from loadtest.faults.to_processes import frozen, killed, killed_at, wrong_clock
 from loadtest.faults.to_servers import (
@@ -28,7 +27,8 @@ REMINDED_IN = 100.0
 # Longer than a confirm, a command of the database, an answer at the gateway and an idle transaction may take.
 PAST_EVERY_TIMEOUT = 35.0
 
-Inflict = Callable[[Shop, Random], Awaitable[str]]
+# Takes a Shop, or a Cluster.
+Inflict = Callable[[Any, Random], Awaitable[str]]
 
 
 class Fault(NamedTuple):

@@ -38,6 +38,7 @@ class Page:
         self.live = asyncio.Event()
         self.toasts: Counter[Toast] = Counter()
         self.told: set[str] = set()
+        self.told_at: list[float] = []
         self.unrecovered = 0
         self._session = session
         self._url = url
@@ -92,6 +93,7 @@ class Page:
         order = frame["order"]
         self.toasts[Toast(epoch, order["id"], order["version"], order["status"])] += 1
         self.told.add(order["id"])
+        self.told_at.append(asyncio.get_running_loop().time())
 
     async def _reload(self) -> None:
         self.unrecovered += 1

@@ -16,7 +16,18 @@ table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; 
 th { text-align: left } .n { text-align: right } .broken { color: #c33; font-weight: 600 } .ok { color: #283 }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #ddd } }
 """
-COLUMNS = ("at, s", "fault", "what", "in flight", "left open", "lasted, s", "healed after, s", "verdict")
+COLUMNS = (
+    "at, s",
+    "fault",
+    "what",
+    "in flight",
+    "left open",
+    "lasted, s",
+    "healed after, s",
+    "no order, s",
+    "no toast, s",
+    "verdict",
+)
 
 
 def write(outcome: Outcome, folder: Path) -> str:
@@ -68,6 +79,7 @@ def _row(happening: Happening) -> str:
         f"<tr><td class=n>{happening.at:.1f}<td>{escape(happening.fault)}<td>{escape(happening.what)}"
         f"<td class=n>{happening.in_flight}<td class=n>{happening.left}"
         f"<td class=n>{happening.lasted:.1f}<td class=n>{happening.healed_after:.1f}"
+        f"<td class=n>{happening.no_order:.1f}<td class=n>{happening.no_toast:.1f}"
         f"<td class={'broken' if verdict else 'ok'}>{verdict or 'ok'}</tr>"
     )
 

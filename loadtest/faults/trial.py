@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import inf
 from random import Random
 
@@ -11,7 +12,7 @@ import msgspec
 from loadtest.faults.customers import Crowd
 from loadtest.faults.faults import FAULTS, HEALED_IN, Fault
 from loadtest.faults.history import tally
-from loadtest.faults.shop import Shop
+from loadtest.faults.place import Place
 from loadtest.faults.to_processes import NotHappened
 from loadtest.faults.verdict import Verdict, final, healed
 
@@ -21,7 +22,8 @@ CALM = (0.5, 2.0)
 class Happening(msgspec.Struct, frozen=True):
     """A fault as it was; times in seconds, `at` since the beginning.
 
-    `in_flight` orders were not decided then; `left` were not decided or not told of when it ended.
+    `in_flight` orders were not decided then; `left` were not decided or not told of when it ended. `no_order` and
+    `no_toast` are the longest times since then in which no order was accepted, and no page told anything.
     """
 
     fault: str
@@ -31,6 +33,8 @@ class Happening(msgspec.Struct, frozen=True):
     left: int
     lasted: float
     healed_after: float
+    no_order: float
+    no_toast: float
     broken: dict[str, list[str]]
 
 
@@ -66,7 +70,7 @@ class Trial:
     """
 
     def __init__(
-        self, shop: Shop, seed: int, limit: float | None = None, seconds: float = inf, *, brief: bool = False
+        self, shop: Place, seed: int, limit: float | None = None, seconds: float = inf, *, brief: bool = False
     ) -> None:
         self._shop = shop
         self._seed = seed
@@ -107,7 +111,10 @@ class Trial:
         lasted = time.monotonic() - at
         left, took = await healed(self._shop, self._crowd, verdict, self._limit or fault.limit)
         began = at - self._began
-        happening = Happening(fault.name, began, what, in_flight, left, lasted, took, dict(verdict.broken))
+        silences = longest_gap(self._crowd.accepted(), at), longest_gap(self._crowd.told(), at)
+        happening = Happening(
+            fault.name, began, what, in_flight, left, lasted, took, *silences, dict(verdict.broken)
+        )
         print(line(happening), flush=True)
         return happening
 
@@ -117,12 +124,21 @@ class Trial:
         return Outcome(self._seed, seconds, happenings, orders, tally(self._crowd.deeds), dict(verdict.broken))
 
 
+def longest_gap(moments: Iterable[float], since: float) -> float:
+    later = sorted(moment for moment in moments if moment > since)
+    return max(end - start for start, end in pairwise([since, *later, time.monotonic()]))
+
+
 def line(happening: Happening) -> str:
     verdict = " ".join(happening.broken) or "ok"
     return (
         f"{happening.at:7.1f}  {happening.fault:<34} {happening.in_flight:>9}  {happening.left:>4}"
-        f"  {happening.lasted:6.1f}  {happening.healed_after:6.1f}  {verdict:<8}  {happening.what}"
+        f"  {happening.lasted:6.1f}  {happening.healed_after:6.1f}"
+        f"  {happening.no_order:8.1f}  {happening.no_toast:8.1f}  {verdict:<8}  {happening.what}"
     )
 
 
-HEADER = "     at  fault                              in flight  left  lasted  healed  verdict   what"
+HEADER = (
+    "     at  fault                              in flight  left  lasted  healed"
+    "  no order  no toast  verdict   what"
+)

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from loadtest.faults.customers import Crowd, Customer
+from loadtest.faults.place import Place
 from loadtest.faults.reading import everything
-from loadtest.faults.shop import Shop
 
 INVARIANTS = {
     "fault-happened": "The plan was followed; this says nothing about the shop.",
@@ -38,7 +38,7 @@ class Verdict:
             self.broken[invariant].append(found)
 
 
-async def healed(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> tuple[int, float]:
+async def healed(shop: Place, crowd: Crowd, verdict: Verdict, limit: float) -> tuple[int, float]:
     """Waits until all accepted so far is decided and told. Returns how many were not at first, and the seconds."""
     began = time.monotonic()
     orders = crowd.accepted_until(asyncio.get_running_loop().time())
@@ -72,7 +72,7 @@ def _untold(orders: list[tuple[Customer, str]]) -> list[tuple[str, str]]:
     ]
 
 
-async def final(shop: Shop, crowd: Crowd, verdict: Verdict, limit: float) -> None:
+async def final(shop: Place, crowd: Crowd, verdict: Verdict, limit: float) -> None:
     """When nobody orders any more: everything else."""
     unanswered = await crowd.finish(limit)
     verdict.expect("answer-explained", not unanswered, f"{unanswered} requests have no answer after {limit} s")
@@ -91,7 +91,7 @@ def _offenders(words: str) -> list[str]:
     return [line for line in words.splitlines() if "OFFENDERS" in line or line.startswith("    ")]
 
 
-async def _customer(shop: Shop, customer: Customer, verdict: Verdict) -> None:
+async def _customer(shop: Place, customer: Customer, verdict: Verdict) -> None:
     orders = await everything(shop.session, shop.url, "/api/orders", customer.user_id)
     entries = await everything(shop.session, shop.url, "/api/payments/account/entries", customer.user_id)
     who = customer.user_id
@@ -131,7 +131,7 @@ def _toasts(customer: Customer, orders: list[dict[str, Any]], wiped: bool, verdi
         )
 
 
-async def _nothing_waits(shop: Shop, verdict: Verdict, limit: float) -> None:
+async def _nothing_waits(shop: Place, verdict: Verdict, limit: float) -> None:
     deadline = time.monotonic() + limit
     while (waiting := await shop.contents.waiting()) and time.monotonic() < deadline:
         await asyncio.sleep(0.5)

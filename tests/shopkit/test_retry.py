@@ -17,7 +17,7 @@ TOP_UP = "UPDATE accounts SET balance = balance + 1 WHERE user_id = 'ann'"
 
 
 async def failure(connection: Connection, statement: str) -> Exception:
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as failure:
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)) as failure:
         await connection.execute(statement)
     return failure.value
 

@@ -18,6 +18,7 @@ from tests.servers import Broker, Forwarder, rows, running
 from tests.shopkit.postgres_pair import Node, postgres_pair
 from tests.support import audited, eventually, free_port
 
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 WRITE = "INSERT INTO outbox (event_id, routing_key, event) VALUES (gen_random_uuid(), 'k', 'e')"
 
 
@@ -63,7 +64,7 @@ async def test_the_primary_is_found_and_after_its_death_the_promoted_standby(
     primary, standby = pair
     await rows(database, WRITE)
     await primary.kill()
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)) as failure:
+    with pytest.raises(LOST) as failure:
         await rows(database, WRITE)
     assert is_transient(failure.value)
     await standby.promote()
@@ -79,7 +80,7 @@ async def test_a_primary_that_takes_no_writes_any_more_is_left(pair: tuple[Node,
     async def is_refused() -> bool:
         try:
             await rows(database, WRITE)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as failure:
+        except LOST as failure:
             return is_transient(failure)
         return False
 

@@ -1,0 +1,125 @@
+"""A shop in containers on a cluster of servers (deploy/cluster), reached at the addresses of its containers."""
+
+import asyncio
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from loadtest.faults.contents import DATABASES, ROOT, Contents
+
+SERVICES = ("orders", "payments", "notifier", "gateway")
+PASSWORDS = {"ORDERS_DB_PASSWORD": "orders", "PAYMENTS_DB_PASSWORD": "payments", "RABBITMQ_PASSWORD": "gozon"}
+FILES = "docker-compose.yml:deploy/cluster/docker-compose.yml"
+
+
+class Cluster:
+    def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.session = session
+        self.redis_wiped = False
+        self._environment = {
+            "COMPOSE_FILE": FILES,
+            "COMPOSE_PROJECT_NAME": "gozon-faults",
+            **os.environ,
+            **PASSWORDS,
+            "GOZON_PORT": str(port),
+        }
+        self._addresses: dict[str, list[str]] = {}
+
+    async def run(self, *command: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            env=self._environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        if process.returncode:
+            raise SystemExit(f"failed: {' '.join(command)}\n{errors.decode()}")
+        return output.decode()
+
+    async def compose(self, *words: str) -> str:
+        return await self.run("docker", "compose", *words)
+
+    async def up(self) -> None:
+        """Starts whatever does not run, and waits until all is healthy and each database has its standby."""
+        await self.compose("up", "--build", "--detach", "--wait")
+        await self.look()
+        for name in DATABASES:
+            while not await self.contents.sql(name, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"):
+                await asyncio.sleep(0.5)
+
+    async def down(self) -> None:
+        await self.compose("down", "--volumes", "--timeout", "10")
+
+    async def kill(self, service: str) -> str:
+        await self.compose("kill", service)
+        await self.look()
+        return service
+
+    async def promote(self, database: str) -> None:
+        await self.run("deploy/cluster/promote", database)
+
+    async def look(self) -> None:
+        """Containers that are started again may have other addresses."""
+        ids = (await self.compose("ps", "--quiet")).split()
+        self._addresses = defaultdict(list)
+        for container in json.loads(await self.run("docker", "inspect", *ids)):
+            networks: dict[str, Any] = container["NetworkSettings"]["Networks"]
+            service = container["Config"]["Labels"]["com.docker.compose.service"]
+            self._addresses[service] += [next(network["IPAddress"] for network in networks.values())]
+        self.contents = Contents(self._places(), self.session)
+
+    def at(self, address: str) -> str:
+        """Whose it is."""
+        return next(service for service, addresses in self._addresses.items() if address in addresses)
+
+    def running(self, *services: str) -> list[str]:
+        return [service for service in services if service in self._addresses]
+
+    def address(self, service: str) -> str:
+        return self._addresses[service][0]
+
+    def _places(self) -> dict[str, Any]:
+        brokers = self.running("rabbitmq", "rabbitmq-2", "rabbitmq-3")
+        return {
+            "databases": {name: self._database(name) for name in DATABASES},
+            "broker_management": f"http://gozon:gozon@{self.address(brokers[0])}:15672",
+        }
+
+    def _database(self, name: str) -> str:
+        hosts = ",".join(f"{self.address(s)}:5432" for s in self.running(f"{name}-db", f"{name}-db-2"))
+        return f"postgresql://{name}:{name}@{hosts}/{name}?target_session_attrs=read-write"
+
+    async def well(self) -> bool:
+        replicas = [address for service in SERVICES for address in self._addresses[service]]
+        return all(await asyncio.gather(*map(self._ready, replicas)))
+
+    async def _ready(self, address: str) -> bool:
+        limit = aiohttp.ClientTimeout(total=5)
+        try:
+            async with self.session.get(f"http://{address}:8000/health/ready", timeout=limit) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+
+@asynccontextmanager
+async def a_cluster(port: int) -> AsyncGenerator[Cluster]:
+    """A fresh one, with nothing left running whatever happens."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        cluster = Cluster(port, session)
+        try:
+            began = time.monotonic()
+            await cluster.up()
+            print(f"the cluster is up after {time.monotonic() - began:.0f} s", flush=True)
+            yield cluster
+        finally:
+            await cluster.down()

@@ -1,0 +1,90 @@
+"""What can happen to the servers of a cluster. Each is left as it is; `back` starts what does not run."""
+
+import asyncio
+from functools import partial
+from itertools import chain
+from random import Random
+
+from loadtest.faults.cluster import Cluster
+from loadtest.faults.contents import DATABASES
+from loadtest.faults.faults import Fault
+from shopkit.broker import TOPOLOGY
+
+NODES = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
+SENTINELS = ("sentinel", "sentinel-2", "sentinel-3")
+# So long somebody needs to notice that a database is gone.
+NOTICED_SECONDS = 3.0
+
+
+async def node_killed(cluster: Cluster, random: Random) -> str:
+    return await _killed_under_load(cluster, random.choice(NODES))
+
+
+async def leaders_moved(cluster: Cluster, random: Random) -> str:
+    """Of every queue that is consumed, to another node than the one it is on."""
+    moved: list[str] = []
+    for queue in TOPOLOGY:
+        found = await cluster.contents.broker("GET", f"queues/%2F/{queue.name}")
+        node = random.choice([member for member in found["members"] if member != found["leader"]])
+        await cluster.compose("exec", "-T", NODES[0], "rabbitmq-queues", "transfer_leadership", queue.name, node)
+        moved.append(f"{queue.name} to {node.removeprefix('rabbit@')}")
+    return ", ".join(moved)
+
+
+async def redis_killed(cluster: Cluster, random: Random) -> str:
+    ask = ("redis-cli", "-p", "26379", "sentinel", "get-master-addr-by-name", "gozon")
+    address, _ = (await cluster.compose("exec", "-T", random.choice(SENTINELS), *ask)).split()
+    return await _killed_under_load(cluster, cluster.at(address))
+
+
+async def database_killed(name: str, cluster: Cluster, random: Random) -> str:  # noqa: ARG001
+    primary, standby = await _primary_and_standby(cluster, name)
+    await _killed_under_load(cluster, primary)
+    await cluster.promote(name)
+    return f"{primary}, {standby} promoted"
+
+
+async def standby_killed(name: str, cluster: Cluster, random: Random) -> str:
+    """Nothing commits until it is back."""
+    _, standby = await _primary_and_standby(cluster, name)
+    seconds = random.uniform(2, 8)
+    await cluster.kill(standby)
+    await asyncio.sleep(seconds)
+    await cluster.up()
+    return f"{standby} for {seconds:.1f} s and its start"
+
+
+async def back(cluster: Cluster, random: Random) -> str:  # noqa: ARG001
+    await cluster.up()
+    return "all servers run"
+
+
+async def _killed_under_load(cluster: Cluster, service: str) -> str:
+    await cluster.kill(service)
+    await asyncio.sleep(NOTICED_SECONDS)
+    return service
+
+
+async def _primary_and_standby(cluster: Cluster, name: str) -> tuple[str, str]:
+    [(address,)] = await cluster.contents.sql(name, "SELECT host(inet_server_addr())")
+    primary = cluster.at(address)
+    (standby,) = {f"{name}-db", f"{name}-db-2"} - {primary}
+    return primary, standby
+
+
+# In this order: each server is back before the next one goes.
+FAULTS_OF_A_CLUSTER = [
+    Fault("kill a rabbitmq node", node_killed),
+    Fault("start it again", back),
+    Fault("move the leaders", leaders_moved),
+    Fault("kill the redis primary", redis_killed),
+    Fault("start it again", back),
+    *chain.from_iterable(
+        (
+            Fault(f"kill the {name} primary", partial(database_killed, name)),
+            Fault("start it again", back),
+            Fault(f"kill the {name} standby", partial(standby_killed, name)),
+        )
+        for name in DATABASES
+    ),
+]
