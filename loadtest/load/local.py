@@ -36,6 +36,10 @@ class LocalShop:
         return self._is["redis"]
 
     @property
+    def broker_management(self) -> str:
+        return self._is["broker_management"]
+
+    @property
     def databases(self) -> dict[str, str]:
         return {name: self._is["databases"][name] for name in ("orders", "payments")}
 
@@ -69,7 +73,7 @@ class LocalShop:
     async def _told_versions(self) -> dict[str, str]:
         """Of RabbitMQ, and of what is running of ours."""
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"{self._is['broker_management']}/api/overview") as answer:
+            async with session.get(f"{self.broker_management}/api/overview") as answer:
                 rabbitmq = (await answer.json())["rabbitmq_version"]
             async with session.get(f"{self._is['replicas']['orders'][0]['url']}/metrics") as answer:
                 revision = re.search(r'revision="([^"]*)"', await answer.text())
