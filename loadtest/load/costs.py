@@ -9,7 +9,7 @@ from loadtest.load.parameters import Failed
 
 
 class OrderCosts(msgspec.Struct, frozen=True, kw_only=True):
-    """At `in_flight` requests under way, all by accepted orders. Their reads, top-ups and toasts are included.
+    """At `in_flight` requests under way, divided by accepted orders. Their reads, top-ups and toasts are included.
 
     `us` are of a core, by service. `batches` are the events of a batch. `table_bytes` count indexes, and
     `mark_bytes` and `stream_bytes` are memory of Redis.
@@ -38,12 +38,14 @@ class SocketCosts(msgspec.Struct, frozen=True):
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """`orders` begins with the smallest batches."""
+    """`orders` begins with the smallest batches. `replayed_bytes` of WAL are those of a second of a core."""
 
     machine: Machine
     versions: dict[str, str]
+    replicas: dict[str, int]
     orders: list[OrderCosts]
     socket: SocketCosts
+    replayed_bytes: float
 
 
 def write(costs: Costs, path: Path) -> None:

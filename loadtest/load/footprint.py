@@ -1,6 +1,8 @@
-"""What an order and a socket take of every part of a local shop, into a costs.json for `loadtest.sizing`.
+"""What an order and a socket take of every part of a new shop, into a costs.json for `loadtest.sizing`.
 
-python -m loadtest.load.footprint IN_FLIGHTS="16 128" IDLE_SOCKETS=3000
+python -m loadtest.load.footprint IN_FLIGHTS="16 256" IDLE_SOCKETS=3000
+
+The shop is new because memory that was used once is used again: only the first sockets of a process show theirs.
 """
 
 import asyncio
@@ -14,30 +16,33 @@ from msgspec import Meta
 from redis.asyncio import Redis
 from rich.console import Console
 
-from loadtest.load import costs, machine
+from loadtest.load import costs, machine, replay
 from loadtest.load.command import main, new_folder
 from loadtest.load.costs import Costs, OrderCosts, SocketCosts
 from loadtest.load.local import LocalShop
 from loadtest.load.machine import Look, Taken
-from loadtest.load.parameters import Count, Failed, Parameters, Seconds, Users, parse
+from loadtest.load.parameters import Count, Dir, Failed, Parameters, Seconds, Users, parse
 from loadtest.load.report import EVERYTHING_ELSE, GENERATOR, Report, service_of
 from loadtest.load.run import Watch, run
+from loadtest.load.scale import PORTS, shop
 from loadtest.load.stores import MARK, Stores
 from loadtest.load.terminal import console, show_broken, showing
 
 # RabbitMQ counts what was published only every five.
 STATISTICS_SECONDS = 6.0
 NOT_OF_THE_SHOP = GENERATOR, EVERYTHING_ELSE
+IDLE_SECONDS = 30.0  # each socket is asked once for a pong
 HOLD_SOCKETS = "nginx", "notifier"
 BATCH = re.compile(r'^gozon_batch_size_(sum|count)\{stage="([^"]+)"\} (\S+)', re.MULTILINE)
 
 
 class Footprint(Parameters, frozen=True, kw_only=True):
+    dir: Dir = ".run/footprint"
     users: Users = 1000
     seconds: Seconds = 15.0
     in_flights: Annotated[
         str, Meta(pattern=r"^[1-9]\d*( [1-9]\d*)*$", description="counts of requests under way to try, rising")
-    ] = "16 128"
+    ] = "16 256"
     idle_sockets: Annotated[Count, Meta(description="sockets that are open while next to nothing happens")] = 3000
 
 
@@ -66,7 +71,7 @@ class Meter:
         found["redis"] = (await self._redis.info("memory"))["used_memory"]
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{self._shop.broker_management}/api/overview") as answer:
-                found["messages"] = (await answer.json())["message_stats"]["publish"]
+                found["messages"] = (await answer.json())["message_stats"].get("publish", 0)
             for url in self._shop.addresses.values():
                 async with session.get(f"{url}/metrics") as answer:
                     for kind, stage, value in BATCH.findall(await answer.text()):
@@ -84,22 +89,34 @@ class Meter:
 
 
 async def measured(asked: Footprint, out: Console) -> Costs:
-    shop = LocalShop(asked.dir)
-    stores = await Stores.of(shop)
-    meter = Meter(shop, stores)
+    local = LocalShop(asked.dir)
+    socket = await _socket(asked, local, out)
+    await replay.checkpoint(local)
+    loads = await _loads(asked, local, out)
+    return Costs(
+        machine=machine.this_machine(),
+        versions=await local.versions(),
+        replicas=local.replicas,
+        orders=loads,
+        socket=socket,
+        replayed_bytes=await replay.bytes_a_second(local),
+    )
+
+
+async def _loads(asked: Footprint, local: LocalShop, out: Console) -> list[OrderCosts]:
+    stores = await Stores.of(local)
+    meter = Meter(local, stores)
     try:
-        socket = await _socket(asked, shop, out)
-        counts = [int(word) for word in asked.in_flights.split()]
-        loads = [await _orders(asked, in_flight, meter, out) for in_flight in counts]
-        return Costs(machine=machine.this_machine(), versions=await shop.versions(), orders=loads, socket=socket)
+        return [await _orders(asked, int(in_flight), meter, out) for in_flight in asked.in_flights.split()]
     finally:
         await meter.close()
         await stores.close()
 
 
-async def _socket(asked: Footprint, shop: LocalShop, out: Console) -> SocketCosts:
-    before = machine.look(await shop.programs(), thorough=True)
-    idle = msgspec.structs.replace(asked, users=asked.idle_sockets, second_sockets=0.0, rate=1.0)
+async def _socket(asked: Footprint, local: LocalShop, out: Console) -> SocketCosts:
+    before = machine.look(await local.programs(), thorough=True)
+    more = {"users": asked.idle_sockets, "second_sockets": 0.0, "rate": 1.0, "seconds": IDLE_SECONDS}
+    idle = msgspec.structs.replace(asked, **more)
     watch = Ends()
     await _loaded(idle, watch, out)
     first, last = watch.looks
@@ -151,7 +168,12 @@ async def _loaded(asked: Footprint, watch: Watch, out: Console) -> Report:
 
 def footprint(words: Sequence[str]) -> bool:
     asked, out = parse(Footprint, words), console()
-    found = asyncio.run(measured(asked, out))
+    shop(asked, "clean")
+    try:
+        shop(asked, "up", *PORTS)
+        found = asyncio.run(measured(asked, out))
+    finally:
+        shop(asked, "down")
     path = new_folder(asked) / "costs.json"
     costs.write(found, path)
     out.print(f"{path}")

@@ -20,6 +20,7 @@ SUPERVISORCTL = Path(sys.executable).with_name("supervisorctl")
 
 class LocalShop:
     def __init__(self, folder: str) -> None:
+        self.folder = folder
         path = Path(folder) / "shop.json"
         if not path.exists():
             raise Failed(f"no shop runs in {folder}; make up starts one, URL=... names another")
@@ -44,6 +45,10 @@ class LocalShop:
         return {name: self._is["databases"][name] for name in ("orders", "payments")}
 
     @property
+    def database_server(self) -> str:
+        return self._is["databases"]["admin"]
+
+    @property
     def replicas(self) -> dict[str, int]:
         return {service: len(replicas) for service, replicas in self._is["replicas"].items()}
 
@@ -52,6 +57,9 @@ class LocalShop:
         command = (str(SUPERVISORCTL), "-c", self._is["supervisor"], "status")
         _, output = await _run(*command)
         return {name: int(pid) for name, pid in re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+)", output, re.MULTILINE)}
+
+    async def kill(self, program: str) -> None:
+        await _run(str(SUPERVISORCTL), "-c", self._is["supervisor"], "signal", "KILL", program)
 
     async def audit(self) -> Verdict:
         urls = {f"{name.upper()}_DATABASE_URL": url for name, url in self.databases.items()}
