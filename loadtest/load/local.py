@@ -20,6 +20,7 @@ SUPERVISORCTL = Path(sys.executable).with_name("supervisorctl")
 
 class LocalShop:
     def __init__(self, folder: str) -> None:
+        self.folder = folder
         path = Path(folder) / "shop.json"
         if not path.exists():
             raise Failed(f"no shop runs in {folder}; make up starts one, URL=... names another")
@@ -36,8 +37,16 @@ class LocalShop:
         return self._is["redis"]
 
     @property
+    def broker_management(self) -> str:
+        return self._is["broker_management"]
+
+    @property
     def databases(self) -> dict[str, str]:
         return {name: self._is["databases"][name] for name in ("orders", "payments")}
+
+    @property
+    def database_server(self) -> str:
+        return self._is["databases"]["admin"]
 
     @property
     def replicas(self) -> dict[str, int]:
@@ -48,6 +57,9 @@ class LocalShop:
         command = (str(SUPERVISORCTL), "-c", self._is["supervisor"], "status")
         _, output = await _run(*command)
         return {name: int(pid) for name, pid in re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+)", output, re.MULTILINE)}
+
+    async def kill(self, program: str) -> None:
+        await _run(str(SUPERVISORCTL), "-c", self._is["supervisor"], "signal", "KILL", program)
 
     async def audit(self) -> Verdict:
         urls = {f"{name.upper()}_DATABASE_URL": url for name, url in self.databases.items()}
@@ -69,7 +81,7 @@ class LocalShop:
     async def _told_versions(self) -> dict[str, str]:
         """Of RabbitMQ, and of what is running of ours."""
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"{self._is['broker_management']}/api/overview") as answer:
+            async with session.get(f"{self.broker_management}/api/overview") as answer:
                 rabbitmq = (await answer.json())["rabbitmq_version"]
             async with session.get(f"{self._is['replicas']['orders'][0]['url']}/metrics") as answer:
                 revision = re.search(r'revision="([^"]*)"', await answer.text())

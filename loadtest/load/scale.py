@@ -54,19 +54,19 @@ def scale(words: Sequence[str]) -> bool:
     parameters, out = parse(Scaling, words), console()
     folder = new_folder(parameters)
     cells: list[Cell] = []
-    _shop(parameters, "clean")
+    shop(parameters, "clean")
     try:
         for notifiers, others in _counts(parameters):
             out.print(f"notifier {notifiers}, orders {others}, payments {others}")
             both = f"orders={others}", f"payments={others}"
-            _shop(parameters, "up", *PORTS, "--replicas", f"notifier={notifiers}", *both)
+            shop(parameters, "up", *PORTS, "--replicas", f"notifier={notifiers}", *both)
             with showing(out, parameters) as show:
                 report = asyncio.run(run(parameters, show))
             cells.append(Cell(notifiers, others, report))
             show_broken(out, report)
             save(report, new(folder / cells[-1].name))
     finally:
-        _shop(parameters, "down")
+        shop(parameters, "down")
     show_table(out, in_table(cells))
     body = [paragraph(OTHERS), table(in_table(cells)), *_plots(cells, folder), *map(_link, cells)]
     (folder / "scale.html").write_text(filled("More replicas", body))
@@ -74,7 +74,7 @@ def scale(words: Sequence[str]) -> bool:
     return all(cell.report.holds for cell in cells)
 
 
-def _shop(parameters: Scaling, *words: str) -> None:
+def shop(parameters: Parameters, *words: str) -> None:
     command = [sys.executable, SHOP, *words, "--dir", parameters.dir]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:

@@ -54,6 +54,10 @@ class Stores:
             for table in tables
         }
 
+    async def wal_bytes(self) -> float:
+        """Of the server, which has both databases."""
+        return float(await self._databases["orders"].fetchval("SELECT wal_bytes FROM pg_stat_wal"))
+
     async def keys(self) -> dict[str, float]:
         """Of users, without the marks."""
         found = [key async for key in self._redis.scan_iter(match="n:*", count=5000) if MARK not in key]

@@ -1,0 +1,127 @@
+"""The tables and the plot of docs/scaling.md."""
+
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+
+from loadtest.load.costs import Costs, OrderCosts
+from loadtest.load.plots import Draw, draw
+from loadtest.sizing.model import CORES, Size, limits, size, socket_limits
+
+PAGE = Path("docs/scaling.md")
+PLOT = Path("docs/images/sizing.svg")
+INBOX = "payments inbox"
+STEPS = ((1_000, 0), (10_000, 0), (100_000, 0), (1_000, 100_000), (10_000, 1_000_000))
+
+
+def filled(page: str, measured: Costs) -> str:
+    """Each table takes the place of the one that begins with the same word."""
+    for table in tables(measured):
+        first = table.split("|")[1]
+        page = re.sub(rf"^\|{re.escape(first)}\|.*\n(\|.*\n)*", table + "\n", page, flags=re.MULTILINE)
+    return page
+
+
+def tables(measured: Costs) -> Iterator[str]:
+    small, large = measured.orders[0], measured.orders[-1]
+
+    def row(name: str, figure: Callable[[OrderCosts], float], digits: int = 0) -> tuple[str, ...]:
+        return name, *(f"{figure(of):,.{digits}f}" for of in (small, large))
+
+    yield _table(
+        ("one order", f"{small.in_flight} in flight", f"{large.in_flight} in flight"),
+        [
+            row("events in a batch of orders", lambda of: of.batches["orders"], 1),
+            *(row(f"us of a core, {name}", partial(_us, name)) for name in _dear(small)),
+            row("us of a core, all of the shop", lambda of: of.us_an_order),
+            row("messages", lambda of: of.messages, 2),
+            row("WAL, bytes", lambda of: of.wal_bytes),
+            row("inbox and its indexes, bytes for a week", lambda of: of.table_bytes[INBOX]),
+            row("other tables and indexes, bytes for ever", _for_ever),
+            row("the same at 1,000 orders/s, GB a day", lambda of: _for_ever(of) * 86_400 / 1e6),
+            row("Redis, bytes for an hour", lambda of: of.mark_bytes),
+            row("Redis, bytes in the user's stream", lambda of: of.stream_bytes),
+        ],
+    )
+    yield _table(
+        ("one idle socket", "KiB", "us of a core a second"),
+        [
+            (name, f"{taken / 1024:.1f}", f"{measured.socket.us_a_second[name]:.1f}")
+            for name, taken in measured.socket.bytes.items()
+        ],
+    )
+    with_large = {limit.part: limit.most for limit in limits(large, measured)}
+    yield _table(
+        ("full at orders/s, small batches", "large batches", "what", "what is added"),
+        [
+            (_about(limit.most), _about(with_large[limit.part]), limit.part, limit.instead)
+            for limit in limits(small, measured)
+        ],
+    )
+    yield _table(
+        ("full at sockets", "what", "what is added"),
+        [(_about(limit.most), limit.part, limit.instead) for limit in socket_limits(large)],
+    )
+    yield _table(
+        ("orders/s", "sockets", *Size._fields),
+        [
+            (
+                f"{orders:,}",
+                f"{sockets:,}",
+                *_ranges(*(size(orders, sockets, of, measured) for of in (large, small))),
+            )
+            for orders, sockets in STEPS
+        ],
+    )
+
+
+def _for_ever(of: OrderCosts) -> float:
+    return sum(of.table_bytes.values()) - of.table_bytes[INBOX]
+
+
+def _us(service: str, of: OrderCosts) -> float:
+    return of.us[service]
+
+
+def _dear(of: OrderCosts) -> list[str]:
+    """What costs anything worth a line."""
+    return [name for name, us in of.us.items() if us >= 0.01 * of.us_an_order]
+
+
+def _about(most: float) -> str:
+    """To two digits: it is no better known."""
+    return f"{round(most, 1 - math.floor(math.log10(most))):,.0f}"
+
+
+def _ranges(least: Size, most: Size) -> Iterator[str]:
+    for low, high in zip(least, most, strict=True):
+        yield f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plot(measured: Costs) -> str:
+    # Ids of an SVG are random without it.
+    with tempfile.TemporaryDirectory() as folder, mpl.rc_context({"svg.hashsalt": PLOT.stem}):
+        return draw(Path(folder), "sizing", "Machines", _machines(measured)) + "\n"
+
+
+def _machines(measured: Costs) -> Draw:
+    orders = [10 ** (exponent / 10) for exponent in range(20, 53)]
+
+    def paint(axes: Axes) -> None:
+        for of in (measured.orders[0], measured.orders[-1]):
+            counts = [size(each, 0, of, measured).machines for each in orders]
+            axes.plot(orders, counts, label=f"costs at {of.in_flight} in flight")
+        axes.set(xscale="log", yscale="log", xlabel="orders a second", ylabel=f"machines of {CORES} cores")
+
+    return paint

@@ -1,0 +1,79 @@
+"""The model of docs/scaling.md: what it prints stands there, and it follows from what was measured."""
+
+import re
+
+import msgspec
+import pytest
+
+from loadtest.load import costs
+from loadtest.load.costs import Costs
+from loadtest.sizing import model, page
+from loadtest.sizing.model import CELL, Limit, Size
+from tests.support import ROOT
+
+MEASURED = costs.read(ROOT / "docs/measured/costs.json")
+POINTS = [(orders, sockets) for orders in (100, 1_000, 10_000, 100_000) for sockets in (0, 10_000, 1_000_000)]
+
+
+def sized(orders: int, sockets: int, measured: Costs = MEASURED) -> Size:
+    return model.size(orders, sockets, measured.orders[0], measured)
+
+
+def in_a_cell(measured: Costs) -> list[Limit]:
+    return [limit for limit in model.limits(measured.orders[0], measured) if limit.instead == CELL]
+
+
+def test_the_page_and_its_plot_show_what_the_model_says() -> None:
+    shown = (ROOT / page.PAGE).read_text()
+    assert [table for table in page.tables(MEASURED) if table not in shown] == []
+    assert page.plot(MEASURED) == (ROOT / page.PLOT).read_text()
+
+
+def test_a_table_takes_the_place_of_the_old_one() -> None:
+    shown = (ROOT / page.PAGE).read_text()
+    outdated = re.sub(r"^\| 10,000 \|.*\n", "", shown, flags=re.MULTILINE)
+    assert outdated != shown
+    assert page.filled(outdated, MEASURED) == shown
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_more_never_takes_less(point: tuple[int, int]) -> None:
+    orders, sockets = point
+    before = sized(orders, sockets)
+    for more in (sized(2 * orders, sockets), sized(orders, 2 * sockets + 1)):
+        assert all(now >= then for then, now in zip(before, more, strict=True))
+
+
+def test_a_cell_is_never_given_more_than_its_lowest_limit() -> None:
+    lowest = in_a_cell(MEASURED)[0].most
+    assert sized(int(lowest), 0).cells == 1
+    assert sized(int(lowest) + 1, 0).cells == 2
+
+
+def test_a_standby_that_replays_at_half_the_speed_makes_its_limit_half() -> None:
+    slower = msgspec.structs.replace(MEASURED, replayed_bytes=MEASURED.replayed_bytes / 2)
+    before, after = (
+        next(limit.most for limit in in_a_cell(measured) if "WAL" in limit.part) for measured in (MEASURED, slower)
+    )
+    assert after == pytest.approx(before / 2)
+
+
+def test_an_order_costs_what_was_measured_and_less_in_larger_batches() -> None:
+    small, large = MEASURED.orders[0], MEASURED.orders[-1]
+    assert model.at(small.in_flight, MEASURED) == pytest.approx(small.us_an_order)
+    assert model.at(large.in_flight, MEASURED) == pytest.approx(large.us_an_order)
+    costs_more = [model.at(2**power, MEASURED) for power in range(4, 16)]
+    assert costs_more == sorted(costs_more, reverse=True)
+    assert costs_more[-1] > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("nginx.conf", f"worker_connections {model.NGINX_CONNECTIONS};"),
+        ("notifier/fan_out.lua", f"= {model.MARKED_SECONDS}, 86400, {model.KEPT_MESSAGES}\n"),
+        ("deploy/local/postgresql.conf", f"max_connections = {model.CONNECTIONS + 3}\n"),
+    ],
+)
+def test_a_limit_that_is_set_somewhere_is_what_is_set(file: str, says: str) -> None:
+    assert says in (ROOT / file).read_text()
