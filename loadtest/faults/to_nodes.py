@@ -17,7 +17,9 @@ NOTICED_SECONDS = 3.0
 
 
 async def node_killed(cluster: Cluster, random: Random) -> str:
-    return await _killed_under_load(cluster, random.choice(NODES))
+    """One that leads a queue that is consumed."""
+    queue = await cluster.contents.broker("GET", f"queues/%2F/{random.choice(TOPOLOGY).name}")
+    return await _killed_under_load(cluster, queue["leader"].removeprefix("rabbit@"))
 
 
 async def leaders_moved(cluster: Cluster, random: Random) -> str:
