@@ -27,7 +27,7 @@ REMINDED_IN = 100.0
 # Longer than a confirm, a command of the database, an answer at the gateway and an idle transaction may take.
 PAST_EVERY_TIMEOUT = 35.0
 
-# Takes a Shop, or a Cluster.
+# Takes a Shop, a Cluster or a Swarm.
 Inflict = Callable[[Any, Random], Awaitable[str]]
 
 

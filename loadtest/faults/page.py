@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import websockets
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Origin, Subprotocol
 
 from loadtest.faults.reading import everything
@@ -30,6 +30,12 @@ class Toast(NamedTuple):
     status: str
 
 
+class Closed(NamedTuple):
+    at: float
+    replica: str
+    code: int | None  # None: without a word
+
+
 class Page:
     """`toasts` are the order frames it was given; `told` the orders whose end its customer has seen."""
 
@@ -40,6 +46,8 @@ class Page:
         self.told: set[str] = set()
         self.told_at: list[float] = []
         self.unrecovered = 0
+        self.closed: list[Closed] = []
+        self._replica = ""
         self._session = session
         self._url = url
         self._position: tuple[str, int] | None = None
@@ -47,7 +55,12 @@ class Page:
     async def run(self) -> None:
         while True:
             with suppress(aiohttp.ClientError, OSError, TimeoutError, WebSocketException):
-                await self._visit()
+                try:
+                    await self._visit()
+                except ConnectionClosed as error:
+                    now, code = asyncio.get_running_loop().time(), error.rcvd and error.rcvd.code
+                    self.closed.append(Closed(now, self._replica, code))
+                    raise
             self.live.clear()
             await asyncio.sleep(random.uniform(*BACK_AFTER))
 
@@ -76,6 +89,7 @@ class Page:
         if frame["type"] == "welcome":
             first = self._position is None
             self._position = frame["epoch"], frame["offset"]
+            self._replica = frame["replica"]
             for missed in frame["missed"]:
                 self._show(missed)
             if not frame["recovered"] and not first:

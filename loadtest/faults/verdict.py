@@ -20,6 +20,7 @@ INVARIANTS = {
     "no-toast-lost": "Every page was told the end of every order of its user, or to read it.",
     "no-toast-doubled": "No page was given the same version of an order twice by one Redis.",
     "toast-true": "A toast says what the order says.",
+    "sockets-paced": "A replica that is replaced closes its sockets a few at a time, with 1012.",
     "ready-again": "Every replica is ready in time.",
     "nothing-waiting": "Outbox, inbox, queues and dead letters are empty.",
     "books": "The auditor finds nothing.",
