@@ -200,6 +200,10 @@ class Forwarder:
 
     async def cut(self) -> None:
         if self._listener is not None:
+            # asyncio leaks a connection that was accepted and not yet handed on when its listener closes.
+            for socket in self._listener.sockets:
+                asyncio.get_running_loop().remove_reader(socket.fileno())
+            await asyncio.sleep(0)
             self._listener.close()
             self._listener = None
         for line in self._lines:
