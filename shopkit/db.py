@@ -1,7 +1,7 @@
 """A service's own PostgreSQL database: its connections, its migrations, whether it can be reached.
 
-What services run goes to asyncpg as it stands: SQLAlchemy in between cost a quarter of the work on a batch
-(docs/performance.md). SQLAlchemy describes the tables and migrates them.
+What services run goes to asyncpg as it stands; what SQLAlchemy in between cost is in docs/performance.md.
+SQLAlchemy describes the tables and migrates them.
 """
 
 import asyncio

@@ -21,7 +21,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, OSError | asyncpg.InternalClientError) or _is_of_redis(error):
         return True
     if isinstance(error, asyncpg.InterfaceError):
-        return not isinstance(error, asyncpg.DataError | ValueError)  # of the driver: closed; or no such value
+        return not isinstance(error, ValueError)  # of the driver: closed; or no such value
     return _is_transient_state(error)
 
 
