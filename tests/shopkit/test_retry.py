@@ -161,3 +161,9 @@ async def test_only_wrong_data_and_broken_constraints_are_blamed_on_the_content(
         await rows(payments_database, statement)
     assert blames_content(failure.value) is blamed
     assert not is_transient(failure.value)
+
+
+async def test_a_value_that_the_driver_refuses_is_blamed_on_the_content(payments_database: Database) -> None:
+    with pytest.raises(asyncpg.DataError) as failure:
+        await rows(payments_database, "SELECT CAST(:number AS bigint)", number=2**70)
+    assert blames_content(failure.value)
