@@ -36,7 +36,7 @@ from loadtest.client import Pool, post
 from loadtest.push_client import FAILURES, Redis, Socket, open_socket, redis_at
 from loadtest.push_rivals.wire import CHANNELS, SOCKETIO, Rival
 from notifier.messages import FRAME_START, OrderStatus, OrderStatusEvent, frame_rest, times
-from notifier.order_status import fanning_out
+from notifier.order_status import Message
 from notifier.scripts import FAN_OUT
 from notifier.streams import channel
 from shopkit import journey
@@ -113,7 +113,7 @@ class Gozon:
         return packed("PUBLISH", channel(event.data.user_id), payload)
 
     def bring(self, event: OrderStatusEvent) -> bytes:
-        return packed(*fanning_out(event))
+        return packed(*Message(event).append(publish=True))
 
 
 class Other:

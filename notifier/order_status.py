@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from secrets import token_hex
-from typing import Any
 
 from msgspec.json import encode as encode_json
 from prometheus_client import Counter
@@ -25,10 +24,35 @@ class NotReplicated(ConnectionError):
     """Too few replicas of Redis have what was written: a failover might lose it."""
 
 
+class Message:
+    """An event, encoded once for the two commands that bring it to Redis."""
+
+    __slots__ = ("_event", "_rest", "_times")
+
+    def __init__(self, event: OrderStatusEvent) -> None:
+        self._event = event
+        self._rest = frame_rest(event)
+        self._times = times(event)
+
+    def append(self, *, publish: bool) -> Command:
+        user_id = self._event.data.user_id
+        return FAN_OUT(
+            [meta_key(user_id), stream_key(user_id), event_key(user_id, self._event.id)],
+            *(token_hex(8), FRAME_START, self._rest, channel(user_id), self._times, "now" if publish else ""),
+        )
+
+    def publish(self, place: bytes) -> Command:
+        """What `fan_out.lua` publishes for an event that has this place, whenever it got it."""
+        offset = place.rpartition(b" ")[2]
+        frame = b"%b%b,%b" % (FRAME_START, offset, self._rest)
+        return "PUBLISH", channel(self._event.data.user_id), b" ".join((place, self._times, frame))
+
+
 class FanOut:
     """Replicas compete for events; the one that takes an event need not hold a socket of its user.
 
-    `copies`: so many replicas of Redis must have an event before it is acknowledged.
+    `copies`: so many replicas of Redis must have an event before it is shown to anybody and acknowledged.
+    Otherwise a primary that has been replaced, and does not know, would show what its successor shows again.
     """
 
     def __init__(self, redis: Redis, copies: int = 0) -> None:
@@ -37,24 +61,23 @@ class FanOut:
 
     async def __call__(self, events: Sequence[OrderStatusEvent]) -> None:
         """Appends and publishes each event once, whatever is repeated; returns when Redis has taken them all."""
-        new = sum(await self._run([fanning_out(event) for event in events]))
+        messages = [Message(event) for event in events]
+        new = sum(await (self._copied(messages) if self._copies else self._at_once(messages)))
         event_log.each("notified", map(encode_json, events))
         PUBLISHED.inc(new)
         DUPLICATES.labels("notifications").inc(len(events) - new)
 
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        if not self._copies:
-            return await scripts.run(self._redis, commands)
+    async def _at_once(self, messages: Sequence[Message]) -> list[int]:
+        replies = await scripts.run(self._redis, [message.append(publish=True) for message in messages])
+        return [new for new, _ in replies]
+
+    async def _copied(self, messages: Sequence[Message]) -> list[int]:
+        """Publishes repeated events as well: the first time may have ended before that. Sockets know the offset."""
+        appends = [message.append(publish=False) for message in messages]
         wait: Command = ("WAIT", self._copies, WAIT_MS)
-        *replies, _, copies = await scripts.run(self._redis, [*commands, WRITE, wait])
+        *replies, _, copies = await scripts.run(self._redis, [*appends, WRITE, wait])
         if copies < self._copies:
             raise NotReplicated(f"{copies} replicas of Redis have it, and {self._copies} have to")
-        return replies
-
-
-def fanning_out(event: OrderStatusEvent) -> Command:
-    user_id = event.data.user_id
-    return FAN_OUT(
-        [meta_key(user_id), stream_key(user_id), event_key(user_id, event.id)],
-        *(token_hex(8), FRAME_START, frame_rest(event), channel(user_id), times(event)),
-    )
+        publishing = (message.publish(place) for message, (_, place) in zip(messages, replies, strict=True))
+        await scripts.run(self._redis, list(publishing))
+        return [new for new, _ in replies]

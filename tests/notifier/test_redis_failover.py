@@ -109,7 +109,7 @@ async def test_a_primary_is_killed_and_nothing_is_lost_or_shown_twice(
     assert not any(socket.welcomes for socket in crowd.sockets), "nothing had to be reloaded"
 
 
-async def test_what_no_replica_has_is_not_acknowledged(
+async def test_what_no_replica_has_is_neither_shown_nor_acknowledged(
     group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession
 ) -> None:
     """The primary takes events that its replicas never hear of, and dies with them."""
@@ -117,13 +117,15 @@ async def test_what_no_replica_has_is_not_acknowledged(
     crowd = await enter(replicas)
     for replica in group.replicas:
         replica.send(signal.SIGSTOP)
-    await crowd.tell_each()
+    told = await crowd.tell_each()
 
     async def the_primary_has_them() -> bool:
         counts = [await replica.metric(session, "gozon_handler_failures_total") for replica in replicas]
         return any(counts)
 
     await eventually(the_primary_has_them)
+    nobody_sees = {event_id for _, event_id in told}
+    assert not any(nobody_sees & socket.shown_ids() for socket in crowd.sockets)
     await group.primary.end(signal.SIGKILL)
     for replica in group.replicas:
         replica.send(signal.SIGCONT)
