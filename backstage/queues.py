@@ -5,51 +5,31 @@ import asyncio
 from aio_pika.abc import AbstractChannel
 
 from backstage.snapshot import QueueDepth
-from shopkit.broker import TOPOLOGY, Lost, Session, losses
+from shopkit.broker import TOPOLOGY, HeldChannel, Lost
 
 ANSWER_SECONDS = 1
 
 
 class Queues:
-    """Keeps one connection, over which it asks. One that did not answer in time is thrown away."""
-
     def __init__(self, url: str, name: str) -> None:
-        self._session = Session(url, f"{name} queues", self._hold)
-        self._channel: AbstractChannel | None = None
-        self._lost = asyncio.Event()
+        self._held = HeldChannel(url, f"{name} queues")
 
     async def run(self) -> None:
-        await self._session.run()
+        await self._held.run()
 
     def stop(self) -> None:
-        self._session.stop()
-        self._lost.set()
+        self._held.stop()
 
     async def depths(self) -> list[QueueDepth]:
         """Unknown while the broker is away."""
         try:
-            with losses():
+            with self._held.channel() as channel:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    return [QueueDepth(queue.name, await self._messages_in(queue.name)) for queue in TOPOLOGY]
+                    return [QueueDepth(queue.name, await _messages_in(queue.name, channel)) for queue in TOPOLOGY]
         except Lost:
-            self._lose()
-        return [QueueDepth(queue.name, None) for queue in TOPOLOGY]
+            return [QueueDepth(queue.name, None) for queue in TOPOLOGY]
 
-    async def _messages_in(self, name: str) -> int | None:
-        if self._channel is None:
-            return None
-        queue = await self._channel.declare_queue(name, passive=True)
-        return queue.declaration_result.message_count
 
-    async def _hold(self, channel: AbstractChannel) -> None:
-        self._lost.clear()
-        channel.close_callbacks.add(self._lose)
-        self._channel = channel
-        try:
-            if not self._session.stopping.is_set():
-                await self._lost.wait()
-        finally:
-            self._channel = None
-
-    def _lose(self, *_: object) -> None:
-        self._lost.set()
+async def _messages_in(name: str, channel: AbstractChannel) -> int | None:
+    queue = await channel.declare_queue(name, passive=True)
+    return queue.declaration_result.message_count

@@ -156,3 +156,51 @@ class Session:
             await declare(channel)
             self.connected.set()
             await self._work(channel)
+
+
+class HeldChannel:
+    """A channel for whoever has something to say or to ask now and then, as long as the session lasts.
+
+    One that was lost in use is thrown away with its connection, as what it still holds is unknown.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._session = Session(url, name, self._hold)
+        self._channel: AbstractChannel | None = None
+        self._lost = asyncio.Event()
+
+    async def run(self) -> None:
+        await self._session.run()
+
+    def stop(self) -> None:
+        self._session.stop()
+        self._lost.set()
+
+    @property
+    def connected(self) -> asyncio.Event:
+        return self._session.connected
+
+    @contextmanager
+    def channel(self) -> Generator[AbstractChannel]:
+        """Raises Lost when there is none, and for what the block raises when it was lost."""
+        if self._channel is None:
+            raise Lost("not connected to the broker")
+        try:
+            with losses():
+                yield self._channel
+        except Lost:
+            self._lose()
+            raise
+
+    async def _hold(self, channel: AbstractChannel) -> None:
+        self._lost.clear()
+        channel.close_callbacks.add(self._lose)
+        self._channel = channel
+        try:
+            if not self._session.stopping.is_set():
+                await self._lost.wait()
+        finally:
+            self._channel = None
+
+    def _lose(self, *_: object) -> None:
+        self._lost.set()

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractExchange, HeadersType
+from aio_pika.abc import HeadersType
 
-from shopkit.broker import DEAD_LETTERS, EXCHANGE, Lost, Queue, Session, losses
+from shopkit.broker import DEAD_LETTERS, EXCHANGE, HeldChannel, Lost, Queue
 from shopkit.events import BATCH_CONTENT_TYPE, encode_batch
 
 CONFIRM_TIMEOUT = 10
@@ -22,27 +22,22 @@ class NotPublished(ConnectionError):
 
 
 class Publisher:
-    """Keeps one connection. A channel that failed to confirm is thrown away: what it still holds is unknown."""
-
     def __init__(self, url: str, name: str) -> None:
-        self._session = Session(url, f"{name} publisher", self._hold)
-        self._exchanges: dict[str, AbstractExchange] = {}
-        self._lost = asyncio.Event()
+        self._held = HeldChannel(url, f"{name} publisher")
 
     async def run(self) -> None:
-        await self._session.run()
+        await self._held.run()
 
     def stop(self) -> None:
-        self._session.stop()
-        self._lost.set()
+        self._held.stop()
 
     @property
     def connected(self) -> asyncio.Event:
-        return self._session.connected
+        return self._held.connected
 
     async def check(self) -> None:
-        if not self._exchanges:
-            raise NotPublished("not connected to the broker")
+        with self._held.channel():
+            pass
 
     async def publish(self, routing_key: str, events: list[bytes]) -> None:
         """Publishes one message of several events. Raises NotPublished."""
@@ -58,30 +53,13 @@ class Publisher:
         await self._publish(DEFAULT_EXCHANGE, queue, persistent(body, headers=headers))
 
     async def _publish(self, exchange: str, routing_key: str, message: aio_pika.Message) -> None:
-        if exchange not in self._exchanges:
-            raise NotPublished("not connected to the broker")
         try:
-            with losses():
-                await self._exchanges[exchange].publish(
-                    message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT
-                )
+            with self._held.channel() as channel:
+                # Without `ensure` nothing is asked of the broker.
+                to = await channel.get_exchange(exchange, ensure=False)
+                await to.publish(message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT)
         except Lost as error:
-            self._lose()
             raise NotPublished(str(error)) from error
-
-    async def _hold(self, channel: AbstractChannel) -> None:
-        self._lost.clear()
-        for name in (EXCHANGE, DEAD_LETTERS, DEFAULT_EXCHANGE):
-            self._exchanges[name] = await channel.get_exchange(name, ensure=False)
-        channel.close_callbacks.add(self._lose)
-        try:
-            if not self._session.stopping.is_set():
-                await self._lost.wait()
-        finally:
-            self._exchanges.clear()
-
-    def _lose(self, *_: object) -> None:
-        self._lost.set()
 
 
 def persistent(body: bytes, **properties: Any) -> aio_pika.Message:

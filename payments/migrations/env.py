@@ -1,4 +1,4 @@
 from payments.models import metadata
-from shopkit.db import run_migrations
+from shopkit.schema import run_migrations
 
 run_migrations(metadata)

@@ -10,7 +10,9 @@ from sqlalchemy import Connection, MetaData, NullPool, text
 
 import orders.models
 import payments.models
-from shopkit.db import Database, NotMigrated, engine_at, migrate, require_migrated
+from shopkit.connect import engine_at
+from shopkit.db import Database
+from shopkit.schema import NotMigrated, migrate, require_migrated
 from tests.operating import shopkit_process
 from tests.servers import CopyOf, rows
 from tests.support import ROOT, free_port

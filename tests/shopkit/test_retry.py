@@ -7,8 +7,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from shopkit.db import Connection, Database, migrate
+from shopkit.db import Connection, Database
 from shopkit.retry import Backoff, blames_content, is_transient, pause
+from shopkit.schema import migrate
 from tests.servers import rows
 from tests.support import eventually, free_port
 

@@ -11,7 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from shopkit.addresses import in_turn, one_by_one
 from shopkit.broker import Session
-from shopkit.db import Database, connector
+from shopkit.connect import connector
+from shopkit.db import Database
 from shopkit.retry import is_transient
 from tests.operating import dead_letters
 from tests.servers import Broker, Forwarder, rows, running
