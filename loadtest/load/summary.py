@@ -1,6 +1,6 @@
 """Makes one report of what the processes of the generator have found and of what was seen on the machine."""
 
-import platform
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ def summary(parameters: Parameters, start: float, results: Sequence[Result], loo
         started=datetime.now(UTC),
         parameters=parameters,
         machine=this_machine(),
-        versions={"python": platform.python_version()},
+        versions={"python": " ".join(sys.version.split())},  # its build counts, too
         orders=orders,
         accepted_a_second=a_second(accepted, max(result.last_answer for result in results)),
         told_a_second=a_second(times[TO_TOAST].count, max(result.last_toast for result in results)),
