@@ -73,6 +73,20 @@ def test_in_production_no_drain_of_a_node_takes_all_of_a_part(production: list[M
     assert set(budgets) == several | _scaled(production).keys() | {"rabbitmq"}
 
 
+def test_in_production_services_are_spread_by_selectors_that_kubernetes_takes(production: list[Manifest]) -> None:
+    """It refuses a key that is in both, and `matchLabelKeys` without a selector."""
+    for name, deployment in of_kind(production, "Deployment").items():
+        constraints = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert {each["topologyKey"] for each in constraints} == {
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        }, name
+        for each in constraints:
+            selector = each["labelSelector"]
+            expressions = {expression["key"] for expression in selector.get("matchExpressions", [])}
+            assert not (selector.get("matchLabels", {}).keys() | expressions) & set(each["matchLabelKeys"]), name
+
+
 def test_what_is_scaled_has_no_number_of_its_own(production: list[Manifest]) -> None:
     """It would be set back at each `kubectl apply`."""
     deployments = of_kind(production, "Deployment")
