@@ -94,6 +94,16 @@ def test_what_is_scaled_has_no_number_of_its_own(production: list[Manifest]) -> 
     assert not any("replicas" in deployments[name]["spec"] for name in _scaled(production))
 
 
+def test_a_prometheus_without_data_takes_no_replica_away(production: list[Manifest]) -> None:
+    triggers = [
+        trigger["metadata"]
+        for scaled in of_kind(production, "ScaledObject").values()
+        for trigger in scaled["spec"]["triggers"]
+        if trigger["type"] == "prometheus"
+    ]
+    assert [each.get("ignoreNullValues") for each in triggers] == ["false"] * 2
+
+
 def test_the_most_replicas_fit_into_the_connections_of_a_database(production: list[Manifest]) -> None:
     for service in ("orders", "payments"):
         parameters = of_kind(production, "Cluster")[f"{service}-db"]["spec"]["postgresql"]["parameters"]
