@@ -78,9 +78,17 @@ def test_a_service_may_drain_as_long_as_in_compose(manifests: list[Manifest]) ->
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     for name, deployment in of_kind(manifests, "Deployment").items():
         pod = deployment["spec"]["template"]["spec"]
-        before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        before = _goes_on(pod)
         grace = services[name].get("stop_grace_period", "10s")
         assert pod["terminationGracePeriodSeconds"] - before >= int(grace.removesuffix("s")), name
+
+
+def test_a_replica_goes_on_until_nobody_asks_it(manifests: list[Manifest]) -> None:
+    """Unless its Service goes on naming it: then nobody stops asking before it refuses."""
+    services = of_kind(manifests, "Service")
+    for name, deployment in of_kind(manifests, "Deployment").items():
+        named_to_the_end = services[name]["spec"].get("publishNotReadyAddresses", False)
+        assert _goes_on(deployment["spec"]["template"]["spec"]) == (0 if named_to_the_end else 10), name
 
 
 def test_the_servers_are_of_the_same_releases(manifests: list[Manifest]) -> None:
@@ -158,6 +166,11 @@ def test_each_release_has_its_own_migrations(manifests: list[Manifest]) -> None:
 def _bare(image: str) -> str:
     """Ours without registry and tag, which are whatever they were pushed to."""
     return re.sub(r"^(?:.*/)?(gozon[-\w]*)(?::.*)?$", r"\1", default(image))
+
+
+def _goes_on(pod: Manifest) -> int:
+    """For so many seconds after it was told to stop, as if it had not been."""
+    return pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
 
 
 def _tag(image: str) -> str:
