@@ -115,6 +115,14 @@ def test_the_servers_have_the_same_options(manifests: list[Manifest]) -> None:
     assert given[: len(options)] == options
 
 
+def test_rabbitmq_in_production_has_the_options_of_the_cluster(production: list[Manifest]) -> None:
+    rabbitmq = of_kind(production, "RabbitmqCluster")["rabbitmq"]["spec"]["rabbitmq"]
+    lines = _without_comments(Path("deploy/cluster/rabbitmq.conf").read_text())
+    assert rabbitmq["additionalConfig"].splitlines() == [
+        line for line in lines if not line.startswith("cluster_formation.")
+    ]
+
+
 def test_nginx_is_given_the_same_files(manifests: list[Manifest]) -> None:
     [conf] = [each["data"] for name, each in of_kind(manifests, "ConfigMap").items() if name.startswith("nginx")]
     assert conf["nginx.conf"] == Path("nginx.conf").read_text()
@@ -177,6 +185,9 @@ def _tag(image: str) -> str:
     return image.rpartition(":")[2]
 
 
+def _without_comments(conf: str) -> list[str]:
+    return [line for line in conf.splitlines() if line and not line.startswith("#")]
+
+
 def _upstreams(conf: str) -> list[str]:
-    lines = [line for line in conf.splitlines() if line and not line.startswith("#")]
-    return [re.sub(r"^resolver \S+", "resolver", line.replace(NAMESPACE, "")) for line in lines]
+    return [re.sub(r"^resolver \S+", "resolver", line.replace(NAMESPACE, "")) for line in _without_comments(conf)]
