@@ -112,6 +112,14 @@ def test_the_most_replicas_fit_into_the_connections_of_a_database(production: li
         assert during_an_update * 11 + 20 <= int(parameters["max_connections"])
 
 
+def test_redis_refuses_before_it_is_killed_for_its_memory(manifests: list[Manifest]) -> None:
+    [redis] = of_kind(manifests, "Redis", "RedisReplication").values()
+    limit = redis["spec"]["kubernetesConfig"]["resources"]["limits"]["memory"]
+    conf = of_kind(manifests, "ConfigMap")["redis"]["data"]["redis-additional.conf"]
+    [most] = re.findall(r"^maxmemory (\d+)mb$", conf, re.MULTILINE)
+    assert 0.6 < int(most) / _mebibytes(limit) < 0.7
+
+
 def test_small_has_one_of_each(overlays: dict[str, list[Manifest]]) -> None:
     small = overlays["small"]
     assert not _scaled(small)
@@ -128,3 +136,8 @@ def _scaled(manifests: list[Manifest]) -> dict[str, int]:
     return {each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicas"] for each in by_cpu.values()} | {
         each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicaCount"] for each in by_keda.values()
     }
+
+
+def _mebibytes(quantity: str) -> int:
+    number, unit = int(quantity[:-2]), quantity[-2:]
+    return number * {"Mi": 1, "Gi": 1024}[unit]

@@ -101,9 +101,9 @@ def test_the_servers_are_of_the_same_releases(manifests: list[Manifest]) -> None
     assert rabbitmq["spec"]["image"] == services["rabbitmq"]["image"]
 
 
-def test_the_servers_have_the_same_options(manifests: list[Manifest]) -> None:
+def test_in_small_the_servers_have_the_options_of_compose(overlays: dict[str, list[Manifest]]) -> None:
     services = yaml.safe_load(COMPOSE.read_text())["services"]
-    for database, cluster in of_kind(manifests, "Cluster").items():
+    for database, cluster in of_kind(overlays["small"], "Cluster").items():
         parameters = cluster["spec"]["postgresql"]["parameters"]
         assert {f"{name}={value}" for name, value in parameters.items()} == set(services[database]["command"][2::2])
     words = services["redis"]["command"]
@@ -111,8 +111,34 @@ def test_the_servers_have_the_same_options(manifests: list[Manifest]) -> None:
         name.removeprefix("--") + " " + (value or '""')
         for name, value in zip(words[1::2], words[2::2], strict=True)
     ]
-    given = of_kind(manifests, "ConfigMap")["redis"]["data"]["redis-additional.conf"].splitlines()
-    assert given[: len(options)] == options
+    *given, most = of_kind(overlays["small"], "ConfigMap")["redis"]["data"]["redis-additional.conf"].splitlines()
+    assert given == options
+    assert most.startswith("maxmemory ")
+
+
+def test_in_production_plans_are_not_compiled_either(production: list[Manifest]) -> None:
+    """The rest is as large as the machine."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    for database, cluster in of_kind(production, "Cluster").items():
+        assert f"jit={cluster['spec']['postgresql']['parameters']['jit']}" in services[database]["command"]
+
+
+def test_redis_in_production_has_the_options_of_the_cluster(production: list[Manifest]) -> None:
+    conf = of_kind(production, "ConfigMap")["redis"]["data"]
+    assert conf["cluster.conf"] == Path("deploy/cluster/redis.conf").read_text()
+    include, most = _without_comments(conf["redis-additional.conf"])
+    assert include == "include /etc/redis/external.conf.d/cluster.conf"
+    assert most.startswith("maxmemory ")
+
+
+def test_sentinels_in_production_wait_as_long_as_in_the_cluster(production: list[Manifest]) -> None:
+    config = of_kind(production, "RedisSentinel")["redis"]["spec"]["redisSentinelConfig"]
+    sentinel = yaml.safe_load(Path("deploy/cluster/docker-compose.yml").read_text())["services"]["sentinel"]
+    assert {
+        f"sentinel down-after-milliseconds gozon {config['downAfterMilliseconds']}",
+        f"sentinel failover-timeout gozon {config['failoverTimeout']}",
+    } <= set(sentinel["command"])
+    assert any(line.endswith(f" 6379 {config['quorum']}") for line in sentinel["command"])
 
 
 def test_rabbitmq_in_production_has_the_options_of_the_cluster(production: list[Manifest]) -> None:
