@@ -33,10 +33,13 @@ ELSEWHERE = {
     "prometheus": {"kubernetes.io/metadata.name": "monitoring"},
     "anywhere": {"kubernetes.io/metadata.name": "default"},
 }
-PORTS = (53, 80, 443, 5432, 5672, 6379, 6443, 8000, 8080, 15672, 25672, 26379)
+# A number is one of TCP.
+Port = int | str
+DNS = (53, "53/UDP")
+PORTS: tuple[Port, ...] = (*DNS, 80, 443, 5432, 5672, 6379, 6443, 8000, 8080, 9187, 15672, 15692, 25672, 26379)
 SERVICES = ("gateway", "orders", "payments", "notifier", "backstage")
 
-EDGES = {
+EDGES: set[tuple[str, str, Port]] = {
     ("entrance", "nginx", 80),
     ("nginx", "web", 8080),
     ("nginx", "gateway", 8000),
@@ -76,7 +79,7 @@ EDGES = {
         for port in (443, 6443)
     ),
 }
-PRODUCTION = EDGES | {
+PRODUCTION: set[tuple[str, str, Port]] = EDGES | {
     ("sentinel", "redis", 6379),
     ("sentinel", "sentinel", 26379),
     ("notifier", "sentinel", 26379),
@@ -96,9 +99,9 @@ def test_in_production_these_and_no_others(production: list[Manifest]) -> None:
     assert _allowed(production, pods) == PRODUCTION | _names(pods)
 
 
-def _names(pods: dict[str, Pod]) -> set[tuple[str, str, int]]:
+def _names(pods: dict[str, Pod]) -> set[tuple[str, str, Port]]:
     """Everybody inside may ask for a name."""
-    return {(name, "dns", 53) for name, pod in pods.items() if pod.namespace == HERE}
+    return {(name, "dns", port) for name, pod in pods.items() if pod.namespace == HERE for port in DNS}
 
 
 def _pods(manifests: list[Manifest]) -> dict[str, Pod]:
@@ -110,7 +113,7 @@ def _pods(manifests: list[Manifest]) -> dict[str, Pod]:
     )
 
 
-def _allowed(manifests: list[Manifest], pods: dict[str, Pod]) -> set[tuple[str, str, int]]:
+def _allowed(manifests: list[Manifest], pods: dict[str, Pod]) -> set[tuple[str, str, Port]]:
     policies = [each["spec"] for each in of_kind(manifests, "NetworkPolicy").values()]
     return {
         (source, target, port)
@@ -123,7 +126,7 @@ def _allowed(manifests: list[Manifest], pods: dict[str, Pod]) -> set[tuple[str, 
     }
 
 
-def _lets(policies: list[Manifest], way: str, pod: Pod, other: Pod, port: int) -> bool:
+def _lets(policies: list[Manifest], way: str, pod: Pod, other: Pod, port: Port) -> bool:
     """Whether the policies of one pod let it speak to, or be spoken to by, the other."""
     own = [policy for policy in policies if pod.namespace == HERE and _way(policy, way)]
     own = [policy for policy in own if _selects(policy["podSelector"], pod.labels)]
@@ -134,11 +137,17 @@ def _way(policy: Manifest, way: str) -> bool:
     return way.capitalize() in policy.get("policyTypes", ["Ingress"] + ["Egress"] * ("egress" in policy))
 
 
-def _rule_lets(rule: Manifest, way: str, other: Pod, port: int) -> bool:
+def _rule_lets(rule: Manifest, way: str, other: Pod, port: Port) -> bool:
     peers = rule.get("from" if way == "ingress" else "to")
     return (peers is None or any(_is_peer(peer, other) for peer in peers)) and (
-        "ports" not in rule or port in {each["port"] for each in rule["ports"]}
+        "ports" not in rule or port in map(_port, rule["ports"])
     )
+
+
+def _port(allowed: dict[str, Any]) -> Port:
+    assert allowed.keys() <= {"port", "protocol"}
+    number, protocol = allowed["port"], allowed.get("protocol", "TCP")
+    return number if protocol == "TCP" else f"{number}/{protocol}"
 
 
 def _is_peer(peer: Manifest, pod: Pod) -> bool:
