@@ -86,6 +86,9 @@ PRODUCTION: set[tuple[str, str, Port]] = EDGES | {
     ("redis-operator", "sentinel", 26379),
     ("keda", "rabbitmq", 5672),
     *(("prometheus", service, 8000) for service in SERVICES),
+    ("prometheus", "rabbitmq", 15692),
+    ("prometheus", "orders-db", 9187),
+    ("prometheus", "payments-db", 9187),
 }
 
 
