@@ -5,7 +5,7 @@ import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -15,12 +15,38 @@ TOOLS = Path("tests/tools/kubernetes")
 KUBECTL = TOOLS / "node_modules/kubectl"
 
 
+# What a probe decides by its name in Kubernetes.
+PROBES = {"readinessProbe": "ready", "livenessProbe": "live", "startupProbe": "started"}
+
+
+class Probe(NamedTuple):
+    port: int
+    path: str | None  # None: whether the port is open
+
+
 class Part(NamedTuple):
     image: str
     command: list[str]
     environment: dict[str, str | None]  # None: known only where it runs
     port: int | None
-    probe: str | None
+    probes: dict[str, Probe]
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows Compose's `!reset` and `!override`."""
+
+
+def _untagged(loader: _Loader, _tag: str, node: yaml.Node) -> object:
+    match node:
+        case yaml.MappingNode():
+            return loader.construct_mapping(node, deep=True)
+        case yaml.SequenceNode():
+            return loader.construct_sequence(node, deep=True)
+        case _:
+            return None
+
+
+_Loader.add_multi_constructor("!", _untagged)
 
 
 def install() -> None:
@@ -58,10 +84,18 @@ def of_kubernetes(manifests: list[Manifest]) -> dict[str, Part]:
     return {name: _of_pod(template) for name, template in pod_templates(manifests) if name not in jobs}
 
 
-def of_compose(file: Path) -> dict[str, Part]:
+def services_of(*files: Path) -> dict[str, Any]:
+    """As Compose puts files together, but for a list without `!override`: here it is the last file's."""
+    together: Manifest = {}
+    for file in files:
+        together = _merged(together, yaml.load(file.read_text(), _Loader))  # noqa: S506 (it is a safe one)
+    return together["services"]
+
+
+def of_compose(*files: Path) -> dict[str, Part]:
     """The parts that are ours, and nginx."""
-    services: dict[str, Any] = yaml.safe_load(file.read_text())["services"]
-    ours = {name: each for name, each in services.items() if re.match("gozon|nginx", each["image"])}
+    every = services_of(*files)
+    ours = {name: each for name, each in every.items() if re.match("gozon|nginx", default(each["image"]))}
     return {name: _of_service(each) for name, each in ours.items()}
 
 
@@ -70,30 +104,48 @@ def default(value: object) -> str:
     return re.sub(r"\$\{\w+(?::?-([^}]*))?\}", lambda match: match[1] or "", str(value))
 
 
+def _merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    lower, upper = cast("Manifest", below), cast("Manifest", above)
+    return lower | {name: _merged(lower.get(name), value) for name, value in upper.items()}
+
+
 def _of_pod(template: Manifest) -> Part:
     [container] = template["spec"]["containers"]
-    ports = container.get("ports", [])
-    probe = container.get("readinessProbe", {}).get("httpGet", {})
+    ports = {each["name"]: each["containerPort"] for each in container.get("ports", [])}
     return Part(
         container["image"],
         container.get("command", []),
         {each["name"]: each.get("value") for each in container.get("env", [])},
-        ports[0]["containerPort"] if ports else None,
-        probe.get("path"),
+        next(iter(ports.values()), None),
+        {kind: _probe(container[probe], ports) for probe, kind in PROBES.items() if probe in container},
     )
 
 
+def _probe(probe: Manifest, ports: Mapping[str, int]) -> Probe:
+    asked = probe.get("httpGet") or probe["tcpSocket"]
+    return Probe(ports.get(asked["port"]) or int(asked["port"]), asked.get("path"))
+
+
 def _of_service(service: Mapping[str, Any]) -> Part:
-    asked = " ".join(service.get("healthcheck", {}).get("test", []))
-    # http://127.0.0.1:8080/health, or bash's way to say it.
-    url = re.search(r"http://127\.0\.0\.1(?::(\d+))?(/\S*)", asked)
-    bash = re.search(r"/dev/tcp/127\.0\.0\.1/(\d+).*GET (\S+) HTTP", asked)
-    port, path = url.groups() if url else bash.groups() if bash else (None, None)
+    probes = _asked(" ".join(service.get("healthcheck", {}).get("test", [])))
     words: list[str] = service.get("entrypoint") or service.get("command") or []
     return Part(
         default(service["image"]),
         words,
         {name: default(value) for name, value in service.get("environment", {}).items()},
-        int(port) if port else 80 if path else None,
-        path,
+        probes["ready"].port if probes else None,
+        probes,
     )
+
+
+def _asked(test: str) -> dict[str, Probe]:
+    """What a check of Compose asks for. A second path is what it asks for once the first was answered."""
+    # curl http://127.0.0.1:8080/health, or bash's way to say it.
+    if url := re.search(r"http://127\.0\.0\.1(?::(\d+))?(/\S*)", test):
+        return {"ready": Probe(int(url[1] or 80), url[2])}
+    if bash := re.search(r"/dev/tcp/127\.0\.0\.1/(\d+)", test):
+        paths: list[str | None] = re.findall(r"(?:GET |path=)(/[^\s;]*)", test) or [None]
+        return {kind: Probe(int(bash[1]), path) for kind, path in zip(("ready", "live"), paths, strict=False)}
+    return {}

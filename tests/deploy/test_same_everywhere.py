@@ -5,16 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from shopkit import VERSION
-from tests.manifests import Manifest, Part, default, of_compose, of_kind, of_kubernetes, pod_templates
+from tests.manifests import Manifest, Part, default, of_compose, of_kind, of_kubernetes, pod_templates, services_of
 
 COMPOSE = Path("docker-compose.yml")
+CLUSTER = Path("deploy/cluster/docker-compose.yml")
+# The auditor is no service of the stack.
+SWARM = (COMPOSE, Path("deploy/swarm/swarm.yml"), Path("deploy/swarm/auditor.yml"))
 WAYS: dict[str, Callable[[dict[str, list[Manifest]]], dict[str, Part]]] = {
     "small": lambda overlays: of_kubernetes(overlays["small"]),
     "production": lambda overlays: of_kubernetes(overlays["production"]),
+    "swarm": lambda _: of_compose(*SWARM),
 }
+SERVICES = ("gateway", "orders", "payments", "notifier", "backstage")
 # Where the parts are, and the passwords in it.
 ADDRESSES = {
     "DATABASE_URL",
@@ -26,8 +30,8 @@ ADDRESSES = {
 }
 # In Kubernetes a job migrates, Redis's password is put into REDIS_URL, and Redis may have replicas.
 ONLY_THERE = {"MIGRATE", "REDIS_PASSWORD", "REDIS_REPLICAS"}
-# In Kubernetes an entrance without the page is still one for the API.
-OTHER_PROBE = {"nginx"}
+# Without the page, Kubernetes and Swarm still let it serve the API.
+BY_ITS_PORT = {"nginx"}
 NAMESPACE = ".gozon.svc.cluster.local"
 
 
@@ -71,11 +75,30 @@ def test_the_same_values(way: dict[str, Part], compose: dict[str, Part]) -> None
 def test_the_same_ports_and_probes(way: dict[str, Part], compose: dict[str, Part]) -> None:
     for name, part in way.items():
         assert part.port == compose[name].port, name
-        assert part.probe == compose[name].probe or name in OTHER_PROBE, name
+        assert all(probe.port == part.port for probe in part.probes.values()), name
+        if name in BY_ITS_PORT:
+            assert {probe.path for probe in part.probes.values()} == {None}, name
+        else:
+            assert part.probes.get("ready") == compose[name].probes.get("ready"), name
+
+
+def test_a_replica_that_lacks_a_part_is_not_killed_for_it(way: dict[str, Part]) -> None:
+    """Compose kills none."""
+    for name in SERVICES:
+        paths = {kind: probe.path for kind, probe in way[name].probes.items()}
+        assert paths.pop("ready") == "/health/ready", name
+        assert "live" in paths, name
+        assert set(paths.values()) == {"/health/live"}, name
+
+
+def test_swarm_has_the_entrance_at_the_same_port() -> None:
+    [at] = services_of(COMPOSE)["nginx"]["ports"]
+    [published] = services_of(*SWARM)["nginx"]["ports"]
+    assert f"127.0.0.1:{published['published']}:{published['target']}" == at
 
 
 def test_a_service_may_drain_as_long_as_in_compose(manifests: list[Manifest]) -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    services = services_of(COMPOSE)
     for name, deployment in of_kind(manifests, "Deployment").items():
         pod = deployment["spec"]["template"]["spec"]
         before = _goes_on(pod)
@@ -92,7 +115,7 @@ def test_a_replica_goes_on_until_nobody_asks_it(manifests: list[Manifest]) -> No
 
 
 def test_the_servers_are_of_the_same_releases(manifests: list[Manifest]) -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    services = services_of(COMPOSE)
     for database, cluster in of_kind(manifests, "Cluster").items():
         assert f":{_tag(services[database]['image'])}-" in cluster["spec"]["imageName"]
     for each in of_kind(manifests, "Redis", "RedisReplication", "RedisSentinel").values():
@@ -102,7 +125,7 @@ def test_the_servers_are_of_the_same_releases(manifests: list[Manifest]) -> None
 
 
 def test_in_small_the_servers_have_the_options_of_compose(overlays: dict[str, list[Manifest]]) -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    services = services_of(COMPOSE)
     for database, cluster in of_kind(overlays["small"], "Cluster").items():
         parameters = cluster["spec"]["postgresql"]["parameters"]
         assert {f"{name}={value}" for name, value in parameters.items()} == set(services[database]["command"][2::2])
@@ -118,7 +141,7 @@ def test_in_small_the_servers_have_the_options_of_compose(overlays: dict[str, li
 
 def test_in_production_plans_are_not_compiled_either(production: list[Manifest]) -> None:
     """The rest is as large as the machine."""
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    services = services_of(COMPOSE)
     for database, cluster in of_kind(production, "Cluster").items():
         assert f"jit={cluster['spec']['postgresql']['parameters']['jit']}" in services[database]["command"]
 
@@ -133,7 +156,7 @@ def test_redis_in_production_has_the_options_of_the_cluster(production: list[Man
 
 def test_sentinels_in_production_wait_as_long_as_in_the_cluster(production: list[Manifest]) -> None:
     config = of_kind(production, "RedisSentinel")["redis"]["spec"]["redisSentinelConfig"]
-    sentinel = yaml.safe_load(Path("deploy/cluster/docker-compose.yml").read_text())["services"]["sentinel"]
+    sentinel = services_of(CLUSTER)["sentinel"]
     assert {
         f"sentinel down-after-milliseconds gozon {config['downAfterMilliseconds']}",
         f"sentinel failover-timeout gozon {config['failoverTimeout']}",
