@@ -13,8 +13,6 @@ Manifest = dict[str, Any]
 
 TOOLS = Path("tests/tools/kubernetes")
 KUBECTL = TOOLS / "node_modules/kubectl"
-
-
 # What a probe decides by its name in Kubernetes.
 PROBES = {"readinessProbe": "ready", "livenessProbe": "live", "startupProbe": "started"}
 
