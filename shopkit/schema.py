@@ -1,5 +1,7 @@
 """A service's migrations, in the folder `migrations` of its package."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import resources
 
 from alembic import command, context
@@ -7,6 +9,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, pool, text
+from sqlalchemy.exc import DBAPIError
 
 from shopkit.connect import CONNECT, engine_at
 
@@ -26,25 +29,36 @@ async def migrate(url: str, package: str) -> str:
     config = _config(package)
     # No time limit: an index of a large table takes what it takes.
     engine = engine_at(url, CONNECT | {"command_timeout": None}, poolclass=pool.NullPool)
-    async with engine.begin() as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+    with _in_words_of_the_driver():
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
 
-        def upgrade(sync_connection: Connection) -> str:
-            if _revision(sync_connection) < _newest(config):
-                config.attributes["connection"] = sync_connection
-                command.upgrade(config, "head")
-            return _revision(sync_connection)
+            def upgrade(sync_connection: Connection) -> str:
+                if _revision(sync_connection) < _newest(config):
+                    config.attributes["connection"] = sync_connection
+                    command.upgrade(config, "head")
+                return _revision(sync_connection)
 
-        return await connection.run_sync(upgrade)
+            return await connection.run_sync(upgrade)
 
 
 async def require_migrated(url: str, package: str) -> None:
     """Raises NotMigrated while the schema is older than the newest version that this release knows."""
     newest = _newest(_config(package))
-    async with engine_at(url, poolclass=pool.NullPool).connect() as connection:
-        revision = await connection.run_sync(_revision)
+    with _in_words_of_the_driver():
+        async with engine_at(url, poolclass=pool.NullPool).connect() as connection:
+            revision = await connection.run_sync(_revision)
     if revision < newest:
         raise NotMigrated(f"the schema of {package} is at {revision or 'nothing'} and not yet at {newest}")
+
+
+@contextmanager
+def _in_words_of_the_driver() -> Generator[None]:
+    """SQLAlchemy wraps an error of asyncpg twice, and only that one says whether the same may succeed later."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise (error.orig and error.orig.__cause__) or error from error
 
 
 def _config(package: str) -> Config:

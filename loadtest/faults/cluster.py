@@ -24,10 +24,11 @@ class Cluster:
         self.session = session
         self.redis_wiped = False
         self._environment = {
-            "COMPOSE_FILE": FILES,
-            "COMPOSE_PROJECT_NAME": "gozon-faults",
             **os.environ,
             **PASSWORDS,
+            "COMPOSE_FILE": FILES,
+            # Whatever the environment says: in the end this project is taken down with its volumes.
+            "COMPOSE_PROJECT_NAME": "gozon-faults",
             "GOZON_PORT": str(port),
         }
         self._addresses: dict[str, list[str]] = {}

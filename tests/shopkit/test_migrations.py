@@ -12,10 +12,10 @@ import orders.models
 import payments.models
 from shopkit.connect import engine_at
 from shopkit.db import Database
-from shopkit.schema import NotMigrated, migrate, require_migrated
+from shopkit.schema import MIGRATION_LOCK, NotMigrated, migrate, require_migrated
 from tests.operating import shopkit_process
 from tests.servers import CopyOf, rows
-from tests.support import ROOT, free_port
+from tests.support import ROOT, eventually, free_port
 
 METADATA = {"orders": orders.models.metadata, "payments": payments.models.metadata}
 
@@ -26,6 +26,12 @@ CONSTRAINTS_AND_INDEXES = """
     UNION SELECT indexname, indexdef FROM pg_indexes
     WHERE schemaname = 'public' AND indexname NOT LIKE 'alembic%'
     ORDER BY 1, 2
+"""
+
+CUT_OFF = """
+    SELECT count(pg_terminate_backend(pid))
+    FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database AND datname = current_database()
+    WHERE locktype = 'advisory' AND NOT granted
 """
 
 pytestmark = pytest.mark.parametrize("service", METADATA)
@@ -61,6 +67,19 @@ async def test_replicas_that_start_together_migrate_once(service: str, empty: Da
     await asyncio.gather(*(migrate(empty.url, service) for _ in range(5)))
     await empty.open()
     assert len(await rows(empty, "SELECT * FROM alembic_version")) == 1
+
+
+async def test_a_replica_whose_migration_is_cut_off_tries_again(service: str, empty: Database) -> None:
+    async with engine_at(empty.url, poolclass=NullPool).begin() as other:
+        await other.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        opening = asyncio.create_task(empty.open())
+
+        async def cut_off() -> bool:
+            return bool(await other.scalar(text(CUT_OFF)))
+
+        await eventually(cut_off)
+    await asyncio.wait_for(opening, 20)
+    await empty.check()
 
 
 async def test_a_newer_schema_is_left_alone_and_worked_on(service: str, empty: Database) -> None:
