@@ -10,20 +10,16 @@ from shopkit.broker import TOPOLOGY, HeldChannel, Lost
 ANSWER_SECONDS = 1
 
 
-class Queues:
+class Queues(HeldChannel):
+    """A channel that did not answer in time is thrown away."""
+
     def __init__(self, url: str, name: str) -> None:
-        self._held = HeldChannel(url, f"{name} queues")
-
-    async def run(self) -> None:
-        await self._held.run()
-
-    def stop(self) -> None:
-        self._held.stop()
+        super().__init__(url, f"{name} queues")
 
     async def depths(self) -> list[QueueDepth]:
         """Unknown while the broker is away."""
         try:
-            with self._held.channel() as channel:
+            with self.channel() as channel:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     return [QueueDepth(queue.name, await _messages_in(queue.name, channel)) for queue in TOPOLOGY]
         except Lost:

@@ -35,10 +35,9 @@ from uuid_utils.compat import uuid7
 from loadtest.client import Pool, post
 from loadtest.push_client import FAILURES, Redis, Socket, open_socket, redis_at
 from loadtest.push_rivals.wire import CHANNELS, SOCKETIO, Rival
-from notifier.messages import FRAME_START, OrderStatus, OrderStatusEvent, frame_rest, times
+from notifier.messages import FRAME_START, OrderStatus, OrderStatusEvent, frame_rest
 from notifier.order_status import Message
 from notifier.scripts import FAN_OUT
-from notifier.streams import channel
 from shopkit import journey
 
 REPLICA_CORE, LOAD_CORE = 0, 1
@@ -59,7 +58,7 @@ HOPS = (
     journey.RESULT_RELAYED,
     journey.UPDATED,
 )
-OFFSETS = itertools.count(1)
+OFFSETS = itertools.count(1795492962000)
 
 
 class Figures(NamedTuple):
@@ -109,8 +108,7 @@ class Gozon:
         return await open_socket(REPLICA_PORT, "/ws", protocols, pong, b"", b'{"type":"welcome"')
 
     def publish(self, event: OrderStatusEvent) -> bytes:
-        payload = b"0 %d %b %b" % (next(OFFSETS), times(event), frame(event))
-        return packed("PUBLISH", channel(event.data.user_id), payload)
+        return packed(*Message(event).publish(b"0 %d" % next(OFFSETS)))
 
     def bring(self, event: OrderStatusEvent) -> bytes:
         return packed(*Message(event).append(publish=True))

@@ -23,8 +23,8 @@ class NotifierSettings(Settings, frozen=True, kw_only=True):
     """`allowed_origins`: the pages, separated by commas, that may open a socket.
 
     `identity_seconds`: how long a socket lives on one ticket. The attendance of a socket in Redis outlives
-    a ping and its answer, hence their limits. `redis_replicas`: so many must have a toast before its event is
-    acknowledged; 0 for a Redis that has none.
+    a ping and its answer, hence their limits. `redis_replicas`: so many must have a toast before it is published
+    and its event acknowledged; 0 for a Redis that has none.
     """
 
     broker_url: str

@@ -180,6 +180,10 @@ class HeldChannel:
     def connected(self) -> asyncio.Event:
         return self._session.connected
 
+    async def check(self) -> None:
+        with self.channel():
+            pass
+
     @contextmanager
     def channel(self) -> Generator[AbstractChannel]:
         """Raises Lost when there is none, and for what the block raises when it was lost."""

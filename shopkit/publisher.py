@@ -1,6 +1,5 @@
 """Publishing with confirms: a call that returns means that the broker has the message on disk."""
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,23 +20,9 @@ class NotPublished(ConnectionError):
     """
 
 
-class Publisher:
+class Publisher(HeldChannel):
     def __init__(self, url: str, name: str) -> None:
-        self._held = HeldChannel(url, f"{name} publisher")
-
-    async def run(self) -> None:
-        await self._held.run()
-
-    def stop(self) -> None:
-        self._held.stop()
-
-    @property
-    def connected(self) -> asyncio.Event:
-        return self._held.connected
-
-    async def check(self) -> None:
-        with self._held.channel():
-            pass
+        super().__init__(url, f"{name} publisher")
 
     async def publish(self, routing_key: str, events: list[bytes]) -> None:
         """Publishes one message of several events. Raises NotPublished."""
@@ -54,7 +39,7 @@ class Publisher:
 
     async def _publish(self, exchange: str, routing_key: str, message: aio_pika.Message) -> None:
         try:
-            with self._held.channel() as channel:
+            with self.channel() as channel:
                 # Without `ensure` nothing is asked of the broker.
                 to = await channel.get_exchange(exchange, ensure=False)
                 await to.publish(message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT)

@@ -14,6 +14,7 @@ import orders.messages
 import payments.messages
 from notifier.hub import Published
 from notifier.messages import FRAME_START, OrderFrame, frame_rest, times
+from notifier.order_status import Message
 from notifier.wire import text_frame
 from orders.messages import OrderStatus
 from shopkit import event_log, journey, tracing
@@ -83,9 +84,11 @@ def test_the_notifier_reads_every_status_that_orders_writes(
 @given(changed, st.integers(0, 2**53), st.integers(1, 2**53))
 def test_a_frame_shows_the_order_of_its_event_and_its_offset(written: Outgoing, previous: int, offset: int) -> None:
     event = notifier.messages.decode_order_status(written.event)
-    # As fan_out.lua puts it together.
+    # As fan_out.lua puts it together; `publish` does the same.
     whole = b"%s%d,%s" % (FRAME_START, offset, frame_rest(event))
-    published = Published(b"%d %d %b %b" % (previous, offset, times(event), whole))
+    payload = b"%d %d %b %b" % (previous, offset, times(event), whole)
+    assert Message(event).publish(b"%d %d" % (previous, offset))[-1] == payload
+    published = Published(payload)
     frame = msgspec.json.decode(whole, type=OrderFrame)
     assert (published.previous, published.offset, json.loads(whole)["o"]) == (previous, offset, offset)
     assert published.frame == text_frame(whole)
