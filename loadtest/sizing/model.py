@@ -49,7 +49,7 @@ def limits(of: OrderCosts, measured: Costs) -> list[Limit]:
     def full(service: str, cores: int = 1) -> float:
         return BUSY * cores * 1e6 / of.us[service]
 
-    processes = CONNECTIONS / (MOST_CONNECTIONS + 1)
+    processes = CONNECTIONS / MOST_CONNECTIONS
     accepting_and_charging = BUSY * processes * 1e6 / (of.us["orders"] + of.us["payments"])
     found = [
         *(Limit(f"one process of {service}", full(service), "a replica") for service in SERVICES),

@@ -2,6 +2,7 @@
 
 import re
 
+from shopkit.db import MOST_CONNECTIONS
 from tests.manifests import Manifest, of_kind, of_kubernetes, pod_templates
 
 
@@ -109,8 +110,8 @@ def test_the_most_replicas_fit_into_the_connections_of_a_database(production: li
     for service in ("orders", "payments"):
         parameters = of_kind(production, "Cluster")[f"{service}-db"]["spec"]["postgresql"]["parameters"]
         during_an_update = _scaled(production)[service] + 1
-        # Eleven a replica; some are left for superusers, the auditor and people.
-        assert during_an_update * 11 + 20 <= int(parameters["max_connections"])
+        # Some are left for superusers, the auditor and people.
+        assert during_an_update * MOST_CONNECTIONS + 20 <= int(parameters["max_connections"])
 
 
 def test_redis_refuses_before_it_is_killed_for_its_memory(manifests: list[Manifest]) -> None:
