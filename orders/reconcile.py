@@ -1,7 +1,7 @@
 """The reconciler: reminds payments of orders that are NEW for too long, by sending their order.created again.
 
 That is harmless by design: an order decided before is told again and charged nothing. It heals what a
-failover of the database or the broker lost. It ends after half a day: what was set aside as a dead letter
+failover of the database or the broker lost. It ends after eleven hours: what was set aside as a dead letter
 again and again is for a person to decide, and so is what somebody has discarded.
 """
 
@@ -20,7 +20,7 @@ REMINDED = Counter("gozon_orders_reminded", "Orders whose order.created was sent
 
 # A reminder behind events that do not leave would only make the queue longer. After the first minute the
 # waits double up to an hour, so that payments that are away for long do not come back to a flood.
-# Sixteen reminders are half a day.
+# Sixteen reminders take eleven hours.
 REMIND = """
     WITH due AS (
         SELECT id FROM orders
