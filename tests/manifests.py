@@ -98,8 +98,11 @@ def of_compose(*files: Path) -> dict[str, Part]:
 
 
 def default(value: object) -> str:
-    """What Compose makes of a value when no variable is set."""
-    return re.sub(r"\$\{\w+(?::?-([^}]*))?\}", lambda match: match[1] or "", str(value))
+    """What Compose makes of a value when no variable is set. A default may hold variables itself."""
+    text = str(value)
+    while (innermost := re.sub(r"\$\{\w+(?::?-([^{}]*))?\}", lambda match: match[1] or "", text)) != text:
+        text = innermost
+    return text
 
 
 def _merged(below: Any, above: Any) -> Any:

@@ -97,6 +97,13 @@ def test_swarm_has_the_entrance_at_the_same_port() -> None:
     assert f"127.0.0.1:{published['published']}:{published['target']}" == at
 
 
+def test_pages_elsewhere_may_open_a_socket_when_the_environment_says_so() -> None:
+    for way in ((COMPOSE,), SWARM):
+        origins = services_of(*way)["notifier"]["environment"]["ALLOWED_ORIGINS"]
+        assert origins.startswith("${ALLOWED_ORIGINS:-")
+        assert default(origins) == "http://127.0.0.1:8080,http://localhost:8080"
+
+
 def test_a_service_may_drain_as_long_as_in_compose(manifests: list[Manifest]) -> None:
     services = services_of(COMPOSE)
     for name, deployment in of_kind(manifests, "Deployment").items():

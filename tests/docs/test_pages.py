@@ -61,3 +61,9 @@ def test_every_setting_that_is_named_is_there(name: str) -> None:
     fields = joined(CODE).upper() + joined([ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("*.py")])
     for variable in parts(ROOT / name, r"`([A-Z][A-Z_]+_[A-Z]+)`"):
         assert variable in fields, variable
+
+
+def test_what_compose_reads_of_the_environment_is_listed() -> None:
+    [listed] = parts(ROOT / "docs/operations.md", r"^Compose and Swarm read (.*)$")
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert {*re.findall(r"`([A-Z_]+)`", listed)} == {*re.findall(r"\$\{([A-Z_]+)", compose)}
