@@ -96,7 +96,7 @@ async def measured(asked: Footprint, out: Console) -> Costs:
     loads = await _loads(asked, local, out)
     return Costs(
         machine=machine.this_machine(),
-        versions=await local.versions(),
+        versions=machine.this_python() | await local.versions(),
         replicas=local.replicas,
         orders=loads,
         socket=socket,

@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -57,6 +58,11 @@ def this_machine() -> Machine:
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return Machine(model, os.cpu_count() or 1, round(memory, 1), f"{platform.system()} {platform.release()}")
+
+
+def this_python() -> dict[str, str]:
+    """With its compiler and build, which count, too."""
+    return {"python": " ".join(sys.version.split())}
 
 
 def _processes() -> tuple[dict[int, float], dict[int, list[int]]]:
