@@ -1,21 +1,26 @@
 """The way into the shop under load."""
 
 import asyncio
+import time
 
 from loadtest import client
 from loadtest.client import Answer, Pool, address
+from loadtest.load.answers import Answers
 from loadtest.load.parameters import Failed
 
 # The entrance itself gives up earlier.
 ANSWER_SECONDS = 60
+PAUSE_SECONDS = 1.0
 
 
 class Entrance:
-    def __init__(self, url: str, connections: int) -> None:
+    def __init__(self, url: str, connections: int, patience: float = 60.0) -> None:
         self.origin = url
         self.host = url.partition("://")[2]
         self.address = address(url)
         self.pool = Pool(url, connections)
+        self.answers = Answers()
+        self.patience = patience
 
     def get(self, path: str, user_id: str) -> bytes:
         return client.get(path, user_id, self.host)
@@ -24,12 +29,30 @@ class Entrance:
         return client.post(path, user_id, body, key, self.host)
 
     async def ask(self, request: bytes) -> Answer:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await self.pool.ask(request)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self.pool.ask(request)
+        except TimeoutError:
+            return Answer(0, b"no answer in time")
 
     async def must(self, *statuses: int, request: bytes) -> Answer:
         answer = await self.ask(request)
         if answer.status not in statuses:
-            line, _, _ = request.partition(b"\r\n")
-            raise Failed(f"{line.decode()}: {answer.status} {answer.body[:300].decode(errors='replace')}")
+            raise _failure(request, answer)
         return answer
+
+    async def insist(self, what: str, user_id: str, *statuses: int, request: bytes, seconds: float = 0.0) -> Answer:
+        """Asks for so long, or `patience`, what may be asked twice. Each failure is an error of the load."""
+        give_up = time.perf_counter() + (seconds or self.patience)
+        while (answer := await self.ask(request)).status not in statuses:
+            self.answers.failed(what, user_id, request, *answer)
+            if time.perf_counter() + PAUSE_SECONDS >= give_up:
+                raise _failure(request, answer)
+            await asyncio.sleep(PAUSE_SECONDS)
+        self.answers.good()
+        return answer
+
+
+def _failure(request: bytes, answer: Answer) -> Failed:
+    line, _, _ = request.partition(b"\r\n")
+    return Failed(f"{line.decode()}: {answer.status} {answer.body[:300].decode(errors='replace')}")
