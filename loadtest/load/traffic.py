@@ -19,10 +19,13 @@ PRICES = 100, 999
 
 
 class Traffic:
-    def __init__(self, parameters: Parameters, users: Sequence[User], chance: random.Random, answers: Answers) -> None:
+    """What is planned comes again with its `seed`, so it draws nothing that depends on answers."""
+
+    def __init__(self, parameters: Parameters, users: Sequence[User], seed: str, answers: Answers) -> None:
         self._parameters = parameters
         self._answers = answers
-        self._chance = chance
+        self._planned = random.Random(f"{seed} plan")
+        self._unplanned = random.Random(f"{seed} what was accepted")
         self._customers = [user for user in users if user.has_account]
         self._strangers = [user for user in users if not user.has_account]
         self._next: Callable[[], None] = lambda: None
@@ -33,7 +36,7 @@ class Traffic:
         self.took = {kind: array("d") for kind in Kind if kind not in ORDERS}
 
     async def by_plan(self, start: float) -> None:
-        for after, kind in arrivals(self._parameters, self._chance):
+        for after, kind in arrivals(self._parameters, self._planned):
             due = start + after
             # Whole milliseconds, which is how well the loop's timers tell the time.
             await asyncio.sleep(math.ceil(max(0.0, due - time.perf_counter()) * 1000) / 1000)
@@ -41,7 +44,7 @@ class Traffic:
 
     async def as_fast_as_possible(self, start: float) -> None:
         """Each answer makes room for the next request."""
-        endless = kinds(self._parameters, self._chance)
+        endless = kinds(self._parameters, self._planned)
         end = start + self._parameters.seconds
 
         def send_another() -> None:
@@ -60,7 +63,7 @@ class Traffic:
         call.user.entrance.pool.send(call)
 
     def _call(self, kind: Kind) -> Planned:
-        chance = self._chance
+        chance = self._planned
         match kind:
             case Kind.PAID | Kind.TOO_EXPENSIVE:
                 return self._order(kind, chance.choice(self._customers))
@@ -69,16 +72,16 @@ class Traffic:
             case Kind.TOP_UP:
                 return TopUp(chance.choice(self._customers), chance.randint(*PRICES))
             case Kind.SHOW_ORDER if self.accepted:
-                return ShowOrder(self._chance.choice(self.accepted))
+                return ShowOrder(self._unplanned.choice(self.accepted))
             case Kind.SHOW_ORDER:
-                return ListOrders(self._chance.choice(self._customers))
+                return ListOrders(self._unplanned.choice(self._customers))
             case Kind.LIST_ORDERS:
                 return ListOrders(chance.choice(self._customers))
             case Kind.SHOW_BALANCE:
                 return ShowBalance(chance.choice(self._customers))
 
     def _order(self, kind: Kind, user: User) -> PlaceOrder:
-        return PlaceOrder(kind, user, self._chance.randint(*PRICES))
+        return PlaceOrder(kind, user, self._planned.randint(*PRICES))
 
     def _finished(self, call: Planned, status: int, body: bytes) -> None:
         if call not in self.under_way:

@@ -35,14 +35,15 @@ NOBODY = "whoever started this is gone"
 class Worker:
     def __init__(self, share: Share) -> None:
         self.parameters = share.parameters
-        self.chance = random.Random(f"{share.parameters.seed} {share.number}")
+        seed = f"{share.parameters.seed} {share.number}"
+        self.sockets = random.Random(f"{seed} sockets")
         self.entrance = Entrance(share.url, CONNECTIONS, share.parameters.patience)
         self.journeys = Journeys()
         self.users = [
             User(f"load-{share.run}-{share.number}-{n}", has_account, self.entrance, self.journeys)
             for n, has_account in enumerate(accounts(share.parameters))
         ]
-        self.traffic = Traffic(share.parameters, self.users, self.chance, self.entrance.answers)
+        self.traffic = Traffic(share.parameters, self.users, seed, self.entrance.answers)
         self.effort = Effort()
         self.stage = Stage.OPENING
         self.opened = 0
@@ -51,7 +52,8 @@ class Worker:
         second = self.parameters.second_sockets
 
         async def arrives(user: User) -> None:
-            await user.arrive(2 if self.chance.random() < second else 1)
+            # Nothing waits before this, so the users draw in their order.
+            await user.arrive(2 if self.sockets.random() < second else 1)
             self.opened += 1
 
         await each(self.users, arrives)
