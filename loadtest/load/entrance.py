@@ -14,13 +14,12 @@ PAUSE_SECONDS = 1.0
 
 
 class Entrance:
-    def __init__(self, url: str, connections: int, patience: float = 60.0) -> None:
+    def __init__(self, url: str, connections: int) -> None:
         self.origin = url
         self.host = url.partition("://")[2]
         self.address = address(url)
         self.pool = Pool(url, connections)
         self.answers = Answers()
-        self.patience = patience
 
     def get(self, path: str, user_id: str) -> bytes:
         return client.get(path, user_id, self.host)
@@ -41,12 +40,11 @@ class Entrance:
             raise _failure(request, answer)
         return answer
 
-    async def insist(self, what: str, user_id: str, *statuses: int, request: bytes, seconds: float = 0.0) -> Answer:
-        """Asks for so long, or `patience`, what may be asked twice. Each failure is an error of the load."""
-        give_up = time.perf_counter() + (seconds or self.patience)
+    async def insist(self, what: str, user_id: str, *statuses: int, request: bytes, until: float) -> Answer:
+        """Asks what may be asked twice, again until then. Each failure is an error of the load."""
         while (answer := await self.ask(request)).status not in statuses:
             self.answers.failed(what, user_id, request, *answer)
-            if time.perf_counter() + PAUSE_SECONDS >= give_up:
+            if time.perf_counter() + PAUSE_SECONDS >= until:
                 raise _failure(request, answer)
             await asyncio.sleep(PAUSE_SECONDS)
         self.answers.good()

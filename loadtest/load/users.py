@@ -47,10 +47,10 @@ class User:
     async def ticket(self) -> str:
         return _ticket(await self.entrance.must(201, request=self._ticket_wanted()))
 
-    async def another_ticket(self, within: float) -> str:
+    async def another_ticket(self, until: float) -> str:
         """Asks again and again, as the page in the browser does. Raises Failed when the time is up."""
         request = self._ticket_wanted()
-        return _ticket(await self.entrance.insist("renew", self.id, 201, request=request, seconds=within))
+        return _ticket(await self.entrance.insist("renew", self.id, 201, request=request, until=until))
 
     def _ticket_wanted(self) -> bytes:
         return self.entrance.post("/api/notifications/tickets", self.id)
@@ -94,7 +94,7 @@ class Page(WebSocket):
             case Ping():
                 self.say(b'{"type":"pong"}')
             case Renew(within):
-                self._renewing = asyncio.create_task(self._renew(within))
+                self._renewing = asyncio.create_task(self._renew(at + within))
             case Welcome() as welcome:
                 self.replica = welcome.replica
                 for frame in welcome.missed:
@@ -117,9 +117,9 @@ class Page(WebSocket):
         self._acking = False
         self.say(b'{"type":"ack","o":%d}' % self._offset)
 
-    async def _renew(self, within: float) -> None:
+    async def _renew(self, until: float) -> None:
         try:
-            ticket = await self.user.another_ticket(within)
+            ticket = await self.user.another_ticket(until)
         except Failed as error:  # the server then closes, and `lost` says why
             self._not_renewed = f", not renewed: {error}"
         else:

@@ -37,7 +37,7 @@ class Worker:
         self.parameters = share.parameters
         seed = f"{share.parameters.seed} {share.number}"
         self.sockets = random.Random(f"{seed} sockets")
-        self.entrance = Entrance(share.url, CONNECTIONS, share.parameters.patience)
+        self.entrance = Entrance(share.url, CONNECTIONS)
         self.journeys = Journeys()
         self.users = [
             User(f"load-{share.run}-{share.number}-{n}", has_account, self.entrance, self.journeys)
@@ -85,7 +85,8 @@ class Worker:
         await settling.send_again(traffic)
         await self._told()
         await asyncio.sleep(QUIET_SECONDS)
-        histories = await settling.histories(self.users, traffic.accepted)
+        until = time.perf_counter() + self.parameters.patience
+        histories = await settling.histories(self.users, traffic.accepted, until)
         answers = self.entrance.answers
         result.errors = dict(answers.errors)
         result.verdicts = [answers.verdict, settling.sockets_held(self.users), *judge(histories)]
