@@ -8,6 +8,9 @@ EVERY_SECONDS = 0.01
 
 
 class Effort:
+    """The moments to look are fixed beforehand, as those of requests are: a loop that stalls is late for each of
+    them, not once."""
+
     def __init__(self) -> None:
         self.lags = array("d")
         self.share = 0.0
@@ -15,9 +18,17 @@ class Effort:
     async def feel(self) -> None:
         """Until it is cancelled."""
         wall, cpu = time.perf_counter(), time.process_time()
+        now, due = wall, wall + EVERY_SECONDS
         while True:
-            due = time.perf_counter() + EVERY_SECONDS
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(due - now)
             now = time.perf_counter()
-            self.lags.append(max(0.0, now - due))
+            due = self.woke(due, now)
             self.share = (time.process_time() - cpu) / (now - wall)
+
+    def woke(self, due: float, now: float) -> float:
+        """Notes every moment that has passed, the one of `due` in any case. Returns the next."""
+        while True:
+            self.lags.append(max(0.0, now - due))
+            due += EVERY_SECONDS
+            if due > now:
+                return due

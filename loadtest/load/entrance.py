@@ -1,13 +1,16 @@
 """The way into the shop under load."""
 
 import asyncio
+import time
 
 from loadtest import client
 from loadtest.client import Answer, Pool, address
+from loadtest.load.answers import Answers
 from loadtest.load.parameters import Failed
 
 # The entrance itself gives up earlier.
 ANSWER_SECONDS = 60
+PAUSE_SECONDS = 1.0
 
 
 class Entrance:
@@ -16,6 +19,7 @@ class Entrance:
         self.host = url.partition("://")[2]
         self.address = address(url)
         self.pool = Pool(url, connections)
+        self.answers = Answers()
 
     def get(self, path: str, user_id: str) -> bytes:
         return client.get(path, user_id, self.host)
@@ -24,12 +28,29 @@ class Entrance:
         return client.post(path, user_id, body, key, self.host)
 
     async def ask(self, request: bytes) -> Answer:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await self.pool.ask(request)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self.pool.ask(request)
+        except TimeoutError:
+            return Answer(0, b"no answer in time")
 
     async def must(self, *statuses: int, request: bytes) -> Answer:
         answer = await self.ask(request)
         if answer.status not in statuses:
-            line, _, _ = request.partition(b"\r\n")
-            raise Failed(f"{line.decode()}: {answer.status} {answer.body[:300].decode(errors='replace')}")
+            raise _failure(request, answer)
         return answer
+
+    async def insist(self, what: str, user_id: str, *statuses: int, request: bytes, until: float) -> Answer:
+        """Asks what may be asked twice, again until then. Each failure is an error of the load."""
+        while (answer := await self.ask(request)).status not in statuses:
+            self.answers.failed(what, user_id, request, *answer)
+            if time.perf_counter() + PAUSE_SECONDS >= until:
+                raise _failure(request, answer)
+            await asyncio.sleep(PAUSE_SECONDS)
+        self.answers.good()
+        return answer
+
+
+def _failure(request: bytes, answer: Answer) -> Failed:
+    line, _, _ = request.partition(b"\r\n")
+    return Failed(f"{line.decode()}: {answer.status} {answer.body[:300].decode(errors='replace')}")

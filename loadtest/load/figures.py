@@ -56,7 +56,7 @@ class Timeline:
 def result(
     start: float, seconds: float, traffic: Traffic, users: Sequence[User], journeys: Journeys, effort: Effort
 ) -> Result:
-    """Without verdicts."""
+    """Without errors and verdicts, which settling adds to. It may run beside the loop, which adds what is late."""
     orders = traffic.accepted
     told = [order.user.told.get(order.id) for order in orders]
     timeline = Timeline(start, bin_seconds(seconds))
@@ -67,12 +67,11 @@ def result(
         last_answer=max((order.done for order in orders), default=start),
         last_toast=max((at for at in told if at), default=start),
         times=_encoded(_times(orders, told, journeys)),
-        hops=_encoded(journeys.legs),
+        hops=_encoded(dict(journeys.legs)),
         requests=_encoded({str(kind): took for kind, took in traffic.took.items() if took}),
         timeline=timeline.encoded(),
         sockets=Counter(page.replica for user in users for page in user.pages),
         deliveries=_deliveries(users),
-        errors=dict(traffic.errors),
         clocks_off=journeys.off((order.id, order.sent, order.done) for order in orders),
         share=effort.share,
         lag=Histogram(effort.lags).encoded(),

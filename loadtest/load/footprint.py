@@ -6,6 +6,7 @@ The shop is new because memory that was used once is used again: only the first 
 """
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -95,7 +96,7 @@ async def measured(asked: Footprint, out: Console) -> Costs:
     loads = await _loads(asked, local, out)
     return Costs(
         machine=machine.this_machine(),
-        versions=await local.versions(),
+        versions=machine.this_python() | await local.versions(),
         replicas=local.replicas,
         orders=loads,
         socket=socket,
@@ -121,6 +122,8 @@ async def _socket(asked: Footprint, local: LocalShop, out: Console) -> SocketCos
     await _loaded(idle, watch, out)
     first, last = watch.looks
     megabytes = {name: _of(last, name).memory - _of(before, name).memory for name in HOLD_SOCKETS}
+    if any(map(math.isnan, megabytes.values())):
+        raise Failed("the memory of a program cannot be read: whoever measures has to be its user, or root")
     seconds = {name: _of(last, name).cpu - _of(first, name).cpu for name in HOLD_SOCKETS}
     return SocketCosts(
         {name: taken * 2**20 / asked.idle_sockets for name, taken in megabytes.items()},

@@ -29,7 +29,7 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
 
 
 class Renew(msgspec.Struct, frozen=True, tag="renew"):
-    pass
+    within: float
 
 
 Frame: TypeAlias = OrderFrame | Welcome | Ping | Renew

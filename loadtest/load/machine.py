@@ -1,10 +1,12 @@
 """What the programs on this machine take of it, from /proc."""
 
+import math
 import os
 import platform
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,13 +19,13 @@ PROC = Path("/proc")
 class Taken(msgspec.Struct, frozen=True):
     """By a program and all processes below it, those that have ended included: seconds of a core since its start.
 
-    Memory is in MiB; what processes share is counted once (PSS). It and the open files cost time to find out,
-    and are 0 without a thorough look.
+    Memory is in MiB; what processes share is counted once (PSS). It and the open files cost time to find out.
+    They are NaN without a thorough look, and where they could not be read.
     """
 
     cpu: float
-    memory: float = 0.0
-    files: int = 0
+    memory: float = math.nan
+    files: float = math.nan
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -42,7 +44,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def look(programs: Mapping[str, int], thorough: bool = False) -> Look:
-    """`programs` are process ids by name. One that is gone has taken nothing."""
+    """`programs` are process ids by name. One that is gone has taken no time, and its memory cannot be read."""
     cpu, children = _processes()
     return Look(
         time.perf_counter(),
@@ -56,6 +58,11 @@ def this_machine() -> Machine:
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return Machine(model, os.cpu_count() or 1, round(memory, 1), f"{platform.system()} {platform.release()}")
+
+
+def this_python() -> dict[str, str]:
+    """With its compiler and build, which count, too."""
+    return {"python": " ".join(sys.version.split())}
 
 
 def _processes() -> tuple[dict[int, float], dict[int, list[int]]]:
@@ -78,22 +85,32 @@ def _family(pid: int, children: Mapping[int, list[int]]) -> list[int]:
 
 def _taken(pids: list[int], cpu: Mapping[int, float], thorough: bool) -> Taken:
     seconds = sum(cpu.get(pid, 0.0) for pid in pids)
-    if not thorough:
+    if not thorough or pids[0] not in cpu:
         return Taken(seconds)
     return Taken(seconds, sum(map(_memory, pids)), sum(map(_files, pids)))
 
 
 def _memory(pid: int) -> float:
-    with suppress(OSError):
-        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
-    return 0.0
+    return _if_there(pid, _pss)
 
 
-def _files(pid: int) -> int:
-    with suppress(OSError):
-        return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
-    return 0
+def _files(pid: int) -> float:
+    return _if_there(pid, lambda process: sum(1 for _ in (process / "fd").iterdir()))
+
+
+def _pss(process: Path) -> float:
+    lines = (process / "smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
+def _if_there(pid: int, read: Callable[[Path], float]) -> float:
+    """0 of a process that has ended meanwhile, as those that serve one connection do."""
+    try:
+        return read(PROC / str(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    except OSError:
+        return math.nan
 
 
 def _busy() -> float:

@@ -54,11 +54,11 @@ class Result(msgspec.Struct, tag="result"):
     timeline: list[Bin]
     sockets: dict[str, int]
     deliveries: dict[str, int]
-    errors: dict[str, int]
     clocks_off: float
     share: float
     lag: str
     sent_late: str
+    errors: dict[str, int] = {}
     verdicts: list[Verdict] = []
 
 

@@ -1,5 +1,6 @@
 """The plots of a report."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -120,8 +121,12 @@ def _distribution(report: Report) -> Draw:
 
 
 def _over_time(report: Report, what: str) -> Draw:
+    """What could not be read is a gap."""
     series = [one for one in report.series if one.what == what]
-    return lines(series[0].seconds, {one.name: one.values for one in series}, "seconds", what.rpartition(", ")[2])
+    seconds = sorted({second for one in series for second in one.seconds})
+    read = {one.name: dict(zip(one.seconds, one.values, strict=True)) for one in series}
+    values = {name: [found.get(second, math.nan) for second in seconds] for name, found in read.items()}
+    return lines(seconds, values, "seconds", what.rpartition(", ")[2])
 
 
 def _cpu(report: Report) -> Draw:

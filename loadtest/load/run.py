@@ -67,7 +67,10 @@ async def run(parameters: Parameters, show: Show, watch: Watch | None = None) ->
     if shop:
         report.replicas = shop.replicas
         report.versions |= await shop.versions()
-        report.verdicts += [_nothing_restarted(programs, await shop.programs()), await shop.audit()]
+        report.verdicts += [
+            _nothing_restarted(programs, await shop.programs()),
+            await shop.audit(parameters.patience),
+        ]
     report.doubts = doubts(report)
     return report
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -10,12 +11,14 @@ import msgspec
 from loadtest.load.calls import ORDERS, PlaceOrder, Planned
 from loadtest.load.checks import Verdict
 from loadtest.load.history import History, Order
+from loadtest.load.parameters import Failed
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import ACCOUNT, User
 
 AT_ONCE = 32
 AGAIN = 5
 PAUSE_SECONDS = 1.0
+SETTLING = "settling"
 
 T = TypeVar("T")
 
@@ -64,41 +67,44 @@ def sockets_held(users: Sequence[User]) -> Verdict:
     return verdict.look(sum(len(user.pages) for user in users), lost)
 
 
-async def histories(users: Sequence[User], accepted: Sequence[PlaceOrder]) -> list[History]:
+async def histories(users: Sequence[User], accepted: Sequence[PlaceOrder], until: float) -> list[History]:
+    """Of all users of whom the shop says anything; it is asked again until then."""
     placed: defaultdict[User, list[Order]] = defaultdict(list)
     for order in accepted:
         placed[order.user].append(order.end())
     found: list[History] = []
 
     async def learn(user: User) -> None:
-        found.append(await _history(user, placed[user]))
+        with suppress(Failed):  # it is among the errors, and of this user nothing can be judged
+            found.append(await _history(user, placed[user], until))
 
     await each(users, learn)
     return found
 
 
-async def _history(user: User, placed: Sequence[Order]) -> History:
+async def _history(user: User, placed: Sequence[Order], until: float) -> History:
     return History(
         user_id=user.id,
         placed=placed,
         pages=[page.toasts for page in user.pages],
-        listed=await _listed(user),
+        listed=await _listed(user, until),
         topped_up=user.topped_up if user.has_account else None,
-        balance=await _balance(user),
+        balance=await _balance(user, until),
     )
 
 
-async def _listed(user: User) -> list[Order]:
+async def _listed(user: User, until: float) -> list[Order]:
     entrance, items, cursor = user.entrance, list[Order](), ""
     while True:
         request = entrance.get(f"{ORDERS}?limit=100{cursor}", user.id)
-        page = _page((await entrance.must(200, request=request)).body)
+        page = _page((await entrance.insist(SETTLING, user.id, 200, request=request, until=until)).body)
         items += page.items
         if page.next_cursor is None:
             return items
         cursor = f"&cursor={page.next_cursor}"
 
 
-async def _balance(user: User) -> int | None:
-    answer = await user.entrance.must(200, 404, request=user.entrance.get(ACCOUNT, user.id))
+async def _balance(user: User, until: float) -> int | None:
+    request = user.entrance.get(ACCOUNT, user.id)
+    answer = await user.entrance.insist(SETTLING, user.id, 200, 404, request=request, until=until)
     return msgspec.json.decode(answer.body)["balance"] if answer.status == 200 else None

@@ -4,18 +4,23 @@ make soak MINUTES=10        python -m loadtest.load.soak MINUTES=10
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Annotated
 
+import aiohttp
+import asyncpg
 import msgspec
 from msgspec import Meta
+from redis.exceptions import RedisError
 
 from loadtest.load import machine
 from loadtest.load.checks import Verdict
 from loadtest.load.command import earlier, finish, main
 from loadtest.load.local import LocalShop
 from loadtest.load.parameters import Failed, Parameters, Positive, Rate, Users, parse
-from loadtest.load.report import Report
+from loadtest.load.report import GENERATOR, Report
 from loadtest.load.run import Show, Watch, run
 from loadtest.load.stores import Stores
 from loadtest.load.terminal import console, showing
@@ -23,9 +28,12 @@ from loadtest.load.trend import Series, bound, rise
 
 MOST_LOOKS = 360
 LEAST_SECONDS = 2.0
+READ_SECONDS = 10
+AWAY = OSError, aiohttp.ClientError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError
 
 MEMORY, FILES, TASKS = "memory, MiB", "open files", "asyncio tasks"
-WAITING, KEYS, TABLES = "rows that wait", "keys in Redis", "tables, MiB"
+WAITING, QUEUES, DEAD = "rows that wait", "messages in queues", "dead letters"
+KEYS, TABLES = "keys in Redis", "tables, MiB"
 LATENCY = "latency to toast, ms"
 # What each may rise by in the last two thirds: a share of its median, or so much when that is little.
 MAY_RISE = {
@@ -33,12 +41,16 @@ MAY_RISE = {
     FILES: (0.1, 16),
     TASKS: (0.1, 16),
     WAITING: (0.5, 100),
+    QUEUES: (0.5, 100),
     KEYS: (0.05, 50),
     TABLES: (0.5, 8),
     LATENCY: (0.5, 10),
 }
+# The log of quorum queues lies in memory until 64 MiB are full (deploy/local/rabbitmq.conf), and the next one fills
+# while it is written out.
+MEMORY_OF_RABBITMQ = 0.05, 128
 # Their caches fill up, and they keep the orders themselves and, for an hour, the marks of their events.
-SERVERS = "postgres", "rabbitmq", "redis", "generator"
+KEEP_MORE = "postgres", "redis"
 
 
 class Soaking(Parameters, frozen=True, kw_only=True):
@@ -52,8 +64,16 @@ class Soaking(Parameters, frozen=True, kw_only=True):
 class Soak(Watch):
     def __init__(self, stores: Stores, every: float) -> None:
         super().__init__(every)
-        self._stores = stores
+        self._reads: dict[str, Callable[[], Awaitable[Mapping[str, float]]]] = {
+            TASKS: stores.tasks,
+            WAITING: stores.waiting,
+            QUEUES: stores.queues,
+            DEAD: stores.dead_letters,
+            KEYS: stores.keys,
+            TABLES: stores.sizes,
+        }
         self._found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        self._unread: Counter[tuple[str, str]] = Counter()
 
     async def look(self, programs: Mapping[str, int]) -> None:
         look = await asyncio.to_thread(machine.look, programs, thorough=True)
@@ -61,18 +81,37 @@ class Soak(Watch):
         second = look.at - self.looks[0].at
         self._note(MEMORY, second, {name: taken.memory for name, taken in look.programs.items()})
         self._note(FILES, second, {name: taken.files for name, taken in look.programs.items()})
-        self._note(TASKS, second, await self._stores.tasks())
-        self._note(WAITING, second, await self._stores.waiting())
-        self._note(KEYS, second, await self._stores.keys())
-        self._note(TABLES, second, await self._stores.sizes())
+        for what, read in self._reads.items():
+            self._note(what, second, await _read(read))
 
     def _note(self, what: str, second: float, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._found.setdefault((what, name), []).append((second, value))
+            if math.isnan(value):
+                self._unread[what, name] += 1
+            else:
+                self._found.setdefault((what, name), []).append((second, value))
 
     def series(self) -> Iterator[Series]:
         for (what, name), points in self._found.items():
             yield series_of(what, name, *zip(*points, strict=True))
+
+    def measured(self) -> Verdict:
+        unread = [
+            {"what": what, "name": name, "not measured": times, "of": len(self.looks)}
+            for (what, name), times in self._unread.items()
+        ]
+        read = sum(map(len, self._found.values()))
+        verdict = Verdict("measured", "Whatever a soak watches could be read at every look.")
+        return verdict.look(read + self._unread.total(), unread)
+
+
+async def _read(read: Callable[[], Awaitable[Mapping[str, float]]]) -> Mapping[str, float]:
+    """A part that is away for a while does not end the soak; `measured` says that it was."""
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            return await read()
+    except AWAY as error:
+        return {type(error).__name__: math.nan}
 
 
 def latency(report: Report) -> Iterator[Series]:
@@ -83,9 +122,19 @@ def latency(report: Report) -> Iterator[Series]:
 
 
 def series_of(what: str, name: str, seconds: Sequence[float], values: Sequence[float]) -> Series:
-    judged = not (what in (MEMORY, FILES) and name in SERVERS) and (what != TABLES or name.endswith("outbox"))
-    most = bound(values, *MAY_RISE[what]) if judged else None
-    return Series(what, name, list(seconds), list(values), most)
+    limits = _may_rise(what, name)
+    return Series(what, name, list(seconds), list(values), bound(values, *limits) if limits else None)
+
+
+def _may_rise(what: str, name: str) -> tuple[float, float] | None:
+    """Nothing where it may grow without a limit, or where another verdict judges it."""
+    if (
+        name == GENERATOR
+        or (what == MEMORY and name in KEEP_MORE)
+        or (what == TABLES and not name.endswith("outbox"))
+    ):
+        return None
+    return MEMORY_OF_RABBITMQ if (what, name) == (MEMORY, "rabbitmq") else MAY_RISE.get(what)
 
 
 def flat(series: Sequence[Series]) -> Verdict:
@@ -98,6 +147,16 @@ def flat(series: Sequence[Series]) -> Verdict:
     return verdict.look(sum(one.most is not None for one in series), rising)
 
 
+def none_set_aside(series: Sequence[Series]) -> Verdict:
+    letters = [one for one in series if one.what == DEAD]
+    new = [
+        {"where": one.name, "at first": one.values[0], "at most": max(one.values)}
+        for one in letters
+        if max(one.values) > one.values[0]
+    ]
+    return Verdict("dead letters", "No event was set aside.").look(len(letters), new)
+
+
 async def soaked(parameters: Soaking, show: Show) -> Report:
     stores = await Stores.of(LocalShop(parameters.dir))
     watch = Soak(stores, max(LEAST_SECONDS, parameters.seconds / MOST_LOOKS))
@@ -106,7 +165,7 @@ async def soaked(parameters: Soaking, show: Show) -> Report:
     finally:
         await stores.close()
     report.series = [*watch.series(), *latency(report)]
-    report.verdicts.append(flat(report.series))
+    report.verdicts += [flat(report.series), none_set_aside(report.series), watch.measured()]
     return report
 
 

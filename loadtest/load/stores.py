@@ -1,6 +1,10 @@
-"""What waits and what is kept in a local shop: in its tables, in Redis, and as tasks of its processes."""
+"""What waits and what is kept in a local shop: in its tables, its queues, in Redis, and as tasks of its processes.
+
+NaN is what a part of the shop does not say.
+"""
 
 import asyncio
+import math
 import re
 from typing import Any, Self
 
@@ -9,7 +13,9 @@ import asyncpg
 from redis.asyncio import Redis
 
 from loadtest.load.local import LocalShop
+from shopkit.broker import RESOLVED
 
+DEAD = ".dead"
 WAITING = {
     "orders": {"outbox": "SELECT count(*) FROM outbox"},
     "payments": {
@@ -17,6 +23,7 @@ WAITING = {
         "inbox": "SELECT count(*) FROM inbox WHERE processed_at IS NULL",
     },
 }
+SET_ASIDE = "SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL"
 TABLES = {"orders": ("orders", "outbox"), "payments": ("inbox", "ledger_entries", "outbox", "payments")}
 SIZE = "SELECT pg_total_relation_size($1::text::regclass) / 1048576.0"
 # What marks an event as published lives for an hour by design, and is many times the rest.
@@ -26,6 +33,7 @@ MARK = b":d:"
 class Stores:
     def __init__(self, shop: LocalShop, databases: dict[str, Any]) -> None:
         self._replicas = shop.addresses
+        self._queues = f"{shop.broker_management}/api/queues/%2F"
         self._databases = databases
         self._redis: Any = Redis.from_url(shop.redis)
         self._session = aiohttp.ClientSession()
@@ -46,6 +54,19 @@ class Stores:
             for database, queries in WAITING.items()
             for table, query in queries.items()
         }
+
+    async def queues(self) -> dict[str, float]:
+        """Messages in each, without those that somebody set aside."""
+        return {name: count for name, count in (await self._lengths()).items() if not _holds_letters(name)}
+
+    async def dead_letters(self) -> dict[str, float]:
+        """That nobody has resolved yet."""
+        found = {name: count for name, count in (await self._lengths()).items() if name.endswith(DEAD)}
+        return found | {"payments dead_letters": float(await self._databases["payments"].fetchval(SET_ASIDE))}
+
+    async def _lengths(self) -> dict[str, float]:
+        async with self._session.get(self._queues, raise_for_status=True) as answer:
+            return {queue["name"]: float(queue.get("messages", math.nan)) for queue in await answer.json()}
 
     async def sizes(self) -> dict[str, float]:
         return {
@@ -68,6 +89,13 @@ class Stores:
         return dict(zip(self._replicas, counts, strict=True))
 
     async def _tasks(self, url: str) -> float:
-        async with self._session.get(f"{url}/metrics") as answer:
-            found = re.search(r"^gozon_tasks (\S+)", await answer.text(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        try:
+            async with self._session.get(f"{url}/metrics") as answer:
+                found = re.search(r"^gozon_tasks (\S+)", await answer.text(), re.MULTILINE)
+        except aiohttp.ClientError:
+            return math.nan
+        return float(found[1]) if found else math.nan
+
+
+def _holds_letters(queue: str) -> bool:
+    return queue.endswith(DEAD) or queue == RESOLVED

@@ -1,6 +1,5 @@
 """Makes one report of what the processes of the generator have found and of what was seen on the machine."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,7 +8,7 @@ from itertools import pairwise, zip_longest
 from loadtest.load.checks import Verdict
 from loadtest.load.figures import TO_TOAST, bin_seconds
 from loadtest.load.histogram import Figures, together
-from loadtest.load.machine import Look, this_machine
+from loadtest.load.machine import Look, this_machine, this_python
 from loadtest.load.messages import Bin, Result
 from loadtest.load.parameters import Parameters
 from loadtest.load.report import EVERYTHING_ELSE, Generator, Moment, Process, Report, Shares, service_of
@@ -29,7 +28,7 @@ def summary(parameters: Parameters, start: float, results: Sequence[Result], loo
         started=datetime.now(UTC),
         parameters=parameters,
         machine=this_machine(),
-        versions={"python": " ".join(sys.version.split())},  # its build counts, too
+        versions=this_python(),
         orders=orders,
         accepted_a_second=a_second(accepted, max(result.last_answer for result in results)),
         told_a_second=a_second(times[TO_TOAST].count, max(result.last_toast for result in results)),

@@ -5,13 +5,12 @@ import math
 import random
 import time
 from array import array
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+from loadtest.load.answers import Answers
 from loadtest.load.calls import ListOrders, PlaceOrder, Planned, ShowBalance, ShowOrder, TopUp
-from loadtest.load.checks import Verdict
 from loadtest.load.parameters import Parameters
 from loadtest.load.schedule import ORDERS, Kind, arrivals, kinds
 from loadtest.load.users import User
@@ -20,22 +19,24 @@ PRICES = 100, 999
 
 
 class Traffic:
-    def __init__(self, parameters: Parameters, users: Sequence[User], chance: random.Random) -> None:
+    """What is planned comes again with its `seed`, so it draws nothing that depends on answers."""
+
+    def __init__(self, parameters: Parameters, users: Sequence[User], seed: str, answers: Answers) -> None:
         self._parameters = parameters
-        self._chance = chance
+        self._answers = answers
+        self._planned = random.Random(f"{seed} plan")
+        self._unplanned = random.Random(f"{seed} what was accepted")
         self._customers = [user for user in users if user.has_account]
         self._strangers = [user for user in users if not user.has_account]
         self._next: Callable[[], None] = lambda: None
         self.under_way: set[Planned] = set()
         self.accepted: list[PlaceOrder] = []
         self.without_answer: list[Planned] = []
-        self.errors: Counter[str] = Counter()
         self.late = array("d")
         self.took = {kind: array("d") for kind in Kind if kind not in ORDERS}
-        self.answers = Verdict("answers", "Every request was answered, as it should be.")
 
     async def by_plan(self, start: float) -> None:
-        for after, kind in arrivals(self._parameters, self._chance):
+        for after, kind in arrivals(self._parameters, self._planned):
             due = start + after
             # Whole milliseconds, which is how well the loop's timers tell the time.
             await asyncio.sleep(math.ceil(max(0.0, due - time.perf_counter()) * 1000) / 1000)
@@ -43,7 +44,7 @@ class Traffic:
 
     async def as_fast_as_possible(self, start: float) -> None:
         """Each answer makes room for the next request."""
-        endless = kinds(self._parameters, self._chance)
+        endless = kinds(self._parameters, self._planned)
         end = start + self._parameters.seconds
 
         def send_another() -> None:
@@ -62,7 +63,7 @@ class Traffic:
         call.user.entrance.pool.send(call)
 
     def _call(self, kind: Kind) -> Planned:
-        chance = self._chance
+        chance = self._planned
         match kind:
             case Kind.PAID | Kind.TOO_EXPENSIVE:
                 return self._order(kind, chance.choice(self._customers))
@@ -71,14 +72,16 @@ class Traffic:
             case Kind.TOP_UP:
                 return TopUp(chance.choice(self._customers), chance.randint(*PRICES))
             case Kind.SHOW_ORDER if self.accepted:
-                return ShowOrder(chance.choice(self.accepted))
+                return ShowOrder(self._unplanned.choice(self.accepted))
+            case Kind.SHOW_ORDER:
+                return ListOrders(self._unplanned.choice(self._customers))
+            case Kind.LIST_ORDERS:
+                return ListOrders(chance.choice(self._customers))
             case Kind.SHOW_BALANCE:
                 return ShowBalance(chance.choice(self._customers))
-            case _:
-                return ListOrders(chance.choice(self._customers))
 
     def _order(self, kind: Kind, user: User) -> PlaceOrder:
-        return PlaceOrder(kind, user, self._chance.randint(*PRICES))
+        return PlaceOrder(kind, user, self._planned.randint(*PRICES))
 
     def _finished(self, call: Planned, status: int, body: bytes) -> None:
         if call not in self.under_way:
@@ -107,17 +110,12 @@ class Traffic:
         if isinstance(call, PlaceOrder) and call.id:
             self.accepted.append(call)
             call.user.placed += 1
-        self.answers.look(1, () if right else [self._offence(call, call.good, body)])
+        if right:
+            self._answers.good()
+        else:
+            self._answers.bad(call.user.id, call.request, call.good, body)
 
     def _failed(self, call: Planned, status: int, body: bytes) -> None:
-        why = str(status or body.decode())
-        self.errors[f"{call.kind}: {why}"] += 1
-        self.answers.look(1, [self._offence(call, status, body)])
+        self._answers.failed(call.kind, call.user.id, call.request, status, body)
         if isinstance(call, PlaceOrder | TopUp):
             self.without_answer.append(call)
-
-    @staticmethod
-    def _offence(call: Planned, status: int, body: bytes) -> dict[str, object]:
-        line, _, _ = call.request.partition(b" HTTP/1.1")
-        answer = body[:300].decode(errors="replace")
-        return {"user": call.user.id, "request": line.decode(), "status": status, "answer": answer}

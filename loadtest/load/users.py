@@ -4,10 +4,12 @@ import asyncio
 
 import msgspec
 
+from loadtest.client import Answer
 from loadtest.load.entrance import Entrance
 from loadtest.load.frames import OrderFrame, Ping, Renew, Welcome, decode
 from loadtest.load.history import Order
 from loadtest.load.journeys import Journeys
+from loadtest.load.parameters import Failed
 from loadtest.websocket import WebSocket, handshake
 
 WELCOME_SECONDS = 30
@@ -43,9 +45,15 @@ class User:
             self.pages.append(page)
 
     async def ticket(self) -> str:
-        request = self.entrance.post("/api/notifications/tickets", self.id)
-        answer = await self.entrance.must(201, request=request)
-        return msgspec.json.decode(answer.body)["ticket"]
+        return _ticket(await self.entrance.must(201, request=self._ticket_wanted()))
+
+    async def another_ticket(self, until: float) -> str:
+        """Asks again and again, as the page in the browser does. Raises Failed when the time is up."""
+        request = self._ticket_wanted()
+        return _ticket(await self.entrance.insist("renew", self.id, 201, request=request, until=until))
+
+    def _ticket_wanted(self) -> bytes:
+        return self.entrance.post("/api/notifications/tickets", self.id)
 
     @property
     def waits(self) -> bool:
@@ -67,6 +75,7 @@ class Page(WebSocket):
         self.toasts: list[Order] = []
         self.replica = ""
         self.why_lost = ""
+        self._not_renewed = ""
         self._offset = 0
         self._acking = False
         self._loop = asyncio.get_running_loop()
@@ -84,8 +93,8 @@ class Page(WebSocket):
                 self._toast(frame, at)
             case Ping():
                 self.say(b'{"type":"pong"}')
-            case Renew():
-                self._renewing = asyncio.create_task(self._renew())
+            case Renew(within):
+                self._renewing = asyncio.create_task(self._renew(at + within))
             case Welcome() as welcome:
                 self.replica = welcome.replica
                 for frame in welcome.missed:
@@ -108,10 +117,19 @@ class Page(WebSocket):
         self._acking = False
         self.say(b'{"type":"ack","o":%d}' % self._offset)
 
-    async def _renew(self) -> None:
-        self.say(b'{"type":"renew","ticket":"%b"}' % (await self.user.ticket()).encode())
+    async def _renew(self, until: float) -> None:
+        try:
+            ticket = await self.user.another_ticket(until)
+        except Failed as error:  # the server then closes, and `lost` says why
+            self._not_renewed = f", not renewed: {error}"
+        else:
+            self.say(b'{"type":"renew","ticket":"%b"}' % ticket.encode())
 
     def lost(self, why: str) -> None:
-        self.why_lost = why
+        self.why_lost = why + self._not_renewed
         if not self._welcomed.done():
             self._welcomed.set_exception(ConnectionError(f"{self.user.id}: socket {why}"))
+
+
+def _ticket(answer: Answer) -> str:
+    return msgspec.json.decode(answer.body)["ticket"]

@@ -35,21 +35,25 @@ NOBODY = "whoever started this is gone"
 class Worker:
     def __init__(self, share: Share) -> None:
         self.parameters = share.parameters
-        self.chance = random.Random(f"{share.parameters.seed} {share.number}")
+        seed = f"{share.parameters.seed} {share.number}"
+        self.sockets = random.Random(f"{seed} sockets")
         self.entrance = Entrance(share.url, CONNECTIONS)
         self.journeys = Journeys()
         self.users = [
             User(f"load-{share.run}-{share.number}-{n}", has_account, self.entrance, self.journeys)
             for n, has_account in enumerate(accounts(share.parameters))
         ]
-        self.traffic = Traffic(share.parameters, self.users, self.chance)
+        self.traffic = Traffic(share.parameters, self.users, seed, self.entrance.answers)
         self.effort = Effort()
         self.stage = Stage.OPENING
         self.opened = 0
 
     async def arrive(self) -> None:
+        second = self.parameters.second_sockets
+
         async def arrives(user: User) -> None:
-            await user.arrive(2 if self.chance.random() < self.parameters.second_sockets else 1)
+            # Nothing waits before this, so the users draw in their order.
+            await user.arrive(2 if self.sockets.random() < second else 1)
             self.opened += 1
 
         await each(self.users, arrives)
@@ -74,12 +78,18 @@ class Worker:
         """What was measured, and a verdict on everything, however late it came."""
         self.stage = Stage.CHECKING
         seconds, traffic = self.parameters.seconds, self.traffic
-        result = figures.result(start, seconds, traffic, self.users, self.journeys, self.effort)
+        # Not in the loop: after an hour it takes about as long as the notifier waits for an answer to a ping.
+        result = await asyncio.to_thread(
+            figures.result, start, seconds, traffic, self.users, self.journeys, self.effort
+        )
         await settling.send_again(traffic)
         await self._told()
         await asyncio.sleep(QUIET_SECONDS)
-        histories = await settling.histories(self.users, traffic.accepted)
-        result.verdicts = [traffic.answers, settling.sockets_held(self.users), *judge(histories)]
+        until = time.perf_counter() + self.parameters.patience
+        histories = await settling.histories(self.users, traffic.accepted, until)
+        answers = self.entrance.answers
+        result.errors = dict(answers.errors)
+        result.verdicts = [answers.verdict, settling.sockets_held(self.users), *judge(histories)]
         for user in self.users:
             user.leave()
         self.entrance.pool.close()
@@ -92,7 +102,7 @@ class Worker:
 
     def progress(self) -> Progress:
         told = sum(len(user.told) for user in self.users)
-        wrong = self.traffic.answers.offenders
+        wrong = self.entrance.answers.verdict.offenders
         return Progress(self.stage, self.opened, len(self.traffic.accepted), told, wrong)
 
 

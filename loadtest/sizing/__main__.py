@@ -2,19 +2,22 @@
 
     python -m loadtest.sizing                              the tables of docs/scaling.md
     python -m loadtest.sizing --write                      writes them there, and the plot
-    python -m loadtest.sizing --check REPORT.json ...      the model beside what a load has measured
+    python -m loadtest.sizing --check REPORT.json ...      the model beside what a load has measured; exit status 1
+                                                           when one differs by more than chance
 
 The costs are those of docs/measured/costs.json, which `loadtest.load.footprint` measures.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.load import costs
+from loadtest.load.costs import Costs
 from loadtest.load.parameters import Failed
 from loadtest.load.report import read
-from loadtest.sizing.model import check
+from loadtest.sizing.model import TOLERATED, check
 from loadtest.sizing.page import PAGE, PLOT, filled, plot, tables
 
 MEASURED = Path("docs/measured/costs.json")
@@ -28,7 +31,7 @@ def main() -> None:
     asked = parser.parse_args()
     measured = costs.read(asked.costs)
     if asked.check:
-        print("\n".join(check(read(path), measured) for path in asked.check))
+        sys.exit(0 if _checked(asked.check, measured) else 1)
     elif asked.write:
         PAGE.write_text(filled(PAGE.read_text(), measured))
         PLOT.write_text(plot(measured))
@@ -36,8 +39,16 @@ def main() -> None:
         print("\n\n".join(tables(measured)))
 
 
+def _checked(reports: Sequence[Path], measured: Costs) -> bool:
+    compared = [check(read(path), measured) for path in reports]
+    for one in compared:
+        print(one.words if one.holds else f"{one.words}: NOT ok, they differ by more than a factor of {TOLERATED}")
+    return all(one.holds for one in compared)
+
+
 if __name__ == "__main__":
     try:
         main()
     except Failed as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(2)

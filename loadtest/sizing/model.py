@@ -20,6 +20,9 @@ NGINX_CONNECTIONS, NOTIFIER_SOCKETS = 16_384, 5_000  # nginx.conf; what Kubernet
 
 SERVICES = "gateway", "orders", "payments", "notifier", "nginx"
 CELL = "a cell"
+# What the model and a load may differ by, either way: an order at few in flight cost 4,800 to 7,600 us when it was
+# measured three times, and no more can be asked of what is reckoned with it.
+TOLERATED = 1.6
 
 
 class Limit(NamedTuple):
@@ -100,7 +103,16 @@ def at(in_flight: float, measured: Costs) -> float:
     return large.us_an_order + shared * (1 / in_flight - 1 / large.in_flight)
 
 
-def check(report: Report, measured: Costs) -> str:
+class Comparison(NamedTuple):
+    ratio: float
+    words: str
+
+    @property
+    def holds(self) -> bool:
+        return 1 / TOLERATED <= self.ratio <= TOLERATED
+
+
+def check(report: Report, measured: Costs) -> Comparison:
     """Orders a second that the model gives the cores which the load and other programs left to the shop."""
     if not report.parameters.in_flight:
         raise Failed("a load by plan says nothing of the most a shop can do: IN_FLIGHT= makes one that does")
@@ -111,11 +123,13 @@ def check(report: Report, measured: Costs) -> str:
     # Requests are divided among replicas, so twice the replicas make batches of half the size.
     in_flight = report.parameters.in_flight * measured.replicas["orders"] / report.replicas["orders"]
     expected = (report.machine.cores - others) * 1e6 / at(in_flight, measured)
-    return (
+    ratio = report.told_a_second / expected
+    return Comparison(
+        ratio,
         f"{report.replicas['notifier']} notifiers, {report.replicas['orders']} others, "
         f"{report.parameters.in_flight} in flight: {expected:,.0f} orders/s expected, {report.told_a_second:,.0f} "
-        f"measured, ratio {report.told_a_second / expected:.2f}; the machine was busy to "
-        f"{taken / report.machine.cores:.0%}"
+        f"measured, ratio {ratio:.2f}; the machine was busy to "
+        f"{taken / report.machine.cores:.0%}",
     )
 
 

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from loadtest.load.soak import MEMORY, WAITING, flat, series_of
+from loadtest.load.soak import DEAD, FILES, MEMORY, QUEUES, WAITING, flat, none_set_aside, series_of
 from loadtest.load.trend import rise
 
 CHANCE = random.Random(1)  # noqa: S311
@@ -40,7 +40,27 @@ def test_only_what_may_not_grow_is_judged_and_named() -> None:
         series_of(MEMORY, "orders-1", SECONDS, growing),
         series_of(MEMORY, "orders-2", SECONDS, [80.0] * len(SECONDS)),
         series_of(MEMORY, "postgres", SECONDS, growing),
+        series_of(MEMORY, "generator", SECONDS, growing),
     ]
     verdict = flat(series)
     assert (verdict.looked_at, verdict.offenders) == (2, 1)
     assert verdict.rows[0]["name"] == "orders-1"
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [(FILES, "postgres"), (FILES, "redis"), (MEMORY, "rabbitmq"), (QUEUES, "orders.payment-results")],
+)
+def test_servers_may_not_grow_either(what: str, name: str) -> None:
+    growing = [80 + at for at in SECONDS]
+    assert not flat([series_of(what, name, SECONDS, growing)]).holds
+    assert flat([series_of(what, name, SECONDS, [80.0] * len(SECONDS))]).holds
+
+
+def test_one_event_that_was_set_aside_is_one_too_many() -> None:
+    """It makes no trend, and those that were there before are nobody's fault."""
+    letters = [2.0] * (len(SECONDS) - 1)
+    assert none_set_aside([series_of(DEAD, "payments dead_letters", SECONDS, [*letters, 2.0])]).holds
+    verdict = none_set_aside([series_of(DEAD, "payments dead_letters", SECONDS, [*letters, 3.0])])
+    assert verdict.rows == [{"where": "payments dead_letters", "at first": 2.0, "at most": 3.0}]
+    assert flat([series_of(DEAD, "payments dead_letters", SECONDS, [*letters, 3.0])]).looked_at == 0

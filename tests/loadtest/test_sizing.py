@@ -1,13 +1,22 @@
 """The model of docs/scaling.md: what it prints stands there, and it follows from what was measured."""
 
 import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from loadtest.load import costs
 from loadtest.load.costs import Costs
+from loadtest.load.histogram import Histogram
+from loadtest.load.machine import Machine
+from loadtest.load.parameters import Parameters
+from loadtest.load.report import GENERATOR, Generator, Process, Report, write
 from loadtest.sizing import model, page
+from loadtest.sizing.__main__ import main as sizing
 from loadtest.sizing.model import CELL, Limit, Size
 from tests.support import ROOT
 
@@ -65,6 +74,46 @@ def test_an_order_costs_what_was_measured_and_less_in_larger_batches() -> None:
     costs_more = [model.at(2**power, MEASURED) for power in range(4, 16)]
     assert costs_more == sorted(costs_more, reverse=True)
     assert costs_more[-1] > 0
+
+
+def loaded(told_a_second: float) -> Report:
+    """As fast as possible, on a machine of two cores of which the load took half of one."""
+    names = "orders", "times", "hops", "requests", "sockets", "deliveries", "errors"
+    empty: dict[str, Any] = {name: {} for name in names}
+    return Report(
+        **empty,
+        started=datetime.now(UTC),
+        parameters=Parameters(in_flight=16),
+        machine=Machine("a machine", 2, 8.0, "Linux"),
+        versions={},
+        replicas=MEASURED.replicas,
+        accepted_a_second=told_a_second,
+        told_a_second=told_a_second,
+        clocks_off_ms=0.0,
+        generator=Generator([0.5], Histogram().figures(), Histogram().figures()),
+        timeline=[],
+        processes=[Process(GENERATOR, 0.5, 0.0), Process("orders-1", 1.5, 0.0)],
+        verdicts=[],
+    )
+
+
+EXPECTED = 1.5e6 / model.at(16, MEASURED)
+
+
+@pytest.mark.parametrize(("ratio", "holds"), [(1.0, True), (1.5, True), (0.7, True), (1.7, False), (0.5, False)])
+def test_a_load_may_differ_from_the_model_by_what_measurements_differ_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, holds: bool
+) -> None:
+    compared = model.check(loaded(EXPECTED * ratio), MEASURED)
+    assert compared.ratio == pytest.approx(ratio)
+    assert compared.holds is holds
+
+    write(loaded(EXPECTED * ratio), tmp_path / "report.json")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["sizing", "--check", str(tmp_path / "report.json")])
+    with pytest.raises(SystemExit) as ended:
+        sizing()
+    assert ended.value.code == (0 if holds else 1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,25 @@
+"""What became of all requests of a process: how many were answered as they should be, and which were not."""
+
+from collections import Counter
+
+from loadtest.load.checks import Verdict
+
+
+class Answers:
+    def __init__(self) -> None:
+        self.errors: Counter[str] = Counter()
+        self.verdict = Verdict("answers", "Every request was answered, as it should be.")
+
+    def good(self) -> None:
+        self.verdict.look(1, ())
+
+    def failed(self, what: str, user_id: str, request: bytes, status: int, body: bytes) -> None:
+        """Status 0 says that no answer came, and `body` why."""
+        self.errors[f"{what}: {status or body.decode()}"] += 1
+        self.bad(user_id, request, status, body)
+
+    def bad(self, user_id: str, request: bytes, status: int, body: bytes) -> None:
+        line, _, _ = request.partition(b" HTTP/1.1")
+        answer = body[:300].decode(errors="replace")
+        offence = {"user": user_id, "request": line.decode(), "status": status, "answer": answer}
+        self.verdict.look(1, [offence])

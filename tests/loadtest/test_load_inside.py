@@ -1,0 +1,112 @@
+"""What is looked up past the front door, where a test has put something into databases of its own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.load.checks import Verdict
+from loadtest.load.local import LocalShop
+from loadtest.load.soak import FILES, KEYS, MEMORY, TASKS, Soak
+from loadtest.load.stores import Stores
+from shopkit.db import Database
+from tests.auditor.planting import order
+from tests.servers import rows
+from tests.support import free_port
+
+
+class Attended(LocalShop):
+    """What an audit finds is done as soon as it has looked."""
+
+    def __init__(self, folder: str, orders: Database) -> None:
+        super().__init__(folder)
+        self._orders = orders
+        self.found: list[int] = []
+
+    async def _audit(self) -> Verdict:
+        verdict = await super()._audit()
+        self.found.append(verdict.offenders)
+        await rows(self._orders, "DELETE FROM orders")
+        return verdict
+
+
+def shop_of(folder: Path, servers: dict[str, Any], **others: Any) -> LocalShop:
+    """The running shop with some parts that are `others`."""
+    (folder / "shop.json").write_text(json.dumps(servers | others))
+    return LocalShop(str(folder))
+
+
+@pytest.fixture
+def local(servers: dict[str, Any], orders_url: str, payments_url: str, tmp_path: Path) -> LocalShop:
+    """With databases of this test."""
+    return shop_of(tmp_path, servers, databases={"orders": orders_url, "payments": payments_url})
+
+
+async def test_what_a_load_left_undone_is_named_before_the_auditors_own_grace_is_over(
+    local: LocalShop, orders_database: Database
+) -> None:
+    for _ in range(25):
+        await rows(orders_database, order("NEW", 1, age="5 seconds"))
+    verdict = await local.audit(patience=0.5)
+    assert {row["invariant"] for row in verdict.rows} == {"no-order-left-new"}
+    assert verdict.offenders == 25, "all are counted, though only the first are shown"
+
+
+async def test_what_is_done_while_the_audit_is_patient_is_no_offence(
+    local: LocalShop, orders_database: Database
+) -> None:
+    await rows(orders_database, order("NEW", 1, age="5 seconds"))
+    attended = Attended(local.folder, orders_database)
+    verdict = await attended.audit(patience=60)
+    assert attended.found == [1, 0]
+    assert verdict.holds
+
+
+async def test_what_was_set_aside_in_the_database_or_in_the_broker_is_counted(
+    local: LocalShop, payments_database: Database
+) -> None:
+    await rows(
+        payments_database,
+        """
+        INSERT INTO dead_letters (event_id, type, event, error, attempts)
+        VALUES (gen_random_uuid(), 'order.created', '', 'broken', 5)
+        """,
+    )
+    stores = await Stores.of(local)
+    letters, queues = await stores.dead_letters(), await stores.queues()
+    await stores.close()
+    assert letters["payments dead_letters"] == 1
+    assert {"payments.order-created.dead", "notifier.order-status.dead"} <= letters.keys()
+    assert {"payments.order-created", "notifier.order-status"} <= queues.keys()
+    assert not letters.keys() & queues.keys()
+
+
+async def test_what_cannot_be_read_is_not_measured_rather_than_nothing(
+    servers: dict[str, Any], orders_url: str, payments_url: str, tmp_path: Path
+) -> None:
+    """One replica is not there, nor is Redis, nor one of the programs."""
+    gone = {"name": "orders-9", "url": f"http://127.0.0.1:{free_port()}"}
+    replicas = servers["replicas"] | {"orders": [*servers["replicas"]["orders"], gone]}
+    local = shop_of(
+        tmp_path,
+        servers,
+        databases=servers["databases"] | {"orders": orders_url, "payments": payments_url},
+        redis=f"redis://127.0.0.1:{free_port()}/0",
+        replicas=replicas,
+    )
+    stores = await Stores.of(local)
+    watch = Soak(stores, every=60)
+    await watch.look(await local.programs() | {"nobody": 2**22 + 1})
+    await stores.close()
+    verdict = watch.measured()
+    assert {(row["what"], row["name"]) for row in verdict.rows} == {
+        (MEMORY, "nobody"),
+        (FILES, "nobody"),
+        (TASKS, "orders-9"),
+        (KEYS, "ConnectionError"),
+    }
+    series = {(one.what, one.name): one.values for one in watch.series()}
+    assert (TASKS, "orders-9") not in series
+    assert series[TASKS, "orders-1"][0] > 0
+    assert series[MEMORY, "postgres"][0] > 0
