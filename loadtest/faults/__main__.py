@@ -1,36 +1,34 @@
-"""The command: exit status 1 when an invariant did not hold."""
+"""The command: exit status 1 when an invariant did not hold, or the run was ended before its verdict."""
 
 import argparse
-import asyncio
 import sys
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from random import SystemRandom
+from typing import Any
 
 from loadtest.faults.closes import closed, unpaced
 from loadtest.faults.cluster import a_cluster
 from loadtest.faults.contents import ROOT
+from loadtest.faults.ending import run
 from loadtest.faults.faults import FAULTS
 from loadtest.faults.fragile import FAKETIME
+from loadtest.faults.place import Fault, On
 from loadtest.faults.report import write
 from loadtest.faults.shop import a_shop
-from loadtest.faults.swarm import a_swarm
+from loadtest.faults.swarm import Swarm, a_swarm
 from loadtest.faults.to_nodes import FAULTS_OF_A_CLUSTER
-from loadtest.faults.to_stack import FAULTS_OF_A_STACK
+from loadtest.faults.to_stack import CLOSES_SOCKETS, FAULTS_OF_A_STACK
 from loadtest.faults.trial import HEADER, Outcome, Trial, plan
 
 RUN = ROOT / ".run" / "faults"
 
 
-async def run(options: argparse.Namespace) -> Outcome:
-    print(f"SEED={options.seed}", flush=True)
-    return await ON[options.on](options)
-
-
 async def on_a_cluster(options: argparse.Namespace) -> Outcome:
-    faults = FAULTS_OF_A_CLUSTER[: options.rounds]
+    faults = list(chain.from_iterable(FAULTS_OF_A_CLUSTER[name] for name in options.only or FAULTS_OF_A_CLUSTER))
     async with a_cluster(options.entrance) as cluster:
-        print(HEADER, flush=True)
-        return await Trial(cluster, options.seed, seconds=options.minutes * 60).run(faults)
+        return await tried(cluster, faults[: options.rounds], options)
 
 
 async def on_a_shop(options: argparse.Namespace) -> Outcome:
@@ -38,24 +36,40 @@ async def on_a_shop(options: argparse.Namespace) -> Outcome:
         print("libfaketime is not installed, so no clock will be wrong", flush=True)
     faults = plan(options.seed, options.rounds or len(FAULTS), options.only or FAULTS)
     async with a_shop(options.dir, options.base_port, options.entrance) as shop:
-        print(HEADER, flush=True)
-        return await Trial(shop, options.seed, seconds=options.minutes * 60).run(faults)
+        return await tried(shop, faults, options)
 
 
 async def on_a_swarm(options: argparse.Namespace) -> Outcome:
     faults = [FAULTS_OF_A_STACK[name] for name in options.only or FAULTS_OF_A_STACK]
     async with a_swarm(options.entrance) as swarm:
-        print(HEADER, flush=True)
-        outcome = await Trial(swarm, options.seed, seconds=options.minutes * 60).run(faults[: options.rounds])
-        if wrong := unpaced(closed(swarm.onlookers)):
-            outcome.broken["sockets-paced"] = wrong
+        outcome = await tried(swarm, faults[: options.rounds], options)
+        judge_sockets(swarm, outcome)
         return outcome
 
 
+async def tried(shop: On, faults: list[Fault[On]], options: argparse.Namespace) -> Outcome:
+    print(HEADER, flush=True)
+    return await Trial(shop, options.seed, seconds=options.minutes * 60).run(faults)
+
+
+def judge_sockets(swarm: Swarm, outcome: Outcome) -> None:
+    """Where any were closed, or should have been."""
+    closes = closed(swarm.onlookers)
+    if closes or any(happening.fault in CLOSES_SOCKETS for happening in outcome.happenings):
+        outcome.judged.add("sockets-paced")
+        if wrong := unpaced(closes):
+            outcome.broken["sockets-paced"] = wrong
+
+
 ON = {"shop": on_a_shop, "cluster": on_a_cluster, "swarm": on_a_swarm}
+FAULTS_ON: dict[str, Iterable[str]] = {
+    "shop": FAULTS,
+    "cluster": FAULTS_OF_A_CLUSTER,
+    "swarm": FAULTS_OF_A_STACK,
+}
 
 
-def parse() -> argparse.Namespace:
+def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtest.faults", description=__doc__)
     parser.add_argument(
         "--on", choices=ON, default="shop", help="cluster: its servers fail; swarm: an operator is at work"
@@ -63,19 +77,27 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats a plan")
     parser.add_argument("--rounds", type=int, help="how many faults; each of them once by default")
     parser.add_argument("--minutes", type=float, default=60, help="no new fault after so long")
-    parser.add_argument(
-        "--only", action="append", choices=(*FAULTS, *FAULTS_OF_A_STACK), help="of these faults; can be repeated"
-    )
+    parser.add_argument("--only", type=names, help="of these faults, with commas between them")
     parser.add_argument("--dir", type=Path, default=RUN / "shop")
     parser.add_argument("--base-port", type=int, default=26000)
     parser.add_argument("--entrance", type=int, default=8094)
-    return parser.parse_args()
+    options = parser.parse_args(words)
+    if unknown := set(options.only or ()) - set(FAULTS_ON[options.on]):
+        parser.error(f"not on a {options.on}: {', '.join(unknown)}; but {', '.join(FAULTS_ON[options.on])}")
+    return options
+
+
+def names(words: str) -> list[str]:
+    return [name.strip() for name in words.split(",")]
 
 
 def main() -> None:
-    outcome = asyncio.run(run(parse()))
+    options: Any = parse(sys.argv[1:])
+    print(f"SEED={options.seed}", flush=True)
+    outcome = run(ON[options.on](options))
     print(write(outcome, RUN))
-    sys.exit(1 if outcome.names else 0)
+    sys.exit(1 if outcome.names or outcome.error else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -26,8 +26,8 @@ def told(closes: dict[str, list[Closed]]) -> str:
 
 
 def unpaced(closes: dict[str, list[Closed]]) -> list[str]:
-    """What is wrong with it."""
-    wrong: list[str] = []
+    """What is wrong with it; that nothing was closed says nothing, and is wrong too."""
+    wrong: list[str] = [] if closes else ["no replica closed a socket"]
     for replica, of in closes.items():
         if others := {close.code for close in of} - {RESTARTING}:
             wrong.append(f"{replica} closed sockets with {others}")

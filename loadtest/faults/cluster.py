@@ -12,9 +12,11 @@ from typing import Any
 import aiohttp
 
 from loadtest.faults.contents import DATABASES, ROOT, Contents
+from loadtest.faults.programs import ended
 
 SERVICES = ("orders", "payments", "notifier", "gateway")
 PASSWORDS = {"ORDERS_DB_PASSWORD": "orders", "PAYMENTS_DB_PASSWORD": "payments", "RABBITMQ_PASSWORD": "gozon"}
+STANDBY_SECONDS = 120
 FILES = "docker-compose.yml:deploy/cluster/docker-compose.yml"
 
 
@@ -22,7 +24,7 @@ class Cluster:
     def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.session = session
-        self.redis_wiped = False
+        self.wiped_at: list[float] = []
         self._environment = {
             **os.environ,
             **PASSWORDS,
@@ -32,6 +34,7 @@ class Cluster:
             "GOZON_PORT": str(port),
         }
         self._addresses: dict[str, list[str]] = {}
+        self._replicas: dict[str, int] = {}
 
     async def run(self, *command: str) -> str:
         process = await asyncio.create_subprocess_exec(
@@ -41,9 +44,9 @@ class Cluster:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        output, errors = await process.communicate()
+        output, errors = await ended(process)
         if process.returncode:
-            raise SystemExit(f"failed: {' '.join(command)}\n{errors.decode()}")
+            raise RuntimeError(f"failed: {' '.join(command)}\n{errors.decode()}")
         return output.decode()
 
     async def compose(self, *words: str) -> str:
@@ -53,9 +56,18 @@ class Cluster:
         """Starts whatever does not run, and waits until all is healthy and each database has its standby."""
         await self.compose("up", "--build", "--detach", "--wait")
         await self.look()
+        self._replicas = await self._wanted()
+        deadline = time.monotonic() + STANDBY_SECONDS
         for name in DATABASES:
             while not await self.contents.sql(name, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{name} has no standby")
                 await asyncio.sleep(0.5)
+
+    async def _wanted(self) -> dict[str, int]:
+        """How many replicas of each service the files ask for."""
+        services = json.loads(await self.compose("config", "--format", "json"))["services"]
+        return {name: services[name].get("deploy", {}).get("replicas", 1) for name in SERVICES}
 
     async def down(self) -> None:
         await self.compose("down", "--volumes", "--timeout", "10")
@@ -100,6 +112,10 @@ class Cluster:
         return f"postgresql://{name}:{name}@{hosts}/{name}?target_session_attrs=read-write"
 
     async def well(self) -> bool:
+        """As many replicas as there should be, and all of them ready."""
+        if any(len(self._addresses[service]) != count for service, count in self._replicas.items()):
+            await self.look()
+            return False
         replicas = [address for service in SERVICES for address in self._addresses[service]]
         return all(await asyncio.gather(*map(self._ready, replicas)))
 

@@ -4,12 +4,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
+
+from loadtest.faults.programs import ended
 
 ROOT = Path(__file__).parents[2]
 DATABASES = ("orders", "payments")
@@ -22,8 +25,13 @@ WAITING = (
 # A server that is just starting, or has just been ended.
 AWAY = (OSError, TimeoutError, aiohttp.ClientError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
 TRIES, PAUSE = 60, 0.5
+CONNECTED_IN, ANSWERED_IN = 5, 30
 
 T = TypeVar("T")
+
+
+class NotThere(LookupError):
+    """RabbitMQ knows nothing of that name."""
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
@@ -44,8 +52,10 @@ class Contents:
         self._session = session
 
     async def sql(self, database: str, query: str, *values: Any) -> list[Any]:
+        url = self._databases[database]
+
         async def ask() -> list[Any]:
-            connection = cast("Any", await asyncpg.connect(self._databases[database], timeout=5))
+            connection = cast("Any", await asyncpg.connect(url, timeout=CONNECTED_IN, command_timeout=ANSWERED_IN))
             try:
                 return [tuple(row) for row in await connection.fetch(query, *values)]
             finally:
@@ -54,13 +64,17 @@ class Contents:
         return await patiently(ask)
 
     async def broker(self, method: str, path: str, body: Any = None) -> Any:
-        """RabbitMQ's management API; None when it answers without contents."""
+        """RabbitMQ's management API; None when it answers without contents. Raises what it refuses."""
         user, password = self._management.username or "", self._management.password or ""
         headers = {"Authorization": aiohttp.encode_basic_auth(user, password)}
+        limit = aiohttp.ClientTimeout(total=ANSWERED_IN)
         url = f"http://{self._management.hostname}:{self._management.port}/api/{path}"
 
         async def ask() -> Any:
-            async with self._session.request(method, url, headers=headers, json=body) as answer:
+            async with self._session.request(method, url, headers=headers, json=body, timeout=limit) as answer:
+                if answer.status == HTTPStatus.NOT_FOUND:
+                    raise NotThere(path)
+                answer.raise_for_status()
                 return await answer.json() if answer.status == 200 else None
 
         return await patiently(ask)
@@ -99,8 +113,8 @@ class Contents:
             env=os.environ | urls,
             stdout=asyncio.subprocess.PIPE,
         )
-        output, _ = await process.communicate()
+        output, _ = await ended(process)
         return process.returncode or 0, output.decode()
 
     async def _queues(self) -> list[dict[str, Any]]:
-        return await self.broker("GET", "queues") or []
+        return await self.broker("GET", "queues")

@@ -17,6 +17,7 @@ from shopkit.publisher import persistent
 
 MOST = 5
 LATER_SECONDS = 2.0
+SENT_IN = 60
 QUEUES = {key: queue.name for queue in TOPOLOGY for key in queue.routing_keys}
 
 
@@ -59,7 +60,7 @@ def _reminder(event: bytes) -> bytes:
 
 @asynccontextmanager
 async def copying(url: str, random: Random, *, reminding: bool = False) -> AsyncGenerator[Copier]:
-    async with await aio_pika.connect(url) as connection:
+    async with await aio_pika.connect(url, timeout=10) as connection:
         channel = await connection.channel(publisher_confirms=True)
         copier = Copier(channel, random, reminding=reminding)
         queue = await channel.declare_queue("", exclusive=True)
@@ -67,4 +68,5 @@ async def copying(url: str, random: Random, *, reminding: bool = False) -> Async
         tag = await queue.consume(copier.copy, no_ack=True)
         yield copier
         await queue.cancel(tag)
-        await asyncio.gather(*copier.sending)
+        async with asyncio.timeout(SENT_IN):
+            await asyncio.gather(*copier.sending)

@@ -1,12 +1,11 @@
-"""All that can happen. Each fault begins, lasts and ends within its function, which says what it did."""
+"""All that can happen to a shop on this machine."""
 
-from collections.abc import Awaitable, Callable
 from functools import partial
-from random import Random
-from typing import Any, NamedTuple
 
 from loadtest.faults.fragile import FAKETIME
+from loadtest.faults.place import Fault
 from loadtest.faults.points import POINTS
+from loadtest.faults.shop import Shop
 from loadtest.faults.to_links import answers_to_commit_lost, cut, half_open, one_way, slow
 from loadtest.faults.to_processes import frozen, killed, killed_at, wrong_clock
 from loadtest.faults.to_servers import (
@@ -21,28 +20,15 @@ from loadtest.faults.to_servers import (
 )
 from shopkit.broker import ORDER_CREATED, ORDER_STATUS, PAYMENT_RESULTS
 
-HEALED_IN = 60.0
 # What a deleted queue held is sent again by the reconciler, which looks after a minute.
 REMINDED_IN = 100.0
 # Longer than a confirm, a command of the database, an answer at the gateway and an idle transaction may take.
 PAST_EVERY_TIMEOUT = 35.0
 
-# Takes a Shop, a Cluster or a Swarm.
-Inflict = Callable[[Any, Random], Awaitable[str]]
-
-
-class Fault(NamedTuple):
-    """`limit`: so many seconds after its end everything must be well."""
-
-    name: str
-    inflict: Inflict
-    limit: float = HEALED_IN
-
-
 SERVICES = ("orders", "payments", "notifier", "gateway")
 SERVERS = ("rabbitmq", "redis", "postgres")
 
-FAULTS = {
+FAULTS: dict[str, Fault[Shop]] = {
     fault.name: fault
     for fault in (
         *(Fault(f"kill {service}", partial(killed, service)) for service in SERVICES),

@@ -11,8 +11,9 @@ import msgspec
 Outcome = Literal["ok", "failed", "unknown"]
 
 ANSWER_SECONDS = 30
-# The request may have taken effect all the same: the way broke off behind whoever answers so.
-UNKNOWN = frozenset({502, 504})
+ACCOUNT = "/api/payments/account"
+# The request may have taken effect all the same (docs/guarantees.md).
+UNKNOWN = frozenset({502, 503, 504})
 
 
 class Deed(msgspec.Struct):
@@ -48,15 +49,18 @@ class Deed(msgspec.Struct):
                 if answer.status == 201:
                     self.replayed |= self.id is None and "Idempotency-Replayed" in answer.headers
                     return self._answered(await answer.json())
-                if answer.status == 409:  # an account that was opened by the time it was asked for again
+                if answer.status == 409 and self._may_be_there():
                     return self._answered({"user_id": self.user_id})
                 if answer.status in UNKNOWN:
                     return "unknown"
-                if answer.status != 503:
-                    self.surprises.append(f"{self.path}: {answer.status} {await answer.text()}")
+                self.surprises.append(f"{self.path}: {answer.status} {await answer.text()}")
                 return "failed"
         except (aiohttp.ClientError, TimeoutError, OSError):
             return "unknown"
+
+    def _may_be_there(self) -> bool:
+        """An account that was asked for before."""
+        return self.path == ACCOUNT and bool(self.outcomes)
 
     def _answered(self, body: dict[str, Any]) -> Outcome:
         given = str(body.get("id", body.get("user_id")))

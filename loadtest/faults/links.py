@@ -39,11 +39,15 @@ class Link:
         self._flowing = {"there": asyncio.Event(), "back": asyncio.Event()}
         self._latency = 0.0
         self._snare = b""
-        self.snared = 0
+        self.touched = 0  # connections ended, data held up or slowed, answers lost, since it was well
         self.heal()
 
     async def open(self) -> None:
         self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.way.port)
+
+    @property
+    def used(self) -> bool:
+        return bool(self._lines)
 
     async def close(self) -> None:
         if self._listener is not None:
@@ -52,6 +56,7 @@ class Link:
         self.abort()
 
     def abort(self) -> None:
+        self.touched += len(self._lines)
         for line in self._lines:
             line.abort()
 
@@ -68,11 +73,14 @@ class Link:
         """What holds `words` arrives there, and the connection ends before the answer comes back."""
         self._snare = words
 
-    def heal(self) -> None:
+    def heal(self) -> int:
+        """How much was touched."""
         for flowing in self._flowing.values():
             flowing.set()
         self._latency = 0.0
         self._snare = b""
+        touched, self.touched = self.touched, 0
+        return touched
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -92,6 +100,7 @@ class Link:
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(CHUNK):
+                self.touched += self._latency > 0 or not self._flowing[direction].is_set()
                 await self._flowing[direction].wait()
                 if self._latency:
                     await asyncio.sleep(self._latency)
@@ -102,7 +111,7 @@ class Link:
         writer.close()
 
     async def _lose_answer(self, line: Line, writer: asyncio.StreamWriter) -> None:
-        self.snared += 1
+        self.touched += 1
         line.ends[0].transport.abort()
         await asyncio.sleep(0.05)  # until the server has read it and done it
         writer.transport.abort()

@@ -4,13 +4,13 @@ The unchanged sources come first, under all the faults that the mistakes are to 
 """
 
 import argparse
-import asyncio
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from loadtest.faults import ending
 from loadtest.faults.contents import ROOT
 from loadtest.faults.faults import FAULTS
 from loadtest.faults.mutants import MUTANTS, Edit, Mutant
@@ -39,7 +39,10 @@ def mutated(edits: Sequence[Edit], tree: Path) -> Path:
 async def tried(shop: Shop, tree: Path, faults: Sequence[str]) -> Outcome:
     """From an empty shop, with the sources in `tree`."""
     await shop.start_afresh(tree)
-    return await Trial(shop, seed=1, limit=HEALED_IN, brief=True).run([FAULTS[name] for name in faults])
+    outcome = await Trial(shop, seed=1, limit=HEALED_IN, brief=True).run([FAULTS[name] for name in faults])
+    if outcome.error:
+        raise SystemExit(outcome.error)
+    return outcome
 
 
 async def run(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
@@ -69,7 +72,7 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=ROOT / ".run" / "faults" / "mutants")
     parser.add_argument("--base-port", type=int, default=26000)
     parser.add_argument("--entrance", type=int, default=8094)
-    rows = asyncio.run(run(parser.parse_args()))
+    rows = ending.run(run(parser.parse_args()))
     for name, red, good in rows:
         print(
             f"{name:<62} {red or 'all green'}{'' if good else '   UNNOTICED' if name != UNCHANGED else '   WRONG'}"

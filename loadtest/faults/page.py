@@ -5,6 +5,7 @@ import json
 import random
 from collections import Counter
 from contextlib import suppress
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -37,7 +38,11 @@ class Closed(NamedTuple):
 
 
 class Page:
-    """`toasts` are the order frames it was given; `told` the orders whose end its customer has seen."""
+    """`toasts` are the order frames it was given; `told` the orders whose end its customer has seen.
+
+    `came_at` is its first welcome. `epochs_left` counts the Redis that were another when it was next welcomed, and
+    `gaps` how often something was missing although Redis was the same.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, url: str, user_id: str) -> None:
         self.user_id = user_id
@@ -45,7 +50,9 @@ class Page:
         self.toasts: Counter[Toast] = Counter()
         self.told: set[str] = set()
         self.told_at: list[float] = []
-        self.unrecovered = 0
+        self.came_at = inf
+        self.epochs_left = 0
+        self.gaps = 0
         self.closed: list[Closed] = []
         self._replica = ""
         self._session = session
@@ -87,18 +94,26 @@ class Page:
 
     async def _take(self, connection: ClientConnection, frame: dict[str, Any]) -> None:
         if frame["type"] == "welcome":
-            first = self._position is None
-            self._position = frame["epoch"], frame["offset"]
-            self._replica = frame["replica"]
-            for missed in frame["missed"]:
-                self._show(missed)
-            if not frame["recovered"] and not first:
-                await self._reload()
+            await self._welcomed(frame)
             self.live.set()
         elif frame["type"] == "order":
             self._show(frame)
         elif frame["type"] == "ping":
             await connection.send(PONG)
+
+    async def _welcomed(self, frame: dict[str, Any]) -> None:
+        before, self._position = self._position, (frame["epoch"], frame["offset"])
+        self._replica = frame["replica"]
+        for missed in frame["missed"]:
+            self._show(missed)
+        if before is None:
+            self.came_at = asyncio.get_running_loop().time()
+            return
+        moved = before[0] != frame["epoch"]
+        self.epochs_left += moved
+        if not frame["recovered"]:
+            self.gaps += not moved
+            await self._reload()
 
     def _show(self, frame: dict[str, Any]) -> None:
         assert self._position is not None
@@ -110,6 +125,5 @@ class Page:
         self.told_at.append(asyncio.get_running_loop().time())
 
     async def _reload(self) -> None:
-        self.unrecovered += 1
         orders = await everything(self._session, self._url, "/api/orders", self.user_id)
         self.told |= {order["id"] for order in orders if order["status"] != "NEW"}

@@ -16,6 +16,7 @@ table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; 
 th { text-align: left } .n { text-align: right } .broken { color: #c33; font-weight: 600 } .ok { color: #283 }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #ddd } }
 """
+CLASSES = {"BROKEN": "broken", "held": "ok", "not judged": "unknown"}
 COLUMNS = (
     "at, s",
     "fault",
@@ -42,15 +43,22 @@ def write(outcome: Outcome, folder: Path) -> str:
 def words(outcome: Outcome) -> str:
     lines = [
         summary(outcome),
-        *(f"  {name:<17} {'BROKEN' if name in outcome.names else 'held'}" for name in INVARIANTS),
+        *(f"  {name:<17} {state(outcome, name)}" for name in INVARIANTS),
+        *([outcome.error] if outcome.error else []),
     ]
     return "\n".join([*lines, *(f"{name}: {what}" for name, what in found(outcome))])
+
+
+def state(outcome: Outcome, name: str) -> str:
+    if name in outcome.names:
+        return "BROKEN"
+    return "held" if name in outcome.judged else "not judged"
 
 
 def summary(outcome: Outcome) -> str:
     requests = ", ".join(f"{count} {how}" for how, count in outcome.requests.items())
     return (
-        f"{len(outcome.happenings)} faults in {outcome.seconds:.0f} s, SEED={outcome.seed}; "
+        f"{len(outcome.happenings)} of {outcome.planned} faults in {outcome.seconds:.0f} s, SEED={outcome.seed}; "
         f"{outcome.orders} orders; requests by their first try: {requests}"
     )
 
@@ -63,11 +71,12 @@ def found(outcome: Outcome) -> Iterator[tuple[str, str]]:
 
 def page(outcome: Outcome) -> str:
     head = "".join(f"<th>{column}</th>" for column in COLUMNS)
-    held = "".join(_invariant(name, says, name in outcome.names) for name, says in INVARIANTS.items())
+    held = "".join(_invariant(name, says, state(outcome, name)) for name, says in INVARIANTS.items())
     broken = "".join(f"<li><b>{escape(name)}</b> {escape(what)}</li>" for name, what in found(outcome))
     return (
         f"<!doctype html><meta charset=utf-8><title>Faults</title><style>{STYLE}</style>"
-        f"<h1>Faults</h1><p>{escape(summary(outcome))}</p><ul>{broken}</ul>"
+        f"<h1>Faults</h1><p>{escape(summary(outcome))}</p><pre class=broken>{escape(outcome.error)}</pre>"
+        f"<ul>{broken}</ul>"
         f"<table><tr>{head}</tr>{''.join(map(_row, outcome.happenings))}</table>"
         f"<h2>Invariants</h2><table>{held}</table>\n"
     )
@@ -84,5 +93,5 @@ def _row(happening: Happening) -> str:
     )
 
 
-def _invariant(name: str, says: str, broken: bool) -> str:
-    return f"<tr><td>{name}<td>{escape(says)}<td class={'broken>broken' if broken else 'ok>held'}</tr>"
+def _invariant(name: str, says: str, state: str) -> str:
+    return f"<tr><td>{name}<td>{escape(says)}<td class={CLASSES[state]}>{state}</tr>"

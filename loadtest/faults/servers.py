@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+from loadtest.faults.programs import ended
 from loadtest.faults.shop import Shop
 
 # Debian's wrapper in /usr/sbin insists on its own user and folders.
@@ -12,17 +13,19 @@ OWN = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")
 RABBITMQCTL = str(OWN) if OWN.exists() else "rabbitmqctl"
 
 
-async def rabbitmqctl(shop: Shop, *words: str) -> None:
+async def rabbitmqctl(shop: Shop, *words: str) -> str:
     environment = os.environ | {
         "HOME": str(shop.directory / "rabbitmq"),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(shop.epmd_port),
     }
     process = await asyncio.create_subprocess_exec(
-        RABBITMQCTL, "-n", shop.broker_node, *words, env=environment, stdout=asyncio.subprocess.DEVNULL
+        RABBITMQCTL, "-n", shop.broker_node, *words, env=environment, stdout=asyncio.subprocess.PIPE
     )
-    if await process.wait():
+    output, _ = await ended(process)
+    if process.returncode:
         raise RuntimeError(f"rabbitmqctl {' '.join(words)} failed")
+    return output.decode()
 
 
 def wipe_redis(directory: Path) -> None:

@@ -19,6 +19,8 @@ import aiohttp
 
 from loadtest.faults.contents import ROOT, Contents
 from loadtest.faults.links import Link, Way
+from loadtest.faults.place import NotHappened
+from loadtest.faults.programs import ended
 
 BIN = Path(sys.executable).parent
 FIRST_LINK, EPMD = 700, 369
@@ -51,7 +53,7 @@ class Shop:
                 for n, (service, server) in enumerate(ways)
             )
         }
-        self.redis_wiped = False
+        self.wiped_at: list[float] = []
         for folder in ("traps", "clocks"):
             shutil.rmtree(directory / folder, ignore_errors=True)
             (directory / folder).mkdir()
@@ -66,16 +68,27 @@ class Shop:
         return port
 
     async def supervisorctl(self, *words: str) -> str:
-        return await _output(BIN / "supervisorctl", "-c", self.at["supervisor"], *words)
+        return await _output(*self._supervisorctl, *words)
+
+    @property
+    def _supervisorctl(self) -> tuple[object, ...]:
+        return BIN / "supervisorctl", "-c", self.at["supervisor"]
 
     async def pid(self, program: str) -> int:
-        """0 while it does not run."""
-        found = await self.supervisorctl("pid", program)
+        """0 while it does not run, which supervisorctl takes for a failure."""
+        _, found = await _outcome(*self._supervisorctl, "pid", program)
         return int(found) if found.strip().isdigit() else 0
 
     async def signal(self, program: str, number: int) -> None:
-        if pid := await self.pid(program):
-            os.kill(pid, number)
+        pid = await self.pid(program)
+        if not pid:
+            raise NotHappened(f"{program} does not run")
+        os.kill(pid, number)
+
+    async def stop(self, program: str) -> None:
+        said = await self.supervisorctl("stop", program)
+        if said.strip() != f"{program}: stopped":
+            raise NotHappened(said)
 
     async def kill(self, program: str) -> None:
         await self.signal(program, signal.SIGKILL)
@@ -108,7 +121,7 @@ class Shop:
         await self.supervisorctl("stop", *self.replicas)
         await self.contents.forget()
         await _output("redis-cli", "-p", str(self._port("redis")), "FLUSHALL")
-        self.redis_wiped = False
+        self.wiped_at.clear()
         await self.run_from(tree)
         await self.until_well()
 
@@ -140,11 +153,18 @@ class Shop:
 
 
 async def _output(*command: object) -> str:
+    status, said = await _outcome(*command)
+    if status:
+        raise RuntimeError(f"failed: {' '.join(map(str, command))}\n{said}")
+    return said
+
+
+async def _outcome(*command: object) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output, _ = await process.communicate()
-    return output.decode()
+    output, _ = await ended(process)
+    return process.returncode or 0, output.decode()
 
 
 @asynccontextmanager
@@ -160,18 +180,21 @@ async def a_shop(directory: Path, base_port: int, entrance: int, tree: Path = RO
         at = json.loads((directory / "shop.json").read_text())
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             shop = Shop(directory, base_port, at, session)
-            for link in shop.links.values():
-                await link.open()
-            await shop.run_from(tree)
-            await shop.until_well()
-            yield shop
-            for link in shop.links.values():
-                await link.close()
+            try:
+                for link in shop.links.values():
+                    await link.open()
+                await shop.run_from(tree)
+                await shop.until_well()
+                yield shop
+            finally:
+                for link in shop.links.values():
+                    await link.close()
     finally:
         await _run(*makes, "down", *place)
 
 
 async def _run(*command: object) -> None:
     process = await asyncio.create_subprocess_exec(*map(str, command))
-    if await process.wait():
+    await ended(process)
+    if process.returncode:
         raise SystemExit(f"failed: {' '.join(map(str, command))}")

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import aiohttp
 
 from loadtest.faults.contents import ROOT, Contents
 from loadtest.faults.page import Page
+from loadtest.faults.programs import ended
 
 STACK = "gozon-faults"
 # Users with ten sockets each, which is the most: enough of them to see how a replica closes its own.
@@ -19,7 +20,7 @@ ONLOOKERS, SOCKETS = 30, 10
 FIRST, NEXT = "faults", "faults-next"
 NEVER_READY = "gozon:never-ready"
 DOCKERFILE = f'FROM gozon:{FIRST}\nENTRYPOINT ["sh", "-c", "trap exit TERM; sleep infinity & wait"]\n'
-DEPLOYED_SECONDS = 150
+DEPLOYED_SECONDS, REMOVED_SECONDS, LIVE_SECONDS = 150, 150, 60
 # nginx and the gateway look every five seconds where the replicas are.
 SEEN_SECONDS = 10
 
@@ -29,7 +30,7 @@ class Swarm:
         self.url = f"http://127.0.0.1:{port}"
         self.session = session
         self.contents: Contents = Inside(self)
-        self.redis_wiped = False
+        self.wiped_at: list[float] = []
         names = (f"onlooker-{n}" for n in range(ONLOOKERS))
         self.onlookers = [Page(session, self.url, name) for name in names for _ in range(SOCKETS)]
         self._environment = {**os.environ, "COMPOSE_PROJECT_NAME": STACK, "GOZON_PORT": str(port)}
@@ -37,7 +38,7 @@ class Swarm:
     async def run(self, *command: str, given: bytes | None = None, tag: str = FIRST) -> str:
         status, output = await self.outcome(*command, given=given, tag=tag)
         if status:
-            raise SystemExit(f"failed: {' '.join(command)}\n{output}")
+            raise RuntimeError(f"failed: {' '.join(command)}\n{output}")
         return output
 
     async def outcome(self, *command: str, given: bytes | None = None, tag: str = FIRST) -> tuple[int, str]:
@@ -50,7 +51,7 @@ class Swarm:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await process.communicate(given)
+        output, _ = await ended(process, given)
         return process.returncode or 0, output.decode()
 
     async def docker(self, *words: str, given: bytes | None = None) -> str:
@@ -65,10 +66,14 @@ class Swarm:
     async def deploy(self, tag: str) -> None:
         """Returns when all replicas are of that release, and ready."""
         await self.run("deploy/swarm/deploy", "--resolve-image=never", "--detach=true", tag=tag)
+        await self._until(lambda: self._all_of(tag))
+        await self._until(self.well)
+
+    async def _until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         deadline = time.monotonic() + DEPLOYED_SECONDS
-        while not (await self._all_of(tag) and await self.well()):
+        while not await holds():
             if time.monotonic() > deadline:
-                raise SystemExit(f"not deployed in time\n{await self.docker('stack', 'ps', '--no-trunc', STACK)}")
+                raise RuntimeError(f"not in time\n{await self.docker('stack', 'ps', '--no-trunc', STACK)}")
             await asyncio.sleep(1)
 
     async def _all_of(self, tag: str) -> bool:
@@ -84,8 +89,7 @@ class Swarm:
         wanted = [f"{STACK}_{name}={count}" for name, count in replicas.items()]
         await self.docker("service", "scale", "--detach=true", *wanted)
         await asyncio.sleep(SEEN_SECONDS)
-        while not await self.well():
-            await asyncio.sleep(0.5)
+        await self._until(self.well)
 
     async def inspect(self, name: str) -> dict[str, Any]:
         [service] = json.loads(await self.docker("service", "inspect", f"{STACK}_{name}"))
@@ -98,13 +102,17 @@ class Swarm:
 
     async def well(self) -> bool:
         """Swarm counts a replica once it has been ready."""
-        counts = await self.docker("stack", "services", "--format", "{{.Replicas}}", STACK)
-        return all(len(set(count.split("/"))) == 1 for count in counts.split())
+        lines = (await self.docker("stack", "services", "--format", "{{.Replicas}}", STACK)).splitlines()
+        counts = [line.split()[0].split("/") for line in lines]
+        return bool(counts) and all(running == wanted != "0" for running, wanted in counts)
 
     async def remove(self) -> None:
         await self.docker("stack", "rm", STACK)
         label = f"label=com.docker.stack.namespace={STACK}"
-        while await self.docker("ps", "--all", "--quiet", "--filter", label):
+        deadline = time.monotonic() + REMOVED_SECONDS
+        while left := await self.docker("ps", "--all", "--quiet", "--filter", label):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"containers are left: {left}")
             await asyncio.sleep(1)
         for volume in (await self.docker("volume", "ls", "--quiet", "--filter", label)).split():
             await self.docker("volume", "rm", volume)
@@ -149,10 +157,13 @@ async def a_swarm(port: int) -> AsyncGenerator[Swarm]:
             await swarm.deploy(FIRST)
             print(f"the stack is up after {time.monotonic() - began:.0f} s", flush=True)
             watching = [asyncio.create_task(page.run()) for page in swarm.onlookers]
-            await asyncio.gather(*(page.live.wait() for page in swarm.onlookers))
-            yield swarm
-            for task in watching:
-                task.cancel()
+            try:
+                async with asyncio.timeout(LIVE_SECONDS):
+                    await asyncio.gather(*(page.live.wait() for page in swarm.onlookers))
+                yield swarm
+            finally:
+                for task in watching:
+                    task.cancel()
         finally:
             await swarm.remove()
             if ours:

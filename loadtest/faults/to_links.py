@@ -5,8 +5,10 @@ import time
 from random import Random
 
 from loadtest.faults.links import Link
+from loadtest.faults.place import NotHappened
 from loadtest.faults.shop import Shop
 
+USED_IN = 10.0
 # PostgreSQL's message that ends a prepared statement, and commits one that is a transaction of its own.
 SYNC = b"S\x00\x00\x00\x04"
 
@@ -17,47 +19,59 @@ async def answers_to_commit_lost(service: str, shop: Shop, random: Random) -> st
     deadline = time.monotonic() + 5
     words = random.choice([b"COMMIT;", SYNC])
     link.lose_answers_to(words)
-    while link.snared < 3 and time.monotonic() < deadline:
+    while link.touched < 3 and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
-    link.heal()
-    lost, link.snared = link.snared, 0
-    return f"{lost} answers lost to {words!r}"
+    return f"{_healed(link)} answers lost to {words!r}"
 
 
 async def cut(shop: Shop, random: Random) -> str:
-    link, seconds = _some_link(shop, random), random.uniform(1, 8)
+    link, seconds = await _some_link(shop, random), random.uniform(1, 8)
     await link.close()
     await asyncio.sleep(seconds)
     await link.open()
-    return f"{link.way.name} for {seconds:.1f} s"
+    return f"{link.way.name} for {seconds:.1f} s, {_healed(link)} connections"
 
 
 async def half_open(shop: Shop, random: Random) -> str:
     """Nothing goes through and nothing closes; in the end the connections turn out to be gone."""
-    link, seconds = _some_link(shop, random), random.uniform(5, 20)
+    link, seconds = await _some_link(shop, random), random.uniform(5, 20)
     link.hold()
     await asyncio.sleep(seconds)
     link.abort()
-    link.heal()
+    _healed(link)
     return f"{link.way.name} for {seconds:.1f} s"
 
 
 async def one_way(shop: Shop, random: Random) -> str:
     """What is said arrives, and the answers do not; or the other way round. Then all of it arrives late."""
-    link, seconds, direction = _some_link(shop, random), random.uniform(5, 20), random.choice(["there", "back"])
-    link.hold(direction)
+    link, seconds = await _some_link(shop, random), random.uniform(5, 20)
+    link.hold(direction := random.choice(["there", "back"]))
     await asyncio.sleep(seconds)
-    link.heal()
+    _healed(link)
     return f"{link.way.name}, nothing comes {direction} for {seconds:.1f} s"
 
 
 async def slow(shop: Shop, random: Random) -> str:
-    link, seconds = _some_link(shop, random), random.uniform(5, 15)
+    link, seconds = await _some_link(shop, random), random.uniform(5, 15)
     link.slow(latency := random.uniform(0.05, 0.4))
     await asyncio.sleep(seconds)
-    link.heal()
+    _healed(link)
     return f"{link.way.name}, {latency * 1000:.0f} ms for {seconds:.1f} s"
 
 
-def _some_link(shop: Shop, random: Random) -> Link:
-    return shop.links[random.choice(sorted(shop.links))]
+async def _some_link(shop: Shop, random: Random) -> Link:
+    """With a connection on it: the load leads to one."""
+    link = shop.links[random.choice(sorted(shop.links))]
+    deadline = time.monotonic() + USED_IN
+    while not link.used:
+        if time.monotonic() > deadline:
+            raise NotHappened(f"nobody goes by {link.way.name}")
+        await asyncio.sleep(0.02)
+    return link
+
+
+def _healed(link: Link) -> int:
+    touched = link.heal()
+    if not touched:
+        raise NotHappened(f"nothing was on its way from {link.way.name}")
+    return touched

@@ -2,12 +2,11 @@
 
 import asyncio
 from functools import partial
-from itertools import chain
 from random import Random
 
 from loadtest.faults.cluster import Cluster
 from loadtest.faults.contents import DATABASES
-from loadtest.faults.faults import Fault
+from loadtest.faults.place import Fault
 from shopkit.broker import TOPOLOGY
 
 NODES = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
@@ -74,19 +73,22 @@ async def _primary_and_standby(cluster: Cluster, name: str) -> tuple[str, str]:
     return primary, standby
 
 
-# In this order: each server is back before the next one goes.
-FAULTS_OF_A_CLUSTER = [
-    Fault("kill a rabbitmq node", node_killed),
-    Fault("start it again", back),
-    Fault("move the leaders", leaders_moved),
-    Fault("kill the redis primary", redis_killed),
-    Fault("start it again", back),
-    *chain.from_iterable(
-        (
-            Fault(f"kill the {name} primary", partial(database_killed, name)),
-            Fault("start it again", back),
-            Fault(f"kill the {name} standby", partial(standby_killed, name)),
-        )
-        for name in DATABASES
-    ),
-]
+START = Fault("start it again", back)
+
+# In this order, and with what follows each: every server is back before the next one goes.
+FAULTS_OF_A_CLUSTER: dict[str, list[Fault[Cluster]]] = {
+    faults[0].name: faults
+    for faults in (
+        [Fault("kill a rabbitmq node", node_killed), START],
+        [Fault("move the leaders", leaders_moved)],
+        [Fault("kill the redis primary", redis_killed), START],
+        *(
+            step
+            for name in DATABASES
+            for step in (
+                [Fault(f"kill the {name} primary", partial(database_killed, name)), START],
+                [Fault(f"kill the {name} standby", partial(standby_killed, name))],
+            )
+        ),
+    )
+}

@@ -5,14 +5,11 @@ import signal
 import time
 from random import Random
 
+from loadtest.faults.place import NotHappened
 from loadtest.faults.points import POINTS
 from loadtest.faults.shop import Shop
 
 POINT_SECONDS = 30.0
-
-
-class NotHappened(Exception):
-    """The plan is at fault, and not the shop."""
 
 
 async def killed(service: str, shop: Shop, random: Random) -> str:
@@ -39,8 +36,10 @@ async def killed_at(point: str, shop: Shop, random: Random) -> str:
 async def frozen(service: str, seconds: float, shop: Shop, random: Random) -> str:
     replica = random.choice(shop.of(service))
     await shop.signal(replica, signal.SIGSTOP)
-    await asyncio.sleep(seconds)
-    await shop.signal(replica, signal.SIGCONT)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await shop.signal(replica, signal.SIGCONT)
     return f"{replica}, {seconds:.0f} s"
 
 

@@ -1,19 +1,26 @@
 """What can happen to RabbitMQ, PostgreSQL and Redis, and to what they hold."""
 
 import asyncio
+import time
 from random import Random
 
 from loadtest.faults.copies import copying
+from loadtest.faults.place import NotHappened
 from loadtest.faults.servers import rabbitmqctl, wipe_redis
 from loadtest.faults.shop import Shop
 from shopkit.broker import Queue
 
+# A transaction is over in a few milliseconds, so most looks at the server find nobody at work.
+VOLLEYS_SECONDS, ENOUGH_BACKENDS = 20, 10
+
 
 async def stopped(server: str, shop: Shop, random: Random) -> str:
     seconds = random.uniform(1, 6)
-    await shop.supervisorctl("stop", server)
-    await asyncio.sleep(seconds)
-    await shop.supervisorctl("start", server)
+    await shop.stop(server)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await shop.supervisorctl("start", server)
     return f"for {seconds:.1f} s"
 
 
@@ -26,8 +33,13 @@ async def memory_alarm(shop: Shop, random: Random) -> str:
     """Whoever publishes is blocked, and consumers go on."""
     seconds = random.uniform(3, 12)
     await rabbitmqctl(shop, "set_vm_memory_high_watermark", "0.00001")
-    await asyncio.sleep(seconds)
-    await rabbitmqctl(shop, "set_vm_memory_high_watermark", "0.4")
+    try:
+        await asyncio.sleep(seconds)
+        alarms = await rabbitmqctl(shop, "eval", "rabbit_alarm:get_alarms().")
+    finally:
+        await rabbitmqctl(shop, "set_vm_memory_high_watermark", "0.4")
+    if "memory" not in alarms:
+        raise NotHappened(f"no alarm of memory: {alarms}")
     return f"for {seconds:.1f} s"
 
 
@@ -41,17 +53,19 @@ async def unbound(queue: Queue, shop: Shop, random: Random) -> str:
     seconds = random.uniform(2, 5)
     for key in queue.routing_keys:
         await shop.contents.broker("DELETE", f"bindings/%2F/e/gozon.events/q/{queue.name}/{key}")
-    await asyncio.sleep(seconds)
-    for key in queue.routing_keys:
-        await shop.contents.broker("POST", f"bindings/%2F/e/gozon.events/q/{queue.name}", {"routing_key": key})
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        for key in queue.routing_keys:
+            await shop.contents.broker("POST", f"bindings/%2F/e/gozon.events/q/{queue.name}", {"routing_key": key})
     return f"{queue.name} for {seconds:.1f} s"
 
 
 async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001
     """Pages are told that something may be missing, and read their orders."""
-    shop.redis_wiped = True
-    await shop.supervisorctl("stop", "redis")
+    await shop.stop("redis")
     wipe_redis(shop.directory)
+    shop.wiped_at.append(time.monotonic())
     await shop.supervisorctl("start", "redis")
     return "restarted empty"
 
@@ -59,7 +73,8 @@ async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001
 async def backends_terminated(shop: Shop, random: Random) -> str:
     """In volleys; those that are committing whenever there is one."""
     ended = 0
-    for _ in range(60):
+    deadline = time.monotonic() + VOLLEYS_SECONDS
+    while ended < ENOUGH_BACKENDS and time.monotonic() < deadline:
         at = "query ILIKE 'COMMIT%' OR query ILIKE '%INSERT INTO%'" if random.random() < 0.9 else "true"
         query = f"""
             SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -67,11 +82,14 @@ async def backends_terminated(shop: Shop, random: Random) -> str:
         """
         [(count,)] = await shop.contents.sql("admin", query)
         ended += count
-        await asyncio.sleep(0.05)
+    if not ended:
+        raise NotHappened("none was at work")
     return f"{ended} of them"
 
 
 async def copied(reminding: bool, shop: Shop, random: Random) -> str:
     async with copying(shop.at["broker"], random, reminding=reminding) as copier:
         await asyncio.sleep(6)
+    if not copier.made:
+        raise NotHappened("nothing was published")
     return f"{copier.made} copies"

@@ -2,21 +2,25 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import inf
 from random import Random
+from typing import Generic
 
 import msgspec
 
 from loadtest.faults.customers import Crowd
-from loadtest.faults.faults import FAULTS, HEALED_IN, Fault
+from loadtest.faults.faults import FAULTS
 from loadtest.faults.history import tally
-from loadtest.faults.place import Place
-from loadtest.faults.to_processes import NotHappened
+from loadtest.faults.place import HEALED_IN, Fault, NotHappened, On
+from loadtest.faults.shop import Shop
 from loadtest.faults.verdict import Verdict, final, healed
 
 CALM = (0.5, 2.0)
+GATHERED_IN = 120
+INFLICTED_IN = 600
 
 
 class Happening(msgspec.Struct, frozen=True):
@@ -39,12 +43,17 @@ class Happening(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
+    """`error`: what ended it before its verdict. `judged`: the invariants that were looked at."""
+
     seed: int
     seconds: float
+    planned: int
     happenings: list[Happening]
     orders: int
     requests: dict[str, int]
+    judged: set[str]
     broken: dict[str, list[str]]
+    error: str
 
     @property
     def names(self) -> list[str]:
@@ -52,10 +61,10 @@ class Outcome(msgspec.Struct, frozen=True):
         return sorted({name for of in (self.broken, *(h.broken for h in self.happenings)) for name in of})
 
 
-def plan(seed: int, rounds: int, among: Iterable[str] = FAULTS) -> list[Fault]:
+def plan(seed: int, rounds: int, among: Iterable[str] = FAULTS) -> list[Fault[Shop]]:
     """Every fault once before any comes again."""
     random = Random(seed)
-    planned: list[Fault] = []
+    planned: list[Fault[Shop]] = []
     while len(planned) < rounds:
         names = list(among)
         random.shuffle(names)
@@ -63,14 +72,14 @@ def plan(seed: int, rounds: int, among: Iterable[str] = FAULTS) -> list[Fault]:
     return planned[:rounds]
 
 
-class Trial:
+class Trial(Generic[On]):
     """`limit` shortens the time that healing may take. Ends early when `seconds` are over or something broke.
 
     A `brief` one then leaves out what is looked at in the end.
     """
 
     def __init__(
-        self, shop: Place, seed: int, limit: float | None = None, seconds: float = inf, *, brief: bool = False
+        self, shop: On, seed: int, limit: float | None = None, seconds: float = inf, *, brief: bool = False
     ) -> None:
         self._shop = shop
         self._seed = seed
@@ -80,48 +89,81 @@ class Trial:
         self._brief = brief
         self._began = time.monotonic()
         self._crowd = Crowd(shop.session, shop.url, Random(seed + 1))
+        self._happenings: list[Happening] = []
+        self._verdict = Verdict()
 
-    async def run(self, faults: Sequence[Fault]) -> Outcome:
-        await self._crowd.gather()
-        trading = asyncio.create_task(self._crowd.trade())
-        happenings: list[Happening] = []
-        verdict = Verdict()
+    async def run(self, faults: Sequence[Fault[On]]) -> Outcome:
+        """Whatever ends it, it says what it has seen."""
+        error = ""
         try:
-            for fault in faults:
-                await asyncio.sleep(self._random.uniform(*CALM))
-                happenings.append(await self._happen(fault))
-                if happenings[-1].broken or time.monotonic() - self._began > self._seconds:
-                    break
-            if not (self._brief and happenings[-1].broken):
-                await final(self._shop, self._crowd, verdict, self._limit or HEALED_IN)
+            await self._run(faults)
+        except asyncio.CancelledError:
+            error = "ended by a signal"
+        except Exception:  # noqa: BLE001 (it is in the outcome, which is none of success)
+            error = traceback.format_exc()
         finally:
-            trading.cancel()
             await self._crowd.leave()
-        return self._outcome(happenings, verdict)
+        return self._outcome(len(faults), error)
 
-    async def _happen(self, fault: Fault) -> Happening:
+    async def _run(self, faults: Sequence[Fault[On]]) -> None:
+        async with asyncio.timeout(GATHERED_IN):
+            await self._crowd.gather()
+        self._crowd.open()
+        broken = False
+        for fault in faults:
+            if broken or time.monotonic() - self._began > self._seconds:
+                break
+            await asyncio.sleep(self._random.uniform(*CALM))
+            broken = bool((await self._happen(fault)).broken)
+        if not (self._brief and broken):
+            await final(self._shop, self._crowd, self._verdict, self._limit or HEALED_IN)
+
+    async def _happen(self, fault: Fault[On]) -> Happening:
         verdict = Verdict()
         in_flight = await self._shop.contents.undecided()
         at = time.monotonic()
         # A Random of its own, so that what one fault draws does not depend on how long others took.
-        try:
-            what = await fault.inflict(self._shop, Random(self._random.getrandbits(64)))
-        except NotHappened as error:
-            verdict.expect("fault-happened", False, what := str(error))
+        what = await inflicted(fault, self._shop, Random(self._random.getrandbits(64)), verdict)
         lasted = time.monotonic() - at
-        left, took = await healed(self._shop, self._crowd, verdict, self._limit or fault.limit)
+        limit = self._limit or fault.limit
+        left, took = await healed(self._shop, self._crowd, verdict, limit, self._crowd.ask_anew())
         began = at - self._began
         silences = longest_gap(self._crowd.accepted(), at), longest_gap(self._crowd.told(), at)
         happening = Happening(
             fault.name, began, what, in_flight, left, lasted, took, *silences, dict(verdict.broken)
         )
+        self._happenings.append(happening)
+        self._verdict.judged |= verdict.judged
         print(line(happening), flush=True)
         return happening
 
-    def _outcome(self, happenings: list[Happening], verdict: Verdict) -> Outcome:
+    def _outcome(self, planned: int, error: str) -> Outcome:
         orders = sum(len(customer.orders) for customer in self._crowd.customers)
-        seconds = time.monotonic() - self._began
-        return Outcome(self._seed, seconds, happenings, orders, tally(self._crowd.deeds), dict(verdict.broken))
+        return Outcome(
+            self._seed,
+            time.monotonic() - self._began,
+            planned,
+            self._happenings,
+            orders,
+            tally(self._crowd.deeds),
+            self._verdict.judged,
+            dict(self._verdict.broken),
+            error,
+        )
+
+
+async def inflicted(fault: Fault[On], shop: On, random: Random, verdict: Verdict) -> str:
+    """What it did. One that raises has not happened as it should, and the trial goes on to say so."""
+    failure = ""
+    try:
+        async with asyncio.timeout(INFLICTED_IN):
+            what = await fault.inflict(shop, random)
+    except NotHappened as error:
+        what = failure = str(error)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the verdict names it)
+        what, failure = repr(error), traceback.format_exc()
+    verdict.expect("fault-happened", not failure, f"{fault.name}: {failure}")
+    return what
 
 
 def longest_gap(moments: Iterable[float], since: float) -> float:

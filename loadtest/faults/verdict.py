@@ -3,21 +3,28 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from loadtest.faults.customers import Crowd, Customer
+from loadtest.faults.history import Deed
 from loadtest.faults.place import Place
 from loadtest.faults.reading import everything
 
+# The management API says how full a queue was up to five seconds ago.
+QUIET_SECONDS = 8.0
+READ_SECONDS = 60
+
 INVARIANTS = {
-    "fault-happened": "The plan was followed; this says nothing about the shop.",
+    "fault-happened": "Each fault did what it says; this says nothing about the shop.",
+    "accepts-again": "After each fault a new order and a new top-up are accepted in time.",
     "order-decided": "Every accepted order is decided in time.",
     "decided-rightly": "Who has money enough pays every order, who has none pays none, others what they can.",
     "charged-once": "Each FINISHED order is one debit of its customer, and there are no others.",
     "answer-kept": "What was answered with 201 is there.",
     "key-honoured": "What was asked with one key was done once, and is answered alike each time.",
-    "answer-explained": "Every request is answered in the end: 201, and 502, 503 or 504 before it.",
-    "no-toast-lost": "Every page was told the end of every order of its user, or to read it.",
+    "answer-explained": "Every request is answered in the end: 201, and nothing but 502, 503 or 504 before it.",
+    "no-toast-lost": "Every page was told the end of every order of its user, or to read it once Redis was wiped.",
     "no-toast-doubled": "No page was given the same version of an order twice by one Redis.",
     "toast-true": "A toast says what the order says.",
     "sockets-paced": "A replica that is replaced closes its sockets a few at a time, with 1012.",
@@ -28,21 +35,28 @@ INVARIANTS = {
 
 
 class Verdict:
-    """`broken` holds what was found, by the names of INVARIANTS."""
+    """`broken` holds what was found, by the names of INVARIANTS; `judged` are those that were looked at."""
 
     def __init__(self) -> None:
         self.broken: defaultdict[str, list[str]] = defaultdict(list)
+        self.judged: set[str] = set()
 
     def expect(self, invariant: str, holds: object, found: str) -> None:
         assert invariant in INVARIANTS
+        self.judged.add(invariant)
         if not holds:
             self.broken[invariant].append(found)
 
 
-async def healed(shop: Place, crowd: Crowd, verdict: Verdict, limit: float) -> tuple[int, float]:
-    """Waits until all accepted so far is decided and told. Returns how many were not at first, and the seconds."""
+async def healed(
+    shop: Place, crowd: Crowd, verdict: Verdict, limit: float, anew: Sequence[Deed] = ()
+) -> tuple[int, float]:
+    """Waits until all accepted so far is decided and told, and what is asked for `anew` is accepted.
+
+    Returns how many orders were not decided and told at first, and the seconds.
+    """
     began = time.monotonic()
-    orders = crowd.accepted_until(asyncio.get_running_loop().time())
+    orders = crowd.accepted_until(began)
     left: int | None = None
     while True:
         statuses = await shop.contents.statuses([order_id for _, order_id in orders])
@@ -50,9 +64,10 @@ async def healed(shop: Place, crowd: Crowd, verdict: Verdict, limit: float) -> t
         undecided = [order_id for order_id, status in statuses.items() if status == "NEW"]
         untold = [(who, order_id) for who, order_id in _untold(orders) if statuses.get(order_id, "NEW") != "NEW"]
         left = len({*undecided, *(order_id for _, order_id in untold)}) if left is None else left
+        refused = [deed.path for deed in anew if not deed.answered_at]
         ready = await shop.well()
         took = time.monotonic() - began
-        if (ready and not undecided and not untold) or gone or took > limit:
+        if (ready and not undecided and not untold and not refused) or gone or took > limit:
             break
         await asyncio.sleep(0.3)
     late = f"after {took:.0f} s"
@@ -61,6 +76,8 @@ async def healed(shop: Place, crowd: Crowd, verdict: Verdict, limit: float) -> t
         verdict.expect("ready-again", ready, f"not all replicas {late}")
         verdict.expect("order-decided", not undecided, f"{len(undecided)} undecided {late}: {undecided[:3]}")
         verdict.expect("no-toast-lost", not untold, f"{len(untold)} pages were not told {late}: {untold[:3]}")
+        if anew:
+            verdict.expect("accepts-again", not refused, f"not accepted {late}: {refused}")
     return left, took
 
 
@@ -73,19 +90,35 @@ def _untold(orders: list[tuple[Customer, str]]) -> list[tuple[str, str]]:
     ]
 
 
-async def final(shop: Place, crowd: Crowd, verdict: Verdict, limit: float) -> None:
-    """When nobody orders any more: everything else."""
+async def final(shop: Place, crowd: Crowd, verdict: Verdict, limit: float, quiet: float = QUIET_SECONDS) -> None:
+    """When nobody orders any more: everything else, once nothing moves."""
     unanswered = await crowd.finish(limit)
     verdict.expect("answer-explained", not unanswered, f"{unanswered} requests have no answer after {limit} s")
+    for cause in crowd.died:
+        verdict.expect("answer-explained", False, cause)
     await healed(shop, crowd, verdict, limit)
+    await _quiet(shop, crowd, verdict, limit, quiet)
     await asyncio.gather(*(_customer(shop, customer, verdict) for customer in crowd.customers))
     for deed in crowd.deeds:
         for surprise in deed.surprises:
             verdict.expect("answer-explained", False, surprise)
         verdict.expect("key-honoured", not deed.others, f"{deed.path}: {deed.id} and {deed.others} of one key")
-    await _nothing_waits(shop, verdict, limit)
     status, words = await shop.contents.audit()
     verdict.expect("books", status == 0, "\n".join(_offenders(words)))
+
+
+async def _quiet(shop: Place, crowd: Crowd, verdict: Verdict, limit: float, quiet: float) -> None:
+    """Waits until for `quiet` seconds nothing has been waiting and no page has been told anything."""
+    began = moved = time.monotonic()
+    while True:
+        waiting = await shop.contents.waiting()
+        now = time.monotonic()
+        moved = max(now if waiting else moved, *crowd.told(), began)
+        if now - moved >= quiet or now - began > limit + quiet:
+            break
+        await asyncio.sleep(0.5)
+    found = str(waiting) if waiting else "pages are told something without end"
+    verdict.expect("nothing-waiting", now - moved >= quiet, found)
 
 
 def _offenders(words: str) -> list[str]:
@@ -93,9 +126,14 @@ def _offenders(words: str) -> list[str]:
 
 
 async def _customer(shop: Place, customer: Customer, verdict: Verdict) -> None:
-    orders = await everything(shop.session, shop.url, "/api/orders", customer.user_id)
-    entries = await everything(shop.session, shop.url, "/api/payments/account/entries", customer.user_id)
     who = customer.user_id
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            orders = await everything(shop.session, shop.url, "/api/orders", who)
+            entries = await everything(shop.session, shop.url, "/api/payments/account/entries", who)
+    except TimeoutError:
+        verdict.expect("answer-kept", False, f"{who}: cannot be read within {READ_SECONDS} s")
+        return
     _answers(who, "orders", {d.id for d in customer.orders if d.id}, {order["id"] for order in orders}, verdict)
     top_ups = {entry["id"] for entry in entries if entry["kind"] == "top_up"}
     _answers(who, "top-ups", {d.id for d in customer.top_ups if d.id}, top_ups, verdict)
@@ -103,7 +141,8 @@ async def _customer(shop: Place, customer: Customer, verdict: Verdict) -> None:
     finished = Counter(order["id"] for order in orders if order["status"] == "FINISHED")
     debits = Counter(entry["order_id"] for entry in entries if entry["kind"] == "debit")
     verdict.expect("charged-once", finished == debits, f"{who}: {(debits - finished) + (finished - debits)}")
-    _toasts(customer, orders, shop.redis_wiped, verdict)
+    _toasts(customer, orders, verdict)
+    _gaps(customer, shop.wiped_at, verdict)
 
 
 def _answers(who: str, what: str, told: set[str], there: set[str], verdict: Verdict) -> None:
@@ -119,21 +158,20 @@ def _decisions(customer: Customer, orders: list[dict[str, Any]], verdict: Verdic
     verdict.expect("decided-rightly", paid == expected or not decided, found)
 
 
-def _toasts(customer: Customer, orders: list[dict[str, Any]], wiped: bool, verdict: Verdict) -> None:
+def _toasts(customer: Customer, orders: list[dict[str, Any]], verdict: Verdict) -> None:
     statuses = {order["id"]: order["status"] for order in orders}
     for page in customer.pages:
         doubled = [toast for toast, times in page.toasts.items() if times > 1]
         verdict.expect("no-toast-doubled", not doubled, f"{page.user_id}: {doubled[:3]}")
         untrue = [toast for toast in page.toasts if statuses.get(toast.order_id) != toast.status]
         verdict.expect("toast-true", not untrue, f"{page.user_id}: {untrue[:3]}")
-        lost = page.unrecovered and not wiped
-        verdict.expect(
-            "no-toast-lost", not lost, f"{page.user_id}: was told to read its orders, and Redis was kept"
-        )
 
 
-async def _nothing_waits(shop: Place, verdict: Verdict, limit: float) -> None:
-    deadline = time.monotonic() + limit
-    while (waiting := await shop.contents.waiting()) and time.monotonic() < deadline:
-        await asyncio.sleep(0.5)
-    verdict.expect("nothing-waiting", not waiting, str(waiting))
+def _gaps(customer: Customer, wiped_at: list[float], verdict: Verdict) -> None:
+    """Who lived through a wipe may have been told to read its orders, once for each."""
+    for page in customer.pages:
+        kept = f"{page.user_id}: was told to read its orders {page.gaps} times, and Redis was kept"
+        verdict.expect("no-toast-lost", not page.gaps, kept)
+        wipes = sum(moment >= page.came_at for moment in wiped_at)
+        emptied = f"{page.user_id}: met {page.epochs_left} other Redis, which was wiped {wipes} times"
+        verdict.expect("no-toast-lost", page.epochs_left <= wipes, emptied)
