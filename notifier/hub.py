@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Sequence
 from itertools import chain
 from typing import Any
 
+import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -36,7 +37,8 @@ SOCKETS = Gauge("gozon_sockets", "Open sockets")
 USERS = Gauge("gozon_users_connected", "Users with an open socket")
 DELIVERED = Counter("gozon_frames_delivered", "Order frames written to sockets, live or read from streams")
 BEHIND = Counter("gozon_sockets_behind", "Times a socket was too slow to take a frame at once")
-GAPS = Counter("gozon_push_gaps", "Messages before which others had been missed, and were read from the stream")
+GAPS = Counter("gozon_push_gaps", "Times a socket had missed messages, which were then read from its user's stream")
+UNREADABLE = Counter("gozon_unreadable_publications", "Publications of Redis that nobody could read, and left out")
 EVENT_TO_FRAME = Histogram(
     "gozon_event_to_frame_seconds",
     "From the change of an order's status until its frame was written here, by the clocks of both",
@@ -51,6 +53,8 @@ WELCOMES = Counter("gozon_welcomes", "Sockets welcomed, by whether all they miss
 
 PING = text_frame(encode(Ping()))
 REPLACED = b"replaced "
+
+log = structlog.get_logger()
 
 
 class Published:
@@ -185,9 +189,14 @@ class Hub:
             if sockets is None:
                 continue
             if payload.startswith(REPLACED):
-                self._replaced_by_name(sockets, payload.removeprefix(REPLACED).decode())
+                self._replaced_by_name(sockets, payload.removeprefix(REPLACED).decode(errors="replace"))
                 continue
-            published = Published(payload)
+            try:
+                published = Published(payload)
+            except ValueError as error:
+                UNREADABLE.inc()
+                log.error("unreadable publication", channel=repr(name), error=repr(error))
+                continue
             given = 0
             for socket in sockets:
                 if socket.held is not None:

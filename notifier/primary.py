@@ -10,6 +10,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
+from shopkit.addresses import one_by_one
+
 SCHEME = "redis+sentinel"
 SENTINEL_PORT = 26379
 # A sentinel that says nothing must leave time to ask another one.
@@ -48,25 +50,21 @@ class PrimaryConnection(Connection):
 def by_sentinel(url: str) -> dict[str, Any]:
     """What a pool is told for `redis+sentinel://user:password@host:port,host:port/primary/database`.
 
-    User and password are those of Redis; the sentinels have none.
+    User and password are those of Redis; the sentinels have none. Raises ValueError.
     """
     whole = urlsplit(url)
-    user, _, hosts = whole.netloc.rpartition("@")
-    name, _, password = user.partition(":")
+    sentinels = [(host.hostname, host.port or SENTINEL_PORT) for host in map(urlsplit, one_by_one(url))]
     primary, _, database = whole.path.strip("/").partition("/")
+    if not primary:
+        raise ValueError("an address of sentinels names no primary")
     return {
         "connection_class": PrimaryConnection,
-        "sentinel": Sentinel(list(map(_address, hosts.split(","))), sentinel_kwargs=_to_sentinels()),
+        "sentinel": Sentinel(sentinels, sentinel_kwargs=_to_sentinels()),
         "primary": primary,
         "db": int(database or 0),
-        "username": unquote(name) or None,
-        "password": unquote(password) or None,
+        "username": unquote(whole.username or "") or None,
+        "password": unquote(whole.password or "") or None,
     }
-
-
-def _address(host: str) -> tuple[str, int]:
-    name, _, port = host.partition(":")
-    return name, int(port or SENTINEL_PORT)
 
 
 def _to_sentinels() -> dict[str, Any]:

@@ -17,6 +17,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from notifier import scripts
+from notifier.scripts import Command
 from shopkit.retry import Backoff, pause
 
 SUBSCRIBE_AT_ONCE = 512
@@ -188,12 +190,15 @@ class Subscriber:
         """
         async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
             await self.subscribe(self._probe)
+        probe: list[Command] = [
+            ("SET", self._probe, b"", "EX", PROBE_KEPT_SECONDS),
+            ("PUBLISH", self._probe, b""),
+        ]
         while True:
             self._heard.clear()
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT):
-                    await self._redis.set(self._probe, b"", ex=PROBE_KEPT_SECONDS)
-                    await self._redis.publish(self._probe, b"")
+                    await scripts.run(self._redis, probe)
                     await self._heard.wait()
             except TimeoutError:
                 PROBE_FAILURES.inc()

@@ -1,6 +1,7 @@
 """Connecting to PostgreSQL: with what settings, and to which of several hosts."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
@@ -34,23 +35,22 @@ def connector(url: str, connect: Mapping[str, Any] = CONNECT) -> Callable[..., A
 
     asyncpg tries several as well, but has one time limit for them all, which a host that says nothing uses up.
     """
-    hosts = one_by_one(url)
+    hosts = deque(one_by_one(url))
     # The name of a host that is away may take long to resolve, and a process has four threads that do it.
     one_at_a_time = asyncio.Lock()
 
-    async def one_of(host: str, *others: str, **options: Any) -> Any:
+    async def one_of(left: int, options: Mapping[str, Any]) -> Any:
         try:
-            connection = await _connected(host, {**connect, **options})
-        except Exception as error:
-            if not others or not is_transient(error):
+            return await _connected(hosts[0], options)
+        except BaseException as error:
+            hosts.rotate(-1)  # also when the caller would not wait: it begins behind the silent host next time
+            if left == 1 or not is_transient(error):
                 raise
-            return await one_of(*others, **options)
-        hosts.sort(key=host.__ne__)
-        return connection
+        return await one_of(left - 1, options)
 
     async def connected(_address: object = None, **options: Any) -> Any:  # asyncpg's pool gives its own, too
         async with one_at_a_time:
-            return await one_of(*hosts, **options)
+            return await one_of(len(hosts), {**connect, **options})
 
     return connected
 

@@ -52,11 +52,6 @@ class Connection(Protocol):
         ...
 
 
-def affected(tag: str) -> int:
-    """The number of rows in a command's tag."""
-    return int(tag.rpartition(" ")[2])
-
-
 class Database:
     """`package` names the service whose `migrations` folder brings the schema up to date.
 
@@ -118,8 +113,7 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                if not connection.is_closed():  # a server that lost the connection rolls back by itself
-                    await transaction.rollback()
+                await _roll_back(connection, transaction)
                 raise
             await transaction.commit()
 
@@ -146,6 +140,17 @@ class Database:
             connection.terminate()
             await self._pool.release(connection)
         return connection
+
+
+async def _roll_back(connection: Any, transaction: Any) -> None:
+    """A connection that cannot is given up: its server then rolls back by itself."""
+    if connection.is_closed():
+        return
+    try:
+        await transaction.rollback()
+    except Exception as error:  # noqa: BLE001 (raised is what this is done for, and not what became of it)
+        log.warning("rollback failed", error=repr(error))
+        connection.terminate()
 
 
 async def _pool(url: str) -> Any:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from shopkit import crash_guard
-from shopkit.db import Connection, Row, affected
+from shopkit.db import Connection, Row
 
 # Seconds.
 LONGEST_WAIT = 300.0
@@ -143,14 +143,14 @@ def tables(metadata: MetaData) -> tuple[Table, Table]:
 
 async def store(connection: Connection, received: Sequence[Received], replica: str) -> int:
     """Returns how many of them are new."""
-    stored = await connection.execute(
+    tag = await connection.execute(
         STORE,
         [event.event_id for event in received],
         [event.type for event in received],
         [event.event for event in received],
         replica,
     )
-    return affected(stored)
+    return int(tag.removeprefix("INSERT 0 "))
 
 
 async def park(connection: Connection, event_id: UUID, error: str) -> None:

@@ -22,15 +22,16 @@ def is_transient(error: BaseException) -> bool:
         return True
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)  # of the driver: closed; or no such value
-    return _is_transient_state(error)
+    state = _state(error)
+    return state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE
 
 
 def blames_content(error: BaseException) -> bool:
     """Whether the error may be the fault of what was handled, so that looking for the culprit makes sense."""
     if is_transient(error):
         return False
-    state = getattr(error, "sqlstate", None)
-    return not isinstance(state, str) or state[:2] in _CONTENT_CLASSES
+    state = _state(error)
+    return not state or state[:2] in _CONTENT_CLASSES
 
 
 def _is_of_redis(error: BaseException) -> bool:
@@ -41,9 +42,9 @@ def _is_of_redis(error: BaseException) -> bool:
     return any(kind.__module__ == "redis.exceptions" for kind in type(error).__mro__)
 
 
-def _is_transient_state(error: BaseException | None) -> bool:
-    state = getattr(error, "sqlstate", None)
-    return isinstance(state, str) and (state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE)
+def _state(error: BaseException) -> str:
+    """The SQLSTATE; empty for what PostgreSQL has not said."""
+    return getattr(error, "sqlstate", None) or ""
 
 
 class Backoff:

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from notifier.streams import channel
 from shopkit.broker import ORDER_STATUS
 from tests.conftest import Spawn
 from tests.notifier.push_events import ORIGIN, on, status_event, tell
@@ -52,6 +53,20 @@ async def test_only_its_own_user_is_told(
     await tell(broker, [status_event(one.user_id)])
     await mine.next_order()
     await theirs.silent_for(0.3)
+
+
+@pytest.mark.parametrize("nonsense", [b"nonsense", b"1 2 3 4", b"one two 3 4 {}", b"replaced \xff", b""])
+async def test_a_publication_that_cannot_be_read_is_left_out(
+    replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis, nonsense: bytes
+) -> None:
+    caller = on(replicas[0], session)
+    socket = await caller.socket(origin=ORIGIN)
+    assert await redis.publish(channel(caller.user_id).decode(), nonsense) == 1
+    event = status_event(caller.user_id)
+    await tell(broker, [event])
+    assert (await socket.next_order())["id"] == str(event.id)
+    unreadable = await replicas[0].metric(session, "gozon_unreadable_publications_total")
+    assert unreadable == (not nonsense.startswith(b"replaced "))
 
 
 async def test_closing_one_socket_leaves_the_others_of_the_user(

@@ -3,19 +3,18 @@
 Each test has two replicas of the notifier and a socket of every user on both, while events keep coming.
 """
 
-import asyncio
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, cast
 
 import aiohttp
 import pytest
 from redis.asyncio import Redis
 
+from tests.notifier.sentinel import Sentinel
 from tests.notifier.watched import Enter, OwnRedis, Replicas, all_is_well_again
-from tests.support import eventually, free_port
+from tests.support import eventually
 
 # A replica is sent its copy at once instead of after five seconds, and a primary alone takes no writes.
 REPLICATED = """
@@ -24,37 +23,6 @@ repl-ping-replica-period 1
 min-replicas-to-write 1
 min-replicas-max-lag 3
 """
-WATCHING = """
-sentinel monitor shop 127.0.0.1 {port} 1
-sentinel down-after-milliseconds shop 1000
-sentinel failover-timeout shop 3000
-"""
-
-
-class Sentinel:
-    def __init__(self, home: Path, primary: OwnRedis) -> None:
-        self._port = free_port()
-        self.url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self._port}/shop/0"
-        self._config = home / "sentinel.conf"
-        self._config.write_text(
-            f"port {self._port}\nbind 127.0.0.1\ndir {home}\n" + WATCHING.format(port=primary.port)
-        )
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> "Sentinel":
-        self._process = await asyncio.create_subprocess_exec(
-            "redis-server", self._config, "--sentinel", stdout=asyncio.subprocess.DEVNULL
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._process is not None
-        self._process.kill()
-        await self._process.wait()
-
-    async def state(self) -> dict[str, Any]:
-        async with Redis(port=self._port, protocol=2) as sentinel:
-            return cast("Any", await sentinel.sentinel_master("shop"))
 
 
 class Group:

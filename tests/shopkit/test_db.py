@@ -1,3 +1,5 @@
+import asyncio
+
 import asyncpg
 import pytest
 
@@ -24,3 +26,22 @@ async def test_a_block_that_raises_leaves_nothing(payments_database: Database) -
     with pytest.raises(asyncpg.DivisionByZeroError):
         await half_of_it()
     assert not await rows(payments_database, "SELECT * FROM accounts")
+
+
+async def test_a_rollback_that_fails_does_not_hide_why_it_was_needed(payments_database: Database) -> None:
+    busy: list[asyncio.Task[str]] = []
+    used: list[int] = []
+
+    async def leave_it_busy() -> None:
+        async with payments_database.begin() as connection:
+            used.append(await connection.fetchval("SELECT pg_backend_pid()"))
+            busy.append(asyncio.create_task(connection.execute("SELECT pg_sleep(60)")))
+            await asyncio.sleep(0)  # it has begun, and no other statement can
+            raise LookupError("ours")
+
+    with pytest.raises(LookupError, match="ours"):
+        await leave_it_busy()
+    with pytest.raises(asyncpg.PostgresConnectionError):
+        await busy[0]
+    async with payments_database.begin() as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") not in used

@@ -1,0 +1,105 @@
+"""Fan-out that waits for replicas of Redis, of which a primary has none at first."""
+
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.sentinel import Sentinel as Watching
+
+from notifier.messages import OrderStatusEvent, decode_order_status
+from notifier.order_status import FanOut, NotReplicated
+from notifier.primary import by_sentinel
+from notifier.streams import connect
+from tests.notifier.push_events import status_event
+from tests.notifier.sentinel import Sentinel
+from tests.notifier.watched import OwnRedis
+from tests.servers import counted, succeeds
+from tests.support import new_user
+
+Start = Callable[..., Awaitable[OwnRedis]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncGenerator[Start]:
+    """`await start("name")` is a Redis, and with `of` a replica of that one."""
+    async with AsyncExitStack() as stack:
+
+        async def started(name: str, of: OwnRedis | None = None) -> OwnRedis:
+            replicating = f"repl-diskless-sync-delay 0\nreplicaof 127.0.0.1 {of.port}\n" if of else ""
+            server = OwnRedis(tmp_path / name, replicating)
+            await server.start()
+            stack.push_async_callback(server.end, signal.SIGKILL)
+            return server
+
+        yield started
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[Redis]:
+    redis = connect(url)
+    yield redis
+    pool = redis.connection_pool
+    await pool.aclose()
+    if isinstance(watching := pool.connection_kwargs.get("sentinel"), Watching):
+        for sentinel in watching.sentinels:
+            await sentinel.aclose()
+
+
+def an_event() -> OrderStatusEvent:
+    return decode_order_status(msgspec.json.encode(status_event(new_user())))
+
+
+def counts() -> tuple[float, float]:
+    return counted("gozon_notifications_published"), counted("gozon_duplicate_events", stage="notifications")
+
+
+async def test_a_primary_that_has_lost_its_replicas_is_left_for_the_one_that_the_sentinels_name(
+    start: Start, tmp_path: Path
+) -> None:
+    alone, another = await start("alone"), await start("another")
+    await start("replica", another)
+    async with Sentinel(tmp_path, alone) as sentinel, connected(sentinel.url) as redis:
+
+        async def connects() -> None:
+            await redis.ping()
+
+        await succeeds(connects)
+        fan_out, event = FanOut(redis, copies=1), an_event()
+        with pytest.raises(NotReplicated):
+            await fan_out([event])
+        await sentinel.names(another)
+        await succeeds(lambda: fan_out([event]))
+
+
+async def test_what_is_published_when_replicas_have_it_at_last_is_no_duplicate(start: Start) -> None:
+    primary = await start("primary")
+    async with connected(primary.url) as redis:
+        fan_out, event = FanOut(redis, copies=1), an_event()
+        published, duplicates = counts()
+        with pytest.raises(NotReplicated):
+            await fan_out([event])
+        assert counts() == (published, duplicates)
+        await start("replica", primary)
+        await succeeds(lambda: fan_out([event, event]))
+        assert counts() == (published + 1, duplicates + 1)
+        await fan_out([event])
+        assert counts() == (published + 1, duplicates + 2)
+
+
+def test_an_address_of_sentinels_is_taken_apart() -> None:
+    told = by_sentinel("redis+sentinel://us%40er:p%3Aw@one:1,two:2,three/shop/3")
+    assert (told["username"], told["password"], told["primary"], told["db"]) == ("us@er", "p:w", "shop", 3)
+    addresses = [sentinel.connection_pool.connection_kwargs for sentinel in told["sentinel"].sentinels]
+    assert [(each["host"], each["port"]) for each in addresses] == [("one", 1), ("two", 2), ("three", 26379)]
+    bare = by_sentinel("redis+sentinel://one/shop")
+    assert (bare["username"], bare["password"], bare["db"]) == (None, None, 0)
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://one:1", "redis+sentinel://one:1/", "redis+sentinel:///shop/0"])
+def test_an_address_of_sentinels_has_a_host_and_a_primary(url: str) -> None:
+    with pytest.raises(ValueError, match="names no"):
+        by_sentinel(url)
