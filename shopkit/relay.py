@@ -19,7 +19,6 @@ from shopkit.retry import Backoff, first_of, is_transient
 from shopkit.telemetry import RELAY_FAILURES, RELAYED
 
 MOST = 500
-PARALLEL = 2
 POLL_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -29,7 +28,7 @@ class Relay:
     """Woken in process after a commit; otherwise polls for what other replicas left behind.
 
     `hops` names, by routing key, the hop that relaying adds to the journey of an event.
-    PARALLEL passes may be under way at once, so that one waits for the broker while the other reads.
+    One pass is under way at a time: while it waits for the broker, events gather for the next.
     """
 
     def __init__(
@@ -40,28 +39,22 @@ class Relay:
         self._replica = replica
         self._hops = hops or {}
         self._stopping = asyncio.Event()
-        # One token wakes one pass; a further wake-up while a token lies here would find the same rows.
-        self._wake: asyncio.Queue[None] = asyncio.Queue(1)
+        self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        if not self._wake.full():
-            self._wake.put_nowait(None)
+        self._wake.set()
 
     def stop(self) -> None:
-        """The passes under way finish; what is left in the outbox is for the next process."""
+        """The pass under way finishes; what is left in the outbox is for the next process."""
         self._stopping.set()
         self.wake()
 
     async def run(self) -> None:
         if not await self._database.wait_migrated(self._stopping):
             return
-        async with asyncio.TaskGroup() as passes:
-            for _ in range(PARALLEL):
-                passes.create_task(self._relay())
-
-    async def _relay(self) -> None:
         backoff = Backoff()
         while not self._stopping.is_set():
+            self._wake.clear()
             try:
                 count = await self.relay_once()
             except Exception as error:
@@ -72,11 +65,8 @@ class Relay:
                 await self._pause(backoff.next())
                 continue
             backoff.reset()
-            if count == MOST:
-                self.wake()  # there is probably more, and the other pass may be asleep
-            else:
+            if count < MOST:
                 await self._wait()
-        self.wake()  # the other pass is to stop as well
 
     async def relay_once(self) -> int:
         """One pass; returns how many events it relayed. Raises NotPublished with nothing removed."""
@@ -117,4 +107,4 @@ class Relay:
     async def _wait(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
-                await self._wake.get()
+                await self._wake.wait()
