@@ -40,6 +40,7 @@ PACKAGES = {
     "nginx": ["nginx"],
     "npm": ["nodejs", "npm"],
     "chromium": ["chromium"],
+    "faketime": ["faketime"],
 }
 
 

@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """As asyncio.run. A signal cancels `work` once; while things are taken down, another one changes nothing."""
-    return asyncio.run(_cancelled_by_signals(work))
+    try:
+        return asyncio.run(_cancelled_by_signals(work))
+    except asyncio.CancelledError as error:
+        raise SystemExit("ended by a signal") from error
 
 
 async def _cancelled_by_signals(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, _cancel_once, task)
-    try:
-        return await task
-    except asyncio.CancelledError as error:
-        raise SystemExit("ended by a signal") from error
+    return await task
 
 
 def _cancel_once(task: asyncio.Task[Any]) -> None:
