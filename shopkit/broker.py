@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from shopkit.addresses import in_turn
 from shopkit.retry import Backoff, pause
@@ -40,17 +40,11 @@ class Lost(ConnectionError):
     """The session with the broker cannot go on: the broker, or the way to it, is the reason."""
 
 
-class Refused(ConnectionError):
-    """The broker did not take a message, or no queue did. The session goes on."""
-
-
 @contextmanager
 def losses() -> Generator[None]:
-    """Raises Lost for all that the library raises when a session is lost, and Refused for a single message."""
+    """Raises Lost for all that the library raises when a session is lost."""
     try:
         yield
-    except DeliveryError as error:
-        raise Refused(repr(error)) from error
     except LOSSES as error:
         raise Lost(repr(error)) from error
     except asyncio.CancelledError as error:
@@ -192,7 +186,7 @@ class HeldChannel:
 
     @contextmanager
     def channel(self) -> Generator[AbstractChannel]:
-        """Raises Lost when there is none, and what `losses` makes of what the block raises."""
+        """Raises Lost when there is none, and for what the block raises when it was lost."""
         if self._channel is None:
             raise Lost("not connected to the broker")
         try:

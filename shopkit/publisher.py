@@ -6,7 +6,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import HeadersType
 
-from shopkit.broker import DEAD_LETTERS, EXCHANGE, HeldChannel, Lost, Queue, Refused
+from shopkit.broker import DEAD_LETTERS, EXCHANGE, HeldChannel, Lost, Queue
 from shopkit.events import BATCH_CONTENT_TYPE, encode_batch
 
 CONFIRM_TIMEOUT = 10
@@ -43,7 +43,7 @@ class Publisher(HeldChannel):
                 # Without `ensure` nothing is asked of the broker.
                 to = await channel.get_exchange(exchange, ensure=False)
                 await to.publish(message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT)
-        except (Lost, Refused) as error:
+        except Lost as error:
             raise NotPublished(str(error)) from error
 
 
