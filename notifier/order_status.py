@@ -60,7 +60,7 @@ class FanOut:
     def __init__(self, redis: Redis, copies: int = 0) -> None:
         self._redis = redis
         self._copies = copies
-        self._unpublished: set[UUID] = set()  # appended here: who brings them again makes no duplicate
+        self._unpublished: set[UUID] = set()  # appended, and to be tried again: no duplicates then
 
     async def __call__(self, events: Sequence[OrderStatusEvent]) -> None:
         """Appends each event once, whatever is repeated, and publishes it; returns when Redis has them."""
@@ -83,9 +83,9 @@ class FanOut:
             if b" " in place  # a mark of release 0.1 has no place, and was published with it
         ]
         await scripts.run(self._redis, publishing)
-        published = self._unpublished & {message.id for message in messages}
-        self._unpublished -= published
-        return len(published)
+        published = len(self._unpublished & {message.id for message in messages})
+        self._unpublished.clear()  # what another replica was given meanwhile is not waited for
+        return published
 
     async def _append(self, messages: Sequence[Message]) -> list[bytes]:
         """Their places, which enough replicas have."""

@@ -161,7 +161,8 @@ class Session:
 class HeldChannel:
     """A channel for whoever has something to say or to ask now and then, as long as the session lasts.
 
-    One that was lost in use is thrown away with its connection, as what it still holds is unknown.
+    One that was lost in use, or whose message was refused or returned, is thrown away with its connection: what it
+    still holds is unknown, and the next session declares every queue and binding anew.
     """
 
     def __init__(self, url: str, name: str) -> None:

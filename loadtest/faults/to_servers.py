@@ -48,17 +48,11 @@ async def queue_deleted(queue: Queue, shop: Shop, random: Random) -> str:  # noq
     return queue.name
 
 
-async def unbound(queue: Queue, shop: Shop, random: Random) -> str:
-    """What is published meanwhile has no queue and is returned; a new session declares the binding again."""
-    seconds = random.uniform(2, 5)
+async def unbound(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: ARG001
+    """What is published has no queue and is returned, until a new session declares the binding again."""
     for key in queue.routing_keys:
         await shop.contents.broker("DELETE", f"bindings/%2F/e/gozon.events/q/{queue.name}/{key}")
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        for key in queue.routing_keys:
-            await shop.contents.broker("POST", f"bindings/%2F/e/gozon.events/q/{queue.name}", {"routing_key": key})
-    return f"{queue.name} for {seconds:.1f} s"
+    return queue.name
 
 
 async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001

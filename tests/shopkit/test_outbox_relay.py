@@ -9,7 +9,7 @@ import pytest
 from orders.messages import order_created
 from payments.messages import payment_decided
 from shopkit import journey, outbox, relay
-from shopkit.broker import Lost
+from shopkit.broker import EXCHANGE, Lost
 from shopkit.db import Database
 from shopkit.events import Outgoing
 from shopkit.publisher import NotPublished, Publisher
@@ -105,6 +105,18 @@ async def test_an_event_that_no_queue_takes_leaves_every_row(
         await Relay(orders_database, publisher, "orders-1").relay_once()
     assert (await waiting(orders_database))[:2] == ids(created)
     assert len(await waiting(orders_database)) == 3
+
+
+async def test_a_queue_that_lost_its_binding_has_it_again(
+    orders_database: Database, publisher: Publisher, broker: Broker
+) -> None:
+    created = orders_created(1)
+    queue = await broker.channel.get_queue(CREATED)
+    await queue.unbind(EXCHANGE, "order.created")
+    relaying = Relay(orders_database, publisher, "orders-1")
+    await put(orders_database, created)
+    async with running(relaying):
+        assert await received(broker, CREATED, 1) == ids(created)
 
 
 async def test_a_connection_lost_before_the_confirm_leaves_every_row(
