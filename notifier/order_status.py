@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from secrets import token_hex
-from uuid import UUID
 
 from msgspec.json import encode as encode_json
 from prometheus_client import Counter
@@ -28,11 +27,10 @@ class NotReplicated(ConnectionError):
 class Message:
     """An event, encoded once for the two commands that bring it to Redis."""
 
-    __slots__ = ("_event", "_rest", "_times", "id")
+    __slots__ = ("_event", "_rest", "_times")
 
     def __init__(self, event: OrderStatusEvent) -> None:
         self._event = event
-        self.id = event.id
         self._rest = frame_rest(event)
         self._times = times(event)
 
@@ -60,21 +58,17 @@ class FanOut:
     def __init__(self, redis: Redis, copies: int = 0) -> None:
         self._redis = redis
         self._copies = copies
-        self._unpublished: set[UUID] = set()  # appended, and to be tried again: no duplicates then
 
     async def __call__(self, events: Sequence[OrderStatusEvent]) -> None:
         """Appends each event once, whatever is repeated, and publishes it; returns when Redis has them."""
         messages = [Message(event) for event in events]
-        new = await (self._copied(messages) if self._copies else self._at_once(messages))
+        await (self._copied(messages) if self._copies else self._at_once(messages))
         event_log.each("notified", map(encode_json, events))
-        PUBLISHED.inc(new)
-        DUPLICATES.labels("notifications").inc(len(events) - new)
 
-    async def _at_once(self, messages: Sequence[Message]) -> int:
-        replies = await scripts.run(self._redis, [message.append(publish=True) for message in messages])
-        return sum(new for new, _ in replies)
+    async def _at_once(self, messages: Sequence[Message]) -> None:
+        _count(await scripts.run(self._redis, [message.append(publish=True) for message in messages]))
 
-    async def _copied(self, messages: Sequence[Message]) -> int:
+    async def _copied(self, messages: Sequence[Message]) -> None:
         """Publishes repeated events as well: the first time may have ended before that. Sockets know the offset."""
         places = await self._append(messages)
         publishing = [
@@ -83,18 +77,22 @@ class FanOut:
             if b" " in place  # a mark of release 0.1 has no place, and was published with it
         ]
         await scripts.run(self._redis, publishing)
-        published = len(self._unpublished & {message.id for message in messages})
-        self._unpublished.clear()  # what another replica was given meanwhile is not waited for
-        return published
 
     async def _append(self, messages: Sequence[Message]) -> list[bytes]:
         """Their places, which enough replicas have."""
         appends = [message.append(publish=False) for message in messages]
         wait: Command = ("WAIT", self._copies, WAIT_MS)
         *replies, _, copies = await scripts.run(self._redis, [*appends, WRITE, wait])
-        self._unpublished |= {message.id for message, (new, _) in zip(messages, replies, strict=True) if new}
+        _count(replies)
         if copies < self._copies:
             # It may have been replaced, and not know: those that connect anew ask who is the primary.
             await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise NotReplicated(f"{copies} replicas of Redis have it, and {self._copies} have to")
         return [place for _, place in replies]
+
+
+def _count(replies: Sequence[tuple[int, bytes]]) -> None:
+    """What Redis has for the first time, and what it was given again."""
+    new = sum(new for new, _ in replies)
+    PUBLISHED.inc(new)
+    DUPLICATES.labels("notifications").inc(len(replies) - new)

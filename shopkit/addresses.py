@@ -10,7 +10,7 @@ def one_by_one(url: str) -> list[str]:
     """The address once for each of its hosts. Raises ValueError."""
     whole = urlsplit(url)
     user, at, hosts = whole.netloc.rpartition("@")
-    if not hosts:
+    if not all(urlsplit(f"//{host}").hostname for host in hosts.split(",")):
         raise ValueError("an address names no host")  # and is not shown, as it may hold a password
     return [whole._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
 

@@ -76,11 +76,14 @@ class Relay:
                 return 0
             with tracing.batch("relay", (tracing.of_event(event.event) for event in taken)):
                 await self._publish(taken)
+        self._report(taken)
+        return len(taken)
+
+    def _report(self, taken: list[Outgoing]) -> None:
         for routing_key, count in Counter(event.routing_key for event in taken).items():
             RELAYED.labels(routing_key).inc(count)
             step = self._hops.get(routing_key, journey.RELAYED)
             event_log.each(step, (event.event for event in taken if event.routing_key == routing_key))
-        return len(taken)
 
     async def _publish(self, taken: list[Outgoing]) -> None:
         publishing = [

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from random import SystemRandom
@@ -34,7 +35,7 @@ async def on_a_cluster(options: argparse.Namespace) -> Outcome:
 async def on_a_shop(options: argparse.Namespace) -> Outcome:
     if not FAKETIME.exists():
         print("libfaketime is not installed, so no clock will be wrong", flush=True)
-    faults = plan(options.seed, options.rounds or len(FAULTS), options.only or FAULTS)
+    faults = plan(options.seed, options.rounds or len(options.only or FAULTS), options.only or FAULTS)
     async with a_shop(options.dir, options.base_port, options.entrance) as shop:
         return await tried(shop, faults, options)
 
@@ -42,14 +43,21 @@ async def on_a_shop(options: argparse.Namespace) -> Outcome:
 async def on_a_swarm(options: argparse.Namespace) -> Outcome:
     faults = [FAULTS_OF_A_STACK[name] for name in options.only or FAULTS_OF_A_STACK]
     async with a_swarm(options.entrance) as swarm:
-        outcome = await tried(swarm, faults[: options.rounds], options)
-        judge_sockets(swarm, outcome)
-        return outcome
+        return await tried(swarm, faults[: options.rounds], options, partial(judge_sockets, swarm))
 
 
-async def tried(shop: On, faults: list[Fault[On]], options: argparse.Namespace) -> Outcome:
+async def tried(
+    shop: On,
+    faults: list[Fault[On]],
+    options: argparse.Namespace,
+    judge: Callable[[Outcome], None] = lambda _: None,
+) -> Outcome:
+    """Writes the report before the shop is taken down, as that can fail as well."""
     print(HEADER, flush=True)
-    return await Trial(shop, options.seed, seconds=options.minutes * 60).run(faults)
+    outcome = await Trial(shop, options.seed, seconds=options.minutes * 60).run(faults)
+    judge(outcome)
+    print(write(outcome, RUN), flush=True)
+    return outcome
 
 
 def judge_sockets(swarm: Swarm, outcome: Outcome) -> None:
@@ -95,7 +103,6 @@ def main() -> None:
     options: Any = parse(sys.argv[1:])
     print(f"SEED={options.seed}", flush=True)
     outcome = run(ON[options.on](options))
-    print(write(outcome, RUN))
     sys.exit(1 if outcome.names or outcome.error else 0)
 
 

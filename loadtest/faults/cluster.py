@@ -6,12 +6,13 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
 
 from loadtest.faults.contents import DATABASES, ROOT, Contents
+from loadtest.faults.ending import undisturbed
 from loadtest.faults.programs import ended
 
 SERVICES = ("orders", "payments", "notifier", "gateway")
@@ -43,6 +44,7 @@ class Cluster:
             env=self._environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         output, errors = await ended(process)
         if process.returncode:
@@ -114,7 +116,8 @@ class Cluster:
     async def well(self) -> bool:
         """As many replicas as there should be, and all of them ready."""
         if any(len(self._addresses[service]) != count for service, count in self._replicas.items()):
-            await self.look()
+            with suppress(RuntimeError):  # a container went while it was looked at
+                await self.look()
             return False
         replicas = [address for service in SERVICES for address in self._addresses[service]]
         return all(await asyncio.gather(*map(self._ready, replicas)))
@@ -139,4 +142,4 @@ async def a_cluster(port: int) -> AsyncGenerator[Cluster]:
             print(f"the cluster is up after {time.monotonic() - began:.0f} s", flush=True)
             yield cluster
         finally:
-            await cluster.down()
+            await undisturbed(cluster.down())

@@ -28,3 +28,13 @@ async def _cancelled_by_signals(work: Coroutine[Any, Any, T]) -> T:
 def _cancel_once(task: asyncio.Task[Any]) -> None:
     if not task.cancelling():
         task.cancel()
+
+
+async def undisturbed(work: Coroutine[Any, Any, None]) -> None:
+    """Ends before whoever waits for it does, also when a signal comes meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -25,7 +25,7 @@ POINTS = {
     # The broker has the message and has said so, and nobody has heard it yet.
     "before-confirm": Point(RELAYING, "aiormq.channel:Channel._on_confirm_frame"),
     "after-confirm": Point(RELAYING, "shopkit.publisher:Publisher.publish", after=True),
-    "after-outbox-delete": Point(RELAYING, "shopkit.relay:Relay.relay_once", after=True),
+    "after-outbox-delete": Point(RELAYING, "shopkit.relay:Relay._report"),
     "before-ingest-commit": Point(("payments",), "shopkit.inbox_rows:store"),
     "after-ingest-commit": Point(("payments",), "shopkit.inbox_rows:store", after=True),
     "before-ack": Point(CONSUMING, "aio_pika.message:IncomingMessage.ack"),

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from loadtest.faults.contents import ROOT, Contents
+from loadtest.faults.ending import undisturbed
 from loadtest.faults.links import Link, Way
 from loadtest.faults.place import NotHappened
 from loadtest.faults.programs import ended
@@ -190,11 +191,12 @@ async def a_shop(directory: Path, base_port: int, entrance: int, tree: Path = RO
                 for link in shop.links.values():
                     await link.close()
     finally:
-        await _run(*makes, "down", *place)
+        await undisturbed(_run(*makes, "down", *place))
 
 
 async def _run(*command: object) -> None:
-    process = await asyncio.create_subprocess_exec(*map(str, command))
+    # Out of reach of the terminal's Ctrl-C, which is meant for the run.
+    process = await asyncio.create_subprocess_exec(*map(str, command), start_new_session=True)
     await ended(process)
     if process.returncode:
         raise SystemExit(f"failed: {' '.join(map(str, command))}")

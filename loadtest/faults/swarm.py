@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from loadtest.faults.contents import ROOT, Contents
+from loadtest.faults.ending import undisturbed
 from loadtest.faults.page import Page
 from loadtest.faults.programs import ended
 
@@ -50,6 +51,7 @@ class Swarm:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )
         output, _ = await ended(process, given)
         return process.returncode or 0, output.decode()
@@ -165,6 +167,8 @@ async def a_swarm(port: int) -> AsyncGenerator[Swarm]:
                 for task in watching:
                     task.cancel()
         finally:
-            await swarm.remove()
-            if ours:
-                await swarm.docker("swarm", "leave", "--force")
+            try:
+                await undisturbed(swarm.remove())
+            finally:
+                if ours:
+                    await swarm.docker("swarm", "leave", "--force")

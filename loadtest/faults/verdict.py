@@ -109,16 +109,17 @@ async def final(shop: Place, crowd: Crowd, verdict: Verdict, limit: float, quiet
 
 async def _quiet(shop: Place, crowd: Crowd, verdict: Verdict, limit: float, quiet: float) -> None:
     """Waits until for `quiet` seconds nothing has been waiting and no page has been told anything."""
-    began = moved = time.monotonic()
+    began = waited = time.monotonic()
+    last: object = None
     while True:
-        waiting = await shop.contents.waiting()
-        now = time.monotonic()
-        moved = max(now if waiting else moved, *crowd.told(), began)
-        if now - moved >= quiet or now - began > limit + quiet:
+        if waiting := await shop.contents.waiting():
+            last, waited = waiting, time.monotonic()
+        now, told = time.monotonic(), max(crowd.told(), default=began)
+        if now - max(waited, told) >= quiet or now - began > limit + quiet:
             break
         await asyncio.sleep(0.5)
-    found = str(waiting) if waiting else "pages are told something without end"
-    verdict.expect("nothing-waiting", now - moved >= quiet, found)
+    found = f"{last}, {now - waited:.0f} s ago; pages were told something {now - told:.0f} s ago"
+    verdict.expect("nothing-waiting", now - max(waited, told) >= quiet, found)
 
 
 def _offenders(words: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The way into the shop under load."""
 
 import asyncio
+import math
 import time
 
 from loadtest import client
@@ -27,9 +28,9 @@ class Entrance:
     def post(self, path: str, user_id: str, body: bytes = b"", key: str | None = None) -> bytes:
         return client.post(path, user_id, body, key, self.host)
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes, until: float = math.inf) -> Answer:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(max(0.0, min(ANSWER_SECONDS, until - time.perf_counter()))):
                 return await self.pool.ask(request)
         except TimeoutError:
             return Answer(0, b"no answer in time")
@@ -42,7 +43,7 @@ class Entrance:
 
     async def insist(self, what: str, user_id: str, *statuses: int, request: bytes, until: float) -> Answer:
         """Asks what may be asked twice, again until then. Each failure is an error of the load."""
-        while (answer := await self.ask(request)).status not in statuses:
+        while (answer := await self.ask(request, until)).status not in statuses:
             self.answers.failed(what, user_id, request, *answer)
             if time.perf_counter() + PAUSE_SECONDS >= until:
                 raise _failure(request, answer)

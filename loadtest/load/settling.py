@@ -1,6 +1,7 @@
 """After the load: what became of requests without an answer, and what the shop says of every user."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -42,14 +43,16 @@ async def each(things: Iterable[T], work: Callable[[T], Awaitable[None]]) -> Non
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
 
 
-async def send_again(traffic: Traffic) -> None:
+async def send_again(traffic: Traffic, until: float) -> None:
     """As a client does that got no answer; the keys see to it that nothing takes effect twice."""
 
     async def again(call: Planned) -> None:
         for _ in range(AGAIN):
-            answer = await call.user.entrance.ask(call.request)
+            answer = await call.user.entrance.ask(call.request, until)
             if answer.status == call.good:
                 traffic.taken(call, answer.body)
+                return
+            if time.perf_counter() + PAUSE_SECONDS >= until:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 

@@ -82,7 +82,7 @@ class Worker:
         result = await asyncio.to_thread(
             figures.result, start, seconds, traffic, self.users, self.journeys, self.effort
         )
-        await settling.send_again(traffic)
+        await settling.send_again(traffic, time.perf_counter() + self.parameters.patience)
         await self._told()
         await asyncio.sleep(QUIET_SECONDS)
         until = time.perf_counter() + self.parameters.patience

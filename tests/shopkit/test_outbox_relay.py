@@ -221,3 +221,37 @@ async def test_the_relays_hop_goes_to_the_journeys_of_its_events_and_to_no_event
     ]
     assert without == json.loads(hopped[1].event)
     assert await broker.take_events(RESULTS) == [json.loads(decided.event)]
+
+
+async def test_a_relay_that_is_woken_does_not_wait_to_look_by_itself(
+    orders_database: Database, publisher: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "POLL_SECONDS", 600)
+    monkeypatch.setattr(relay, "MOST", 2)
+    published, held, going_on = publisher.publish, asyncio.Event(), asyncio.Event()
+    going_on.set()
+
+    async def publish(routing_key: str, events: list[bytes]) -> None:
+        held.set()
+        await going_on.wait()
+        await published(routing_key, events)
+
+    monkeypatch.setattr(publisher, "publish", publish)
+    relaying = Relay(orders_database, publisher, "orders-1")
+    async with running(relaying):
+        while_idle = orders_created(3)  # more than a pass takes
+        await put(orders_database, while_idle)
+        relaying.wake()
+        assert await received(broker, CREATED, 3) == ids(while_idle)
+
+        await eventually(lambda: empty(orders_database))
+        held.clear()
+        going_on.clear()
+        first, while_passing = orders_created(1), orders_created(1)
+        await put(orders_database, first)
+        relaying.wake()
+        await held.wait()
+        await put(orders_database, while_passing)
+        relaying.wake()
+        going_on.set()
+        assert await received(broker, CREATED, 2) == ids([*first, *while_passing])
