@@ -58,6 +58,7 @@ class Page:
         self._session = session
         self._url = url
         self._position: tuple[str, int] | None = None
+        self._to_reload = False
 
     async def run(self) -> None:
         while True:
@@ -113,7 +114,10 @@ class Page:
         self.epochs_left += moved
         if not frame["recovered"]:
             self.gaps += not moved
+            self._to_reload = True
+        if self._to_reload:  # since this visit, or an earlier one that could not
             await self._reload()
+            self._to_reload = False
 
     def _show(self, frame: dict[str, Any]) -> None:
         assert self._position is not None
