@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from typing import TypeAlias
 
@@ -86,7 +86,7 @@ class Inbox:
                 continue
             backoff.reset()
             if not busy:
-                await self._wait()
+                await pause(self._wake, POLL_SECONDS)
         await self._take_back()
 
     async def work_off(self) -> int:
@@ -174,11 +174,6 @@ class Inbox:
             if not is_transient(error):
                 raise
             log.warning("note of the crash guard stays", error=repr(error))
-
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._wake.wait()
 
 
 async def _suspect(connection: Connection, held: Sequence[Waiting], crashes: Sequence[Crash]) -> Committed:

@@ -7,7 +7,6 @@ failure rolls the delete back. A crash between confirm and commit publishes agai
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 
 import structlog
 
@@ -15,7 +14,7 @@ from shopkit import event_log, journey, outbox, tracing
 from shopkit.db import Database
 from shopkit.events import Outgoing, batches
 from shopkit.publisher import Publisher
-from shopkit.retry import Backoff, first_of, is_transient
+from shopkit.retry import Backoff, first_of, is_transient, pause
 from shopkit.telemetry import RELAY_FAILURES, RELAYED
 
 MOST = 500
@@ -66,7 +65,7 @@ class Relay:
                 continue
             backoff.reset()
             if count < MOST:
-                await self._wait()
+                await pause(self._wake, POLL_SECONDS)
 
     async def relay_once(self) -> int:
         """One pass; returns how many events it relayed. Raises NotPublished with nothing removed."""
@@ -106,8 +105,3 @@ class Relay:
         """Not longer than until the broker is back, where that was the reason."""
         back = [] if self._publisher.connected.is_set() else [self._publisher.connected]
         await first_of(self._stopping, *back, seconds=seconds)
-
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._wake.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 
 import asyncpg
 
@@ -65,9 +66,11 @@ class Backoff:
         return random.uniform(0, ceiling)  # noqa: S311 (spreads load, guards nothing)
 
 
-async def pause(stopping: asyncio.Event, seconds: float) -> None:
-    """Sleeps, but not longer than until `stopping` is set."""
-    await first_of(stopping, seconds=seconds)
+async def pause(until: asyncio.Event, seconds: float) -> None:
+    """Sleeps, but not longer than until `until` is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await until.wait()
 
 
 async def first_of(*events: asyncio.Event, seconds: float | None = None) -> None:

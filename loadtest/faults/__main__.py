@@ -35,7 +35,8 @@ async def on_a_cluster(options: argparse.Namespace) -> Outcome:
 async def on_a_shop(options: argparse.Namespace) -> Outcome:
     if not FAKETIME.exists():
         print("libfaketime is not installed, so no clock will be wrong", flush=True)
-    faults = plan(options.seed, options.rounds or len(options.only or FAULTS), options.only or FAULTS)
+    among = options.only or FAULTS
+    faults = plan(options.seed, options.rounds or len(among), among)
     async with a_shop(options.dir, options.base_port, options.entrance) as shop:
         return await tried(shop, faults, options)
 

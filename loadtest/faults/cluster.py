@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from asyncio.subprocess import PIPE
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -38,18 +39,10 @@ class Cluster:
         self._replicas: dict[str, int] = {}
 
     async def run(self, *command: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=ROOT,
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        output, errors = await ended(process)
-        if process.returncode:
-            raise RuntimeError(f"failed: {' '.join(command)}\n{errors.decode()}")
-        return output.decode()
+        done = await ended(*command, cwd=ROOT, env=self._environment, stdout=PIPE, stderr=PIPE)
+        if done.status:
+            raise RuntimeError(f"failed: {' '.join(command)}\n{done.errors}")
+        return done.said
 
     async def compose(self, *words: str) -> str:
         return await self.run("docker", "compose", *words)

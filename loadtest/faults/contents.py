@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -106,15 +107,9 @@ class Contents:
     async def audit(self) -> tuple[int, str]:
         """Exit status and words of the auditor, a process of its own."""
         urls = {f"{name.upper()}_DATABASE_URL": self._databases[name] for name in DATABASES}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "auditor", "--grace", "5", "--rows", "3"),
-            cwd=ROOT,
-            env=os.environ | urls,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await ended(process)
-        return process.returncode or 0, output.decode()
+        command = sys.executable, "-m", "auditor", "--grace", "5", "--rows", "3"
+        done = await ended(*command, cwd=ROOT, env=os.environ | urls, stdout=PIPE)
+        return done.status, done.said
 
     async def _queues(self) -> list[dict[str, Any]]:
         return await self.broker("GET", "queues")

@@ -1,13 +1,24 @@
 """Other programs, which do not outlive who waits for them."""
 
-from asyncio.subprocess import Process
+import asyncio
+from typing import Any, NamedTuple
 
 
-async def ended(process: Process, given: bytes | None = None) -> tuple[bytes, bytes]:
-    """What it has said until its end."""
+class Ended(NamedTuple):
+    """`said` and `errors` are what was piped of stdout and stderr."""
+
+    status: int
+    said: str
+    errors: str
+
+
+async def ended(*command: object, given: bytes | None = None, **how: Any) -> Ended:
+    """Runs a program to its end, out of reach of the terminal's Ctrl-C, which is meant for the run."""
+    process = await asyncio.create_subprocess_exec(*map(str, command), start_new_session=True, **how)
     try:
-        return await process.communicate(given)
+        said, errors = await process.communicate(given)
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
+    return Ended(process.returncode or 0, (said or b"").decode(), (errors or b"").decode())

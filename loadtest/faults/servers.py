@@ -1,8 +1,8 @@
 """What is done to RabbitMQ and Redis by their own tools and files."""
 
-import asyncio
 import os
 import shutil
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 from loadtest.faults.programs import ended
@@ -19,13 +19,10 @@ async def rabbitmqctl(shop: Shop, *words: str) -> str:
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(shop.epmd_port),
     }
-    process = await asyncio.create_subprocess_exec(
-        RABBITMQCTL, "-n", shop.broker_node, *words, env=environment, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await ended(process)
-    if process.returncode:
+    done = await ended(RABBITMQCTL, "-n", shop.broker_node, *words, env=environment, stdout=PIPE)
+    if done.status:
         raise RuntimeError(f"rabbitmqctl {' '.join(words)} failed")
-    return output.decode()
+    return done.said
 
 
 def wipe_redis(directory: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -161,11 +162,8 @@ async def _output(*command: object) -> str:
 
 
 async def _outcome(*command: object) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await ended(process)
-    return process.returncode or 0, output.decode()
+    done = await ended(*command, stdout=PIPE, stderr=STDOUT)
+    return done.status, done.said
 
 
 @asynccontextmanager
@@ -195,8 +193,5 @@ async def a_shop(directory: Path, base_port: int, entrance: int, tree: Path = RO
 
 
 async def _run(*command: object) -> None:
-    # Out of reach of the terminal's Ctrl-C, which is meant for the run.
-    process = await asyncio.create_subprocess_exec(*map(str, command), start_new_session=True)
-    await ended(process)
-    if process.returncode:
+    if (await ended(*command)).status:
         raise SystemExit(f"failed: {' '.join(map(str, command))}")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -44,17 +45,9 @@ class Swarm:
 
     async def outcome(self, *command: str, given: bytes | None = None, tag: str = FIRST) -> tuple[int, str]:
         """Exit status and all that was said; the images are those of `tag`."""
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=ROOT,
-            env=self._environment | {"TAG": tag},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        output, _ = await ended(process, given)
-        return process.returncode or 0, output.decode()
+        environment = self._environment | {"TAG": tag}
+        done = await ended(*command, given=given, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, stderr=STDOUT)
+        return done.status, done.said
 
     async def docker(self, *words: str, given: bytes | None = None) -> str:
         return await self.run("docker", *words, given=given)
