@@ -22,7 +22,17 @@ from notifier.closes import Close, come_back_later
 from notifier.messages import Ping, encode, welcome
 from notifier.presence import Presence
 from notifier.scripts import Command
-from notifier.streams import Entry, Position, Read, channel, read_many, reading, recovered, what_was_read
+from notifier.streams import (
+    Entry,
+    Position,
+    Read,
+    channel,
+    connect_anew,
+    read_many,
+    reading,
+    recovered,
+    what_was_read,
+)
 from notifier.subscriber import Messages, Subscriber
 from notifier.wire import Wire, text_frame
 from shopkit.batcher import Batcher
@@ -108,7 +118,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Batcher[tuple[Command, Command], Read] = Batcher("first reads", self._read_first)
         self.presence = Presence(redis, sockets_per_user, self._replaced)
-        self.subscriber = Subscriber(probing, self._received, self._restored)
+        self.subscriber = Subscriber(probing, self._received, self._connecting, self._restored)
 
     async def join(self, socket: Socket, since: Position | None) -> None:
         """Subscribes before it reads, so that nothing falls between, and sends the welcome.
@@ -271,6 +281,10 @@ class Hub:
             await self._read_on([socket])
         except (RedisError, TimeoutError):
             socket.close(Close.TRY_AGAIN)
+
+    async def _connecting(self) -> None:
+        """What is read from now on comes from the Redis that will publish, or from its successor."""
+        await connect_anew(self._redis)
 
     async def _restored(self) -> None:
         """Redis was away: gives every socket what was published meanwhile.

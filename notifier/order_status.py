@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from notifier import scripts
 from notifier.messages import FRAME_START, OrderStatusEvent, frame_rest, times
 from notifier.scripts import FAN_OUT, Command
-from notifier.streams import channel, event_key, meta_key, stream_key
+from notifier.streams import channel, connect_anew, event_key, meta_key, stream_key
 from shopkit import event_log
 from shopkit.telemetry import DUPLICATES
 
@@ -85,8 +85,7 @@ class FanOut:
         *replies, _, copies = await scripts.run(self._redis, [*appends, WRITE, wait])
         _count(replies)
         if copies < self._copies:
-            # It may have been replaced, and not know: those that connect anew ask who is the primary.
-            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            await connect_anew(self._redis)
             raise NotReplicated(f"{copies} replicas of Redis have it, and {self._copies} have to")
         return [place for _, place in replies]
 

@@ -80,6 +80,14 @@ def connect(url: str) -> Redis:
     return Redis(connection_pool=BlockingConnectionPool.from_url(url, **options))
 
 
+async def connect_anew(redis: Redis) -> None:
+    """Every connection asks who the primary is before it is used again: the one it has may have been replaced,
+    and not know."""
+    pool = redis.connection_pool
+    await pool.update_active_connections_for_reconnect()
+    await pool.disconnect(inuse_connections=False)
+
+
 def reading(user_id: str, after: int | None) -> Command:
     """Reads after an offset; without one, after what the user acknowledged last."""
     start = "" if after is None else str(after)

@@ -40,16 +40,21 @@ log = structlog.get_logger()
 
 class Subscriber:
     """`received` gets channel and payload of the messages that came together. `restored` runs when a lost
-    connection is back.
+    connection is back, `connecting` before each one is made.
 
     Only `_write_changes` sends SUBSCRIBE and UNSUBSCRIBE, so that none can race another.
     """
 
     def __init__(
-        self, redis: Redis, received: Callable[[Messages], None], restored: Callable[[], Awaitable[None]]
+        self,
+        redis: Redis,
+        received: Callable[[Messages], None],
+        connecting: Callable[[], Awaitable[None]],
+        restored: Callable[[], Awaitable[None]],
     ) -> None:
         self._redis = redis
         self._received = received
+        self._connecting = connecting
         self._restored = restored
         self._probe = f"probe:{uuid4().hex}".encode()
         self._wanted: set[bytes] = {self._probe}
@@ -107,6 +112,7 @@ class Subscriber:
             await pause(self._stopping, backoff.next())
 
     async def _session(self, backoff: Backoff) -> None:
+        await self._connecting()
         pool = self._redis.connection_pool
         # No read timeout: silence is normal here, and the probe finds the silence that is not.
         settings: dict[str, Any] = pool.connection_kwargs | {"socket_timeout": None}
