@@ -1,8 +1,9 @@
 """Makes one report of what the processes of the generator have found and of what was seen on the machine."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise, zip_longest
 
 from loadtest.load.checks import Verdict
@@ -25,7 +26,7 @@ def summary(parameters: Parameters, start: float, results: Sequence[Result], loo
     accepted = sum(orders.values())
     times = _together([result.times for result in results])
     return Report(
-        started=datetime.now(UTC),
+        started=datetime.now(UTC) - timedelta(seconds=time.perf_counter() - start),
         parameters=parameters,
         machine=this_machine(),
         versions=this_python(),

@@ -18,6 +18,7 @@ from tests.support import ROOT, Caller, eventually
 
 SHORT = "USERS=60", "SECONDS=4", "SECOND_SOCKETS=0.5"
 VERDICTS = ["answers", "sockets", "final status", "one toast a socket", "nobody else's toast", "balances"]
+FIRST_ORDER = text("SELECT min(created_at) AS at FROM orders WHERE user_id LIKE 'load-%' AND created_at > :began")
 NEW_USERS = text("""
     SELECT user_id FROM accounts WHERE user_id LIKE 'load-%' AND created_at > :began ORDER BY created_at
 """)
@@ -48,9 +49,13 @@ def folder_of(shop: Shop) -> str:
 
 
 async def test_a_load_by_plan_finds_every_order_right(shop: Shop, tmp_path: Path) -> None:
+    began = datetime.now(UTC)
     status, output, report, folder = await load(tmp_path, folder_of(shop), "RATE=60", "PROCESSES=2")
 
     assert status == 0, output
+    async with connected("orders", shop.servers["databases"]["orders"]) as orders:
+        (first,) = await orders.rows(FIRST_ORDER, {"began": began})
+    assert began < report.started <= first.at
     assert [verdict.name for verdict in report.verdicts] == [*VERDICTS, "programs", "audit"]
     assert all(verdict.looked_at for verdict in report.verdicts)
     assert set(report.orders) == {Kind.PAID, Kind.TOO_EXPENSIVE, Kind.NO_ACCOUNT}
