@@ -11,8 +11,8 @@ GROWING = ("inbox", "payments", "ledger_entries")
 def upgrade() -> None:
     # Nobody looks for an event by its text.
     op.execute("ALTER TABLE inbox ALTER COLUMN event SET STATISTICS 0")
-    # By default it comes when a tenth has changed: every few seconds in a busy new shop. Every statement
-    # goes by an index, and a plan that suits a table suits one half as large again.
+    # By default it comes when a tenth has changed: every ten seconds in a busy new shop. The service
+    # reads by indexes, and a plan that suits a table suits one half as large again.
     for table in GROWING:
         op.execute(f"ALTER TABLE {table} SET (autovacuum_analyze_scale_factor = 0.5)")
 
