@@ -136,6 +136,10 @@ class Visitor:
         """The words of all that have appeared since the page was loaded."""
         return await self._witness("toasts")
 
+    async def toast_titles(self) -> list[str]:
+        """Of all that have appeared since the page was loaded, and what they were changed to while they stood."""
+        return await self._witness("titles")
+
     async def sockets_opened(self) -> int:
         """Since the page was loaded."""
         return await self._witness("sockets")
