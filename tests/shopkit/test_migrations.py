@@ -72,7 +72,9 @@ async def test_the_migrated_database_is_what_the_models_say(service: str, empty:
     assert await rows(empty, CONSTRAINTS_AND_INDEXES) == migrated
 
 
-async def test_analyze_of_a_growing_table_is_rare_and_no_column_makes_it_long(service: str, empty: Database) -> None:
+async def test_analyze_of_a_growing_table_is_rare_and_no_column_makes_it_long(
+    service: str, empty: Database
+) -> None:
     await empty.open()
     assert set(await rows(empty, ANALYZED)) == {(table, "") for table in GROWING[service]}
 

@@ -14,7 +14,7 @@ COLUMNS = (
 def upgrade() -> None:
     # The column with the highest number decides: 10 makes it 3,000 rows, and 100, the default, 30,000.
     # The service reads by indexes that any sample speaks for.
-    _set_statistics({column: 10 for column in COLUMNS} | {"journey": 0})
+    _set_statistics(dict.fromkeys(COLUMNS, 10) | {"journey": 0})
     # When the table has doubled, as each order is inserted and changed once. By default it comes when a
     # tenth has changed: every ten seconds in a busy new shop.
     op.execute("ALTER TABLE orders SET (autovacuum_analyze_scale_factor = 2)")
