@@ -14,7 +14,6 @@ from loadtest.faults.cluster import a_cluster
 from loadtest.faults.contents import ROOT
 from loadtest.faults.ending import run
 from loadtest.faults.faults import FAULTS
-from loadtest.faults.fragile import FAKETIME
 from loadtest.faults.place import Fault, On
 from loadtest.faults.report import write
 from loadtest.faults.shop import a_shop
@@ -33,8 +32,6 @@ async def on_a_cluster(options: argparse.Namespace) -> Outcome:
 
 
 async def on_a_shop(options: argparse.Namespace) -> Outcome:
-    if not FAKETIME.exists():
-        print("libfaketime is not installed, so no clock will be wrong", flush=True)
     among = options.only or FAULTS
     faults = plan(options.seed, options.rounds or len(among), among)
     async with a_shop(options.dir, options.base_port, options.entrance) as shop:

@@ -90,8 +90,8 @@ class Contents:
         return dict(await self.sql("orders", query, order_ids))
 
     async def waiting(self) -> dict[str, int]:
-        """Whatever lies in an outbox, an inbox or a queue, dead letters included, by where."""
-        found = {queue["name"]: queue.get("messages", 0) for queue in await self._queues()}
+        """Whatever lies in an outbox, an inbox or a queue, dead letters included, by where; -1 is not known yet."""
+        found = {queue["name"]: queue.get("messages", -1) for queue in await self._queues()}
         for database, rows in WAITING:
             [(found[f"{database}: {rows}"],)] = await self.sql(database, f"SELECT count(*) FROM {rows}")
         return {where: count for where, count in found.items() if count}

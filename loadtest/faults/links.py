@@ -38,7 +38,7 @@ class Link:
         self._listener: asyncio.Server | None = None
         self._flowing = {"there": asyncio.Event(), "back": asyncio.Event()}
         self._latency = 0.0
-        self._snare = b""
+        self._snare: tuple[bytes, ...] = ()
         self.touched = 0  # connections ended, data held up or slowed, answers lost, since it was well
         self.heal()
 
@@ -69,8 +69,8 @@ class Link:
         """Each chunk takes so long in each direction."""
         self._latency = seconds
 
-    def lose_answers_to(self, words: bytes) -> None:
-        """What holds `words` arrives there, and the connection ends before the answer comes back."""
+    def lose_answers_to(self, *words: bytes) -> None:
+        """What holds all of `words` arrives there, and the connection ends before the answer comes back."""
         self._snare = words
 
     def heal(self) -> int:
@@ -78,7 +78,7 @@ class Link:
         for flowing in self._flowing.values():
             flowing.set()
         self._latency = 0.0
-        self._snare = b""
+        self._snare = ()
         touched, self.touched = self.touched, 0
         return touched
 
@@ -105,9 +105,10 @@ class Link:
                 if self._latency:
                     await asyncio.sleep(self._latency)
                 writer.write(data)
-                if direction == "there" and self._snare and self._snare in data:
+                if direction == "there" and self._snare and all(words in data for words in self._snare):
                     await self._lose_answer(line, writer)
                 await writer.drain()
+        await self._flowing[direction].wait()  # an end is held up as well
         writer.close()
 
     async def _lose_answer(self, line: Line, writer: asyncio.StreamWriter) -> None:

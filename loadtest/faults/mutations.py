@@ -45,15 +45,19 @@ async def tried(shop: Shop, tree: Path, faults: Sequence[str]) -> Outcome:
     return outcome
 
 
+def chosen(words: Sequence[str] | None) -> list[Mutant]:
+    """Those whose name contains one of them, or all."""
+    return [mutant for mutant in MUTANTS if any(of in mutant.name for of in words or [""])]
+
+
 async def run(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
     """Each mistake, what it turned red, and whether that is as it should be."""
-    wanted = options.only or [""]
-    chosen = [mutant for mutant in MUTANTS if any(words in mutant.name for words in wanted)]
+    mutants = chosen(options.only)
     rows: list[tuple[str, str, bool]] = []
     with tempfile.TemporaryDirectory(prefix="gozon-mutants-") as folder:
         async with a_shop(options.dir, options.base_port, options.entrance) as shop:
-            faults = list(dict.fromkeys(fault for mutant in chosen for fault in mutant.faults))
-            for number, mutant in enumerate([Mutant(UNCHANGED, (), tuple(faults), ()), *chosen]):
+            faults = list(dict.fromkeys(fault for mutant in mutants for fault in mutant.faults))
+            for number, mutant in enumerate([Mutant(UNCHANGED, (), tuple(faults), ()), *mutants]):
                 print(f"\n{mutant.name}", flush=True)
                 tree = mutated(mutant.edits, Path(folder) / str(number))
                 red = (await tried(shop, tree, mutant.faults)).names
@@ -72,7 +76,10 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=ROOT / ".run" / "faults" / "mutants")
     parser.add_argument("--base-port", type=int, default=26000)
     parser.add_argument("--entrance", type=int, default=8094)
-    rows = ending.run(run(parser.parse_args()))
+    options = parser.parse_args()
+    if not chosen(options.only):
+        parser.error(f"no mistake is called {' or '.join(options.only)}")
+    rows = ending.run(run(options))
     for name, red, good in rows:
         print(
             f"{name:<62} {red or 'all green'}{'' if good else '   UNNOTICED' if name != UNCHANGED else '   WRONG'}"

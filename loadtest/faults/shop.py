@@ -137,11 +137,12 @@ class Shop:
 
     async def well(self) -> bool:
         """Whether every replica says that it is ready."""
-        return all(await asyncio.gather(*map(self._ready, self.replicas.values())))
+        return all(await asyncio.gather(*map(self.ready, self.replicas)))
 
-    async def _ready(self, url: str) -> bool:
+    async def ready(self, replica: str) -> bool:
+        url, limit = f"{self.replicas[replica]}/health/ready", aiohttp.ClientTimeout(total=5)
         try:
-            async with self.session.get(f"{url}/health/ready", timeout=aiohttp.ClientTimeout(total=5)) as answer:
+            async with self.session.get(url, timeout=limit) as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from random import Random
 
 from loadtest.faults.links import Link
@@ -9,19 +10,26 @@ from loadtest.faults.place import NotHappened
 from loadtest.faults.shop import Shop
 
 USED_IN = 10.0
-# PostgreSQL's message that ends a prepared statement, and commits one that is a transaction of its own.
+LOST_IN, ENOUGH_LOST = 10.0, 3
+# SYNC ends a prepared statement, and commits one that is a transaction of its own. Those that name this event are
+# the one that accepts orders, and the one that takes events into the inbox.
 SYNC = b"S\x00\x00\x00\x04"
+WAYS_TO_COMMIT = ((b"COMMIT;",), (b"order.created", SYNC))
 
 
-async def answers_to_commit_lost(service: str, shop: Shop, random: Random) -> str:
-    """The server commits, and who asked never hears of it."""
+async def answers_to_commit_lost(service: str, shop: Shop, random: Random) -> str:  # noqa: ARG001
+    """The server commits, and who asked never hears of it: transactions, and statements that are one."""
     link = shop.links[f"{service} to postgres"]
-    deadline = time.monotonic() + 5
-    words = random.choice([b"COMMIT;", SYNC])
-    link.lose_answers_to(words)
-    while link.touched < 3 and time.monotonic() < deadline:
+    lost = [await _answers_lost(link, words) for words in WAYS_TO_COMMIT]
+    return f"{lost[0]} answers to COMMIT, {lost[1]} to single statements"
+
+
+async def _answers_lost(link: Link, words: Sequence[bytes]) -> int:
+    deadline = time.monotonic() + LOST_IN
+    link.lose_answers_to(*words)
+    while link.touched < ENOUGH_LOST and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
-    return f"{_healed(link)} answers lost to {words!r}"
+    return _healed(link)
 
 
 async def cut(shop: Shop, random: Random) -> str:

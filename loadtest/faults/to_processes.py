@@ -3,13 +3,16 @@
 import asyncio
 import signal
 import time
+from pathlib import Path
 from random import Random
 
+from loadtest.faults.fragile import FAKETIME
 from loadtest.faults.place import NotHappened
 from loadtest.faults.points import POINTS
 from loadtest.faults.shop import Shop
 
 POINT_SECONDS = 30.0
+SERVES_IN, WRONG_SECONDS = 30.0, 10.0
 
 
 async def killed(service: str, shop: Shop, random: Random) -> str:
@@ -45,10 +48,31 @@ async def frozen(service: str, seconds: float, shop: Shop, random: Random) -> st
 
 async def wrong_clock(shop: Shop, random: Random) -> str:
     """A replica that lives an hour ahead or behind for a while."""
+    if not FAKETIME.exists():
+        raise NotHappened(f"there is no {FAKETIME}; make faults installs it where apt-get may")
     replica = random.choice(shop.of("orders", "payments", "notifier"))
     shop.set_clock(replica, hours := random.choice(["-1h", "+1h"]))
     await shop.kill(replica)
-    await asyncio.sleep(10)
-    shop.set_clock(replica, "")
-    await shop.kill(replica)
+    try:
+        await _until_it_serves(shop, replica, FAKETIME.name)
+        await asyncio.sleep(WRONG_SECONDS)
+    finally:
+        shop.set_clock(replica, "")
+        await shop.kill(replica)
     return f"{replica} {hours}"
+
+
+async def _until_it_serves(shop: Shop, replica: str, library: str) -> None:
+    """With that library in its process."""
+    deadline = time.monotonic() + SERVES_IN
+    while not (_has(await shop.pid(replica), library) and await shop.ready(replica)):
+        if time.monotonic() > deadline:
+            raise NotHappened(f"{replica} is not ready with {library}")
+        await asyncio.sleep(0.1)
+
+
+def _has(pid: int, library: str) -> bool:
+    try:
+        return library in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False

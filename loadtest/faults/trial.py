@@ -27,7 +27,8 @@ class Happening(msgspec.Struct, frozen=True):
     """A fault as it was; times in seconds, `at` since the beginning.
 
     `in_flight` orders were not decided then; `left` were not decided or not told of when it ended. `no_order` and
-    `no_toast` are the longest times since then in which no order was accepted, and no page told anything.
+    `no_toast` are the longest times since then in which no order was accepted, and no page told anything. When
+    nobody could look at the shop any more, `healed_after` is infinite and `left` is -1.
     """
 
     fault: str
@@ -126,7 +127,11 @@ class Trial(Generic[On]):
         what = await inflicted(fault, self._shop, Random(self._random.getrandbits(64)), verdict)
         lasted = time.monotonic() - at
         limit = self._limit or fault.limit
-        left, took = await healed(self._shop, self._crowd, verdict, limit, self._crowd.ask_anew())
+        try:
+            left, took = await healed(self._shop, self._crowd, verdict, limit, self._crowd.ask_anew())
+        except Exception as error:  # noqa: BLE001 (whatever it is, the verdict names it)
+            left, took = -1, inf
+            verdict.expect("ready-again", False, f"nobody could look: {error!r}")
         began = at - self._began
         silences = longest_gap(self._crowd.accepted(), at), longest_gap(self._crowd.told(), at)
         happening = Happening(

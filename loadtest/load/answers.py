@@ -15,10 +15,14 @@ class Answers:
 
     def failed(self, what: str, user_id: str, request: bytes, status: int, body: bytes) -> None:
         """Status 0 says that no answer came, and `body` why."""
-        self.errors[f"{what}: {status or body.decode()}"] += 1
-        self.bad(user_id, request, status, body)
+        self._bad(f"{what}: {status or body.decode()}", user_id, request, status, body)
 
-    def bad(self, user_id: str, request: bytes, status: int, body: bytes) -> None:
+    def wrong(self, what: str, user_id: str, request: bytes, status: int, body: bytes) -> None:
+        """The status is as it should be, and the body is not."""
+        self._bad(f"{what}: {status} with a wrong body", user_id, request, status, body)
+
+    def _bad(self, kind: str, user_id: str, request: bytes, status: int, body: bytes) -> None:
+        self.errors[kind] += 1
         line, _, _ = request.partition(b" HTTP/1.1")
         answer = body[:300].decode(errors="replace")
         offence = {"user": user_id, "request": line.decode(), "status": status, "answer": answer}

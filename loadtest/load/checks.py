@@ -15,7 +15,7 @@ Offences: TypeAlias = Iterator[Row]
 
 
 class Verdict(msgspec.Struct):
-    """Of the `offenders`, the first are in `rows`."""
+    """Of the `offenders`, the first are in `rows`. What looked at nothing does not hold."""
 
     name: str
     statement: str
@@ -25,7 +25,7 @@ class Verdict(msgspec.Struct):
 
     @property
     def holds(self) -> bool:
-        return not self.offenders
+        return self.looked_at > 0 and not self.offenders
 
     def look(self, count: int, offences: Iterable[Row]) -> Self:
         self.looked_at += count

@@ -30,6 +30,8 @@ def _doubts(report: Report) -> Iterator[str]:
     others = sum(one.share for one in report.processes if one.name == EVERYTHING_ELSE) / report.machine.cores
     if report.replicas and others > OTHERS:
         yield f"programs that have nothing to do with it took {others:.0%} of the machine"
+    if len(report.sockets) < report.replicas.get("notifier", 0):
+        yield f"only {', '.join(sorted(report.sockets))} had a socket at all: take more users"
     if report.clocks_off_ms > CLOCKS_OFF_MS:
         yield f"the shop's clocks are off by {report.clocks_off_ms:.0f} ms or more, and so is {TO_FINAL}"
     took = report.accepted / report.accepted_a_second if report.accepted else 0.0

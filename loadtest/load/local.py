@@ -64,12 +64,12 @@ class LocalShop:
         await _run(str(SUPERVISORCTL), "-c", self._is["supervisor"], "signal", "KILL", program)
 
     async def audit(self, patience: float) -> Verdict:
-        """Again and again until it is clean, for so many seconds.
+        """Again and again until there are no offenders, for so many seconds.
 
         The auditor's own grace is longer than most loads are, and would spare all that they have left undone.
         """
         give_up = time.monotonic() + patience
-        while not (verdict := await self._audit()).holds and time.monotonic() + PAUSE_SECONDS < give_up:
+        while (verdict := await self._audit()).offenders and time.monotonic() + PAUSE_SECONDS < give_up:
             await asyncio.sleep(PAUSE_SECONDS)
         return verdict
 

@@ -68,7 +68,7 @@ async def run(parameters: Parameters, show: Show, watch: Watch | None = None) ->
         report.replicas = shop.replicas
         report.versions |= await shop.versions()
         report.verdicts += [
-            _nothing_restarted(programs, await shop.programs()),
+            nothing_restarted(programs, await shop.programs()),
             await shop.audit(parameters.patience),
         ]
     report.doubts = doubts(report)
@@ -99,6 +99,8 @@ async def _measured(
     return start, generator.results
 
 
-def _nothing_restarted(before: Mapping[str, int], after: Mapping[str, int]) -> Verdict:
-    restarted = [{"program": name} for name, pid in before.items() if after.get(name) != pid]
-    return Verdict("programs", "No part of the shop was started anew.").look(len(before), restarted)
+def nothing_restarted(before: Mapping[str, int], after: Mapping[str, int]) -> Verdict:
+    """One that ran only before or only after is one as well."""
+    all_of_them = before.keys() | after.keys()
+    restarted = [{"program": name} for name in sorted(all_of_them) if before.get(name) != after.get(name)]
+    return Verdict("programs", "No part of the shop was started anew.").look(len(all_of_them), restarted)

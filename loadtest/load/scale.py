@@ -52,12 +52,15 @@ class Cell(NamedTuple):
 def scale(words: Sequence[str]) -> bool:
     """Whether every verdict of every cell holds."""
     parameters, out = parse(Scaling, words), console()
+    if parameters.url or parameters.compare:
+        raise Failed("scale starts shops of its own and compares them: it takes neither URL nor COMPARE")
     folder = new_folder(parameters)
     cells: list[Cell] = []
-    shop(parameters, "clean")
     try:
         for notifiers, others in _counts(parameters):
             out.print(f"notifier {notifiers}, orders {others}, payments {others}")
+            # Every cell begins with an empty shop, so that none pays for what those before it left.
+            shop(parameters, "clean")
             both = f"orders={others}", f"payments={others}"
             shop(parameters, "up", *PORTS, "--replicas", f"notifier={notifiers}", *both)
             with showing(out, parameters) as show:

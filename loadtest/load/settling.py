@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -57,6 +57,11 @@ async def send_again(traffic: Traffic, until: float) -> None:
             await asyncio.sleep(PAUSE_SECONDS)
 
     await each(traffic.without_answer, again)
+
+
+def sockets_lost(users: Sequence[User]) -> Counter[str]:
+    """By why."""
+    return Counter(f"socket: {page.why_lost}" for user in users for page in user.pages if page.why_lost)
 
 
 def sockets_held(users: Sequence[User]) -> Verdict:

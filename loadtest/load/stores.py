@@ -24,7 +24,10 @@ WAITING = {
     },
 }
 SET_ASIDE = "SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL"
-TABLES = {"orders": ("orders", "outbox"), "payments": ("inbox", "ledger_entries", "outbox", "payments")}
+TABLES = {
+    "orders": ("orders", "outbox"),
+    "payments": ("inbox", "inbox_in_hand", "ledger_entries", "outbox", "payments"),
+}
 SIZE = "SELECT pg_total_relation_size($1::text::regclass) / 1048576.0"
 # What marks an event as published lives for an hour by design, and is many times the rest.
 MARK = b":d:"

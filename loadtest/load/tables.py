@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from loadtest.load.checks import Verdict
 from loadtest.load.comparison import compared
 from loadtest.load.figures import TO_TOAST
 from loadtest.load.histogram import Figures
@@ -122,8 +123,11 @@ def _trends(series: Sequence[Series]) -> Table:
 def _verdicts(report: Report) -> Table:
     return Table(
         ("verdict", "looked at", "outcome"),
-        [
-            (one.name, f"{one.looked_at:,}", "ok" if one.holds else f"{one.offenders:,} OFFENDERS")
-            for one in report.verdicts
-        ],
+        [(one.name, f"{one.looked_at:,}", _outcome(one)) for one in report.verdicts],
     )
+
+
+def _outcome(verdict: Verdict) -> str:
+    if not verdict.looked_at:
+        return "NOTHING TO LOOK AT"
+    return "ok" if verdict.holds else f"{verdict.offenders:,} OFFENDERS"

@@ -113,7 +113,7 @@ class Traffic:
         if right:
             self._answers.good()
         else:
-            self._answers.bad(call.user.id, call.request, call.good, body)
+            self._answers.wrong(call.kind, call.user.id, call.request, call.good, body)
 
     def _failed(self, call: Planned, status: int, body: bytes) -> None:
         self._answers.failed(call.kind, call.user.id, call.request, status, body)

@@ -88,7 +88,7 @@ class Worker:
         until = time.perf_counter() + self.parameters.patience
         histories = await settling.histories(self.users, traffic.accepted, until)
         answers = self.entrance.answers
-        result.errors = dict(answers.errors)
+        result.errors = dict(answers.errors + settling.sockets_lost(self.users))
         result.verdicts = [answers.verdict, settling.sockets_held(self.users), *judge(histories)]
         for user in self.users:
             user.leave()

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import msgspec
@@ -64,6 +65,20 @@ async def management(session: aiohttp.ClientSession) -> AsyncGenerator[Contents]
         yield Contents({"databases": {}, "broker_management": f"http://a:b@{server.host}:{server.port}"}, session)
 
 
+async def test_a_queue_of_which_nothing_is_known_is_not_empty(
+    management: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def queues() -> list[dict[str, object]]:
+        return [{"name": "known", "messages": 0}, {"name": "new"}]
+
+    async def no_rows(*_: object) -> list[tuple[int]]:
+        return [(0,)]
+
+    monkeypatch.setattr(management, "_queues", queues)
+    monkeypatch.setattr(management, "sql", no_rows)
+    assert await management.waiting() == {"new": -1}
+
+
 async def test_an_error_of_the_management_api_is_not_an_empty_broker(
     management: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,29 +92,63 @@ async def test_an_error_of_the_management_api_is_not_an_empty_broker(
         await management.broker("DELETE", "404")
 
 
-async def test_a_link_knows_whether_a_fault_met_anything() -> None:
+@asynccontextmanager
+async def an_echo_behind_a_link() -> AsyncGenerator[tuple[Link, asyncio.StreamReader, asyncio.StreamWriter]]:
+    """And a connection by it."""
+
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(100):
-            writer.write(data)
+        with suppress(ConnectionError):
+            while data := await reader.read(100):
+                writer.write(data)
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", real := free_port())
     link = Link(Way("orders", "postgres", ours := free_port(), real))
     await link.open()
     reader, writer = await asyncio.open_connection("127.0.0.1", ours)
-    writer.write(b"before")
-    assert await reader.readexactly(6) == b"before"
-    assert link.heal() == 0
-    link.hold("back")
-    writer.write(b"held")
-    while not link.touched:
-        await asyncio.sleep(0.01)
-    assert link.heal() == 1
-    assert await reader.readexactly(4) == b"held"
+    yield link, reader, writer
     await link.close()
-    assert link.heal() == 1
     writer.close()
     server.close()
+
+
+async def test_a_link_knows_whether_a_fault_met_anything() -> None:
+    async with an_echo_behind_a_link() as (link, reader, writer):
+        writer.write(b"before")
+        assert await reader.readexactly(6) == b"before"
+        assert link.heal() == 0
+        link.hold("back")
+        writer.write(b"held")
+        while not link.touched:
+            await asyncio.sleep(0.01)
+        assert link.heal() == 1
+        assert await reader.readexactly(4) == b"held"
+        await link.close()
+        assert link.heal() == 1
+
+
+async def test_the_end_of_a_connection_is_held_up_as_well() -> None:
+    async with an_echo_behind_a_link() as (link, reader, writer):
+        writer.write(b"before")
+        assert await reader.readexactly(6) == b"before"
+        link.hold()
+        writer.write_eof()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await reader.read()
+        link.heal()
+        assert await reader.read() == b""
+
+
+async def test_answers_are_lost_to_what_holds_all_the_words() -> None:
+    async with an_echo_behind_a_link() as (link, reader, writer):
+        link.lose_answers_to(b"order", b"sync")
+        for words in (b"order", b"sync"):
+            writer.write(words)
+            assert await reader.readexactly(len(words)) == words
+        writer.write(b"an order, and sync")
+        assert await reader.read() == b""
+        assert link.heal() == 1
 
 
 RUN = """

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable
+from math import inf
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from loadtest.faults.contents import Contents
 from loadtest.faults.customers import Crowd, Customer
 from loadtest.faults.page import Page, Toast
 from loadtest.faults.place import Fault, NotHappened
+from loadtest.faults.report import words
 from loadtest.faults.trial import Trial, inflicted
 from loadtest.faults.verdict import INVARIANTS, Verdict, final, healed
 
@@ -34,6 +36,7 @@ class World(Contents):
         self.wiped_at: list[float] = []
         self.fault = Fault[World]("a fault", nothing_goes_wrong)
         self.ready = True
+        self.listing = 200
         self.orders = [{"id": ORDER, "status": "FINISHED"}]
         self.entries = [{"id": TOP_UP, "kind": "top_up"}, {"kind": "debit", "order_id": ORDER}]
         self.lies: dict[str, int] = {}
@@ -79,7 +82,7 @@ async def nothing_goes_wrong(world: World, random: Random) -> str:
 async def world(session: aiohttp.ClientSession) -> AsyncGenerator[World]:
     async def listed(request: web.Request) -> web.Response:
         items = world.orders if request.path == "/api/orders" else world.entries
-        return web.json_response({"items": items, "next_cursor": None})
+        return web.json_response({"items": items, "next_cursor": None}, status=world.listing)
 
     async def answered(request: web.Request) -> web.Response:
         return web.Response(status=201, text="not JSON", content_type="application/json")
@@ -162,6 +165,10 @@ def answers_with_something_else(world: World) -> None:
     world.order.surprises = ["/api/orders: 500"]
 
 
+def lists_with_an_error(world: World) -> None:
+    world.listing = 500
+
+
 def says_what_ends_its_customer(world: World) -> None:
     world.crowd.ask_anew()
     # Neither of the two has an id, so nothing of them is missed.
@@ -240,6 +247,7 @@ def is_out_of_balance(world: World) -> None:
         ("key-honoured", does_twice_what_was_asked_once),
         ("key-honoured", answers_a_key_in_two_ways),
         ("answer-explained", answers_with_something_else),
+        ("answer-explained", lists_with_an_error),
         ("answer-explained", says_what_ends_its_customer),
         ("no-toast-lost", tells_nobody),
         ("no-toast-lost", misses_something_with_redis_kept),
@@ -286,3 +294,32 @@ async def test_a_trial_that_is_ended_still_says_what_it_has_seen(session: aiohtt
     outcome = await trial
     assert outcome.error
     assert (outcome.planned, outcome.happenings, outcome.judged) == (1, [], set())
+
+
+async def test_a_fault_after_which_nobody_can_look_is_in_the_report(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def undecided(_: World) -> int:
+        return 3
+
+    async def nobody_answers(_: World, order_ids: list[str]) -> dict[str, str]:
+        raise OSError(f"no database, and {len(order_ids)} orders")
+
+    async def there_already(_: Crowd) -> None: ...
+
+    monkeypatch.setattr(World, "undecided", undecided)
+    monkeypatch.setattr(World, "statuses", nobody_answers)
+    monkeypatch.setattr(Crowd, "gather", there_already)
+    world: Any = World("http://127.0.0.1:1", session)  # where nobody listens
+
+    def here(*_: object) -> Crowd:
+        return world.crowd
+
+    monkeypatch.setattr("loadtest.faults.trial.Crowd", here)
+    does_nothing(world)
+    outcome = await Trial[World](world, seed=1, brief=True).run([world.fault])
+    [happening] = outcome.happenings
+    assert (happening.in_flight, happening.left, happening.healed_after) == (3, -1, inf)
+    assert list(happening.broken) == ["fault-happened", "ready-again"]
+    assert outcome.names == ["fault-happened", "ready-again"]
+    assert "no database" in words(outcome)

@@ -1,12 +1,16 @@
 """The judge of a load is given histories in which one thing is wrong, and has to name it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from loadtest.load.checks import Verdict, judge
 from loadtest.load.history import History, Order, declined, paid
+from loadtest.load.parameters import Failed
+from loadtest.load.run import nothing_restarted
+from loadtest.load.scale import scale
 
 PAID = paid("order-1", 300)
 TOO_EXPENSIVE = declined("order-2", 10**12, "insufficient_funds")
@@ -43,6 +47,12 @@ def test_what_is_right_is_found_to_be_so() -> None:
     assert offenders(verdicts) == {}
     looked_at = {name: verdict.looked_at for name, verdict in verdicts.items()}
     assert looked_at == {"final status": 3, "one toast a socket": 5, "nobody else's toast": 5, "balances": 2}
+
+
+def test_what_looked_at_nothing_does_not_hold() -> None:
+    [*_, balances] = judge([])
+    assert not balances.holds
+    assert not balances.rows
 
 
 def test_a_missing_toast_is_named() -> None:
@@ -119,7 +129,7 @@ def test_another_users_toast_is_named_with_its_user(order_id: str, whose: str) -
 def test_offenders_are_all_counted_and_the_first_are_shown() -> None:
     orders = [paid(f"order-{n}", 1) for n in range(50)]
     found = judge([History(user_id="alice", placed=orders, listed=orders, pages=[[]], topped_up=50, balance=0)])
-    [broken] = [verdict for verdict in found if not verdict.holds]
+    [broken] = [verdict for verdict in found if verdict.offenders]
     assert (broken.offenders, len(broken.rows)) == (50, 20)
 
 
@@ -128,3 +138,17 @@ def test_verdicts_of_several_processes_add_up() -> None:
     together: Sequence[Verdict] = [fine["balances"], broken["balances"]]
     together[0].add(together[1])
     assert (together[0].looked_at, together[0].offenders, together[0].holds) == (4, 1, False)
+
+
+def test_a_program_that_came_or_went_was_started_anew() -> None:
+    kept = nothing_restarted({"orders-1": 1, "payments-1": 2}, {"orders-1": 1, "payments-1": 2})
+    assert (kept.holds, kept.looked_at) == (True, 2)
+    changed = nothing_restarted({"orders-1": 1, "payments-1": 2}, {"orders-1": 3, "payments-2": 4})
+    assert [row["program"] for row in changed.rows] == ["orders-1", "payments-1", "payments-2"]
+
+
+@pytest.mark.parametrize("word", ["URL=http://127.0.0.1:1", "COMPARE=before"])
+def test_scale_takes_no_word_that_it_would_not_heed(word: str, tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="neither URL nor COMPARE"):
+        scale([word, f"REPORTS={tmp_path}"])
+    assert not list(tmp_path.iterdir())
