@@ -59,12 +59,8 @@ async def send_again(traffic: Traffic, until: float) -> None:
     await each(traffic.without_answer, again)
 
 
-def sockets_lost(users: Sequence[User]) -> Counter[str]:
-    """By why."""
-    return Counter(f"socket: {page.why_lost}" for user in users for page in user.pages if page.why_lost)
-
-
-def sockets_held(users: Sequence[User]) -> Verdict:
+def sockets_held(users: Sequence[User]) -> tuple[Verdict, Counter[str]]:
+    """And why those that did not were lost, as errors."""
     lost = [
         {"user": user.id, "socket": number, "why": page.why_lost}
         for user in users
@@ -72,7 +68,8 @@ def sockets_held(users: Sequence[User]) -> Verdict:
         if page.why_lost
     ]
     verdict = Verdict("sockets", "Every socket stayed open.")
-    return verdict.look(sum(len(user.pages) for user in users), lost)
+    verdict.look(sum(len(user.pages) for user in users), lost)
+    return verdict, Counter(f"socket: {row['why']}" for row in lost)
 
 
 async def histories(users: Sequence[User], accepted: Sequence[PlaceOrder], until: float) -> list[History]:

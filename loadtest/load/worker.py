@@ -88,8 +88,9 @@ class Worker:
         until = time.perf_counter() + self.parameters.patience
         histories = await settling.histories(self.users, traffic.accepted, until)
         answers = self.entrance.answers
-        result.errors = dict(answers.errors + settling.sockets_lost(self.users))
-        result.verdicts = [answers.verdict, settling.sockets_held(self.users), *judge(histories)]
+        held, lost = settling.sockets_held(self.users)
+        result.errors = dict(answers.errors + lost)
+        result.verdicts = [answers.verdict, held, *judge(histories)]
         for user in self.users:
             user.leave()
         self.entrance.pool.close()
