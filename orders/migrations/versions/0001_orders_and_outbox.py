@@ -32,7 +32,3 @@ def upgrade() -> None:
             created_at timestamptz NOT NULL DEFAULT now()
         )
     """)
-
-
-def downgrade() -> None:
-    op.execute("DROP TABLE outbox, orders")

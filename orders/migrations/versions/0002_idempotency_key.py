@@ -12,7 +12,3 @@ def upgrade() -> None:
         CREATE UNIQUE INDEX orders_one_of_a_key ON orders (user_id, idempotency_key)
         WHERE idempotency_key IS NOT NULL
     """)
-
-
-def downgrade() -> None:
-    op.execute("ALTER TABLE orders DROP COLUMN idempotency_key")

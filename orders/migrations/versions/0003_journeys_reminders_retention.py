@@ -17,10 +17,3 @@ def upgrade() -> None:
     op.execute("CREATE INDEX orders_new ON orders (remind_at) WHERE status = 'NEW'")
     op.execute("CREATE TABLE retention (name text PRIMARY KEY, done_up_to uuid NOT NULL)")
     op.execute("INSERT INTO retention VALUES ('idempotency_keys', '00000000-0000-0000-0000-000000000000')")
-
-
-def downgrade() -> None:
-    op.execute("DROP TABLE retention")
-    op.execute("DROP INDEX orders_new")
-    op.execute("CREATE INDEX orders_new ON orders (created_at) WHERE status = 'NEW'")
-    op.execute("ALTER TABLE orders DROP COLUMN journey, DROP COLUMN remind_at, DROP COLUMN reminders")

@@ -20,11 +20,6 @@ def upgrade() -> None:
     op.execute("ALTER TABLE orders SET (autovacuum_analyze_scale_factor = 2)")
 
 
-def downgrade() -> None:
-    op.execute("ALTER TABLE orders RESET (autovacuum_analyze_scale_factor)")
-    _set_statistics(dict.fromkeys((*COLUMNS, "journey"), -1))
-
-
 def _set_statistics(targets: dict[str, int]) -> None:
     changes = (f"ALTER COLUMN {column} SET STATISTICS {target}" for column, target in targets.items())
     op.execute(f"ALTER TABLE orders {', '.join(changes)}")

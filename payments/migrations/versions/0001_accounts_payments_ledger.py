@@ -78,7 +78,3 @@ def upgrade() -> None:
             created_at timestamptz NOT NULL DEFAULT now()
         )
     """)
-
-
-def downgrade() -> None:
-    op.execute("DROP TABLE outbox, dead_letters, inbox, ledger_entries, payments, accounts")

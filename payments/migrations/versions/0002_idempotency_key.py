@@ -12,7 +12,3 @@ def upgrade() -> None:
         CREATE UNIQUE INDEX ledger_entries_one_of_a_key ON ledger_entries (user_id, idempotency_key)
         WHERE idempotency_key IS NOT NULL
     """)
-
-
-def downgrade() -> None:
-    op.execute("ALTER TABLE ledger_entries DROP COLUMN idempotency_key")

@@ -25,9 +25,3 @@ def upgrade() -> None:
     """)
     op.execute("CREATE TABLE retention (name text PRIMARY KEY, done_up_to uuid NOT NULL)")
     op.execute("INSERT INTO retention VALUES ('idempotency_keys', '00000000-0000-0000-0000-000000000000')")
-
-
-def downgrade() -> None:
-    op.execute("DROP TABLE retention, inbox_in_hand")
-    op.execute("DROP INDEX inbox_processed, inbox_suspects")
-    op.execute("ALTER TABLE inbox DROP COLUMN received_by, DROP COLUMN lonely_crashes")

@@ -34,14 +34,6 @@ def upgrade() -> None:
         op.execute(f"ALTER TABLE {table} SET (autovacuum_analyze_scale_factor = {changes})")
 
 
-def downgrade() -> None:
-    for table in CHANGES:
-        op.execute(f"ALTER TABLE {table} RESET (autovacuum_analyze_scale_factor)")
-    _set_statistics("inbox", {"event": -1})
-    for table, columns in COLUMNS.items():
-        _set_statistics(table, dict.fromkeys(columns, -1))
-
-
 def _set_statistics(table: str, targets: dict[str, int]) -> None:
     changes = (f"ALTER COLUMN {column} SET STATISTICS {target}" for column, target in targets.items())
     op.execute(f"ALTER TABLE {table} {', '.join(changes)}")
