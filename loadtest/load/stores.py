@@ -29,6 +29,7 @@ TABLES = {
     "payments": ("inbox", "inbox_in_hand", "ledger_entries", "outbox", "payments"),
 }
 SIZE = "SELECT pg_total_relation_size($1::text::regclass) / 1048576.0"
+ASK_AGAIN = 0.5
 # What marks an event as published lives for an hour by design, and is many times the rest.
 MARK = b":d:"
 
@@ -68,8 +69,13 @@ class Stores:
         return found | {"payments dead_letters": float(await self._databases["payments"].fetchval(SET_ASIDE))}
 
     async def _lengths(self) -> dict[str, float]:
-        async with self._session.get(self._queues, raise_for_status=True) as answer:
-            return {queue["name"]: float(queue.get("messages", math.nan)) for queue in await answer.json()}
+        """Waits for RabbitMQ, which says nothing of a queue in its first seconds, and of all of them in its own."""
+        while True:
+            async with self._session.get(self._queues, raise_for_status=True) as answer:
+                lengths = {queue["name"]: queue.get("messages") for queue in await answer.json()}
+            if None not in lengths.values():
+                return {name: float(length) for name, length in lengths.items()}
+            await asyncio.sleep(ASK_AGAIN)
 
     async def sizes(self) -> dict[str, float]:
         return {

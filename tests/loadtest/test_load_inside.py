@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from loadtest.load.checks import Verdict
@@ -80,6 +82,21 @@ async def test_what_was_set_aside_in_the_database_or_in_the_broker_is_counted(
     assert {"payments.order-created.dead", "notifier.order-status.dead"} <= letters.keys()
     assert {"payments.order-created", "notifier.order-status"} <= queues.keys()
     assert not letters.keys() & queues.keys()
+
+
+async def test_a_queue_that_rabbitmq_has_not_counted_yet_is_waited_for(
+    local: LocalShop, session: aiohttp.ClientSession
+) -> None:
+    """As all queues of a shop that has just been started are."""
+    name = f"test-{uuid4().hex}"
+    queue = f"{local.broker_management}/api/queues/%2F/{name}"
+    quorum = {"durable": True, "arguments": {"x-queue-type": "quorum"}}
+    stores = await Stores.of(local)
+    async with session.put(queue, json=quorum, raise_for_status=True):
+        queues = await stores.queues()
+    async with session.delete(queue, raise_for_status=True):
+        await stores.close()
+    assert queues[name] == 0
 
 
 async def test_what_cannot_be_read_is_not_measured_rather_than_nothing(
