@@ -1,12 +1,14 @@
 """One connection to a replica: a request at a time, and its answer by the letter of RFC 9112.
 
 httptools refuses what is malformed or says its length twice. What it would let pass and we do not: other
-versions than 1.0 and 1.1, other codings than chunked, a change of protocol. Whatever comes that is no answer
-to the request that is out ends the connection, so it can never be taken for the answer to the next one.
+versions than 1.0 and 1.1, other codings than chunked, a change of protocol, control characters in the words
+after the status. Whatever comes that is no answer to the request that is out ends the connection, so it can
+never be taken for the answer to the next one.
 """
 
 import asyncio
 import itertools
+import re
 import select
 import time
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +28,7 @@ HEAD_LIMIT = 64 * 1024
 FIRST_BYTE = b"H"
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 NO_BODY = frozenset({204, 304})
+WORDS = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Connection(asyncio.Protocol):
@@ -159,6 +162,10 @@ class Connection(asyncio.Protocol):
         if self._complete:
             raise BrokenOff("more than an answer")
         self._headers = []
+
+    def on_status(self, words: bytes) -> None:
+        if not WORDS.fullmatch(words):
+            raise BrokenOff("words after the status that are none")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._answer is None:  # trailers are dropped

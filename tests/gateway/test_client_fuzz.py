@@ -183,6 +183,7 @@ FRAGMENTS = [
     b"HTTP/1.1 101 Switching Protocols\r\n",
     b"HTTP/1.1 204 No Content\r\n",
     b"HTTP/1.1 999 What\r\n",
+    b"HTTP/1.1 200 O\x00K\r\n",
     b"HTTP/1.0 200 OK\r\n",
     b"HTTP/2.0 200 OK\r\n",
     b"ICE/1.1 200 OK\r\n",
@@ -280,6 +281,7 @@ def judged(data: bytes, method: str, ended: bool) -> tuple[int, bytes] | None:
 @example(proper(b"/bad") + proper(b"poison"), "POST", "stay", [len(proper(b"/bad"))], True)
 @example(proper(b"/bad") + b"\r\n" + proper(b"poison"), "POST", "stay", [], False)
 @example(proper(b"/bad") + proper(b"poison"), "HEAD", "stay", [], False)
+@example(b"HTTP/1.0 200 \x00\r\n\r\n", "GET", "close", range(2000), False)
 async def test_a_bad_answer_is_none_and_never_the_next_ones(
     data: bytes, method: str, ending: str, at: Sequence[int], used_before: bool
 ) -> None:
