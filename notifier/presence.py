@@ -92,7 +92,8 @@ class Presence:
                 self._replaced(user_id, socket_id)
 
     def _attend(self, user_id: str, socket_id: str, what: str) -> Command:
-        return ATTEND([sockets_key(user_id)], what, socket_id, self._allowed, channel(user_id), LEASE_SECONDS)
+        keys = [sockets_key(user_id), meta_key(user_id)]
+        return ATTEND(keys, what, socket_id, self._allowed, channel(user_id), LEASE_SECONDS)
 
 
 def _some(of: dict[Key, Value]) -> dict[Key, Value]:

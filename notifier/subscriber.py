@@ -182,7 +182,14 @@ class Subscriber:
     async def _send(self, connection: AbstractConnection, command: str, channels: set[bytes]) -> None:
         listed = list(channels)
         for start in range(0, len(listed), SUBSCRIBE_AT_ONCE):
-            some = listed[start : start + SUBSCRIBE_AT_ONCE]
+            # Sending may wait, and who left may be back by then.
+            some = [
+                channel
+                for channel in listed[start : start + SUBSCRIBE_AT_ONCE]
+                if (channel in self._wanted) == (command == "SUBSCRIBE")
+            ]
+            if not some:
+                continue
             for channel in some:
                 self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
                 (self._asked.add if command == "SUBSCRIBE" else self._asked.discard)(channel)
