@@ -6,8 +6,11 @@
 -- Returns 0 for a socket that was replaced by newer ones.
 local KEEP_SECONDS = 86400
 
-if ARGV[1] == 'left' then
+-- Who opens is not among those that may have to go, whatever its id, nor when it says so again.
+if ARGV[1] ~= 'heard' then
     redis.call('ZREM', KEYS[1], ARGV[2])
+end
+if ARGV[1] == 'left' then
     return 1
 end
 
@@ -20,19 +23,14 @@ local room = tonumber(ARGV[3]) - redis.call('ZCARD', KEYS[1])
 if ARGV[1] == 'heard' and room <= 0 and not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
     return 0
 end
-redis.call('ZADD', KEYS[1], now, ARGV[2])
-redis.call('EXPIRE', KEYS[1], lease)
 if ARGV[1] == 'opened' and room <= 0 then
-    local others = {}
-    for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-        if id ~= ARGV[2] then
-            table.insert(others, id)
-        end
-    end
+    local others = redis.call('ZRANGE', KEYS[1], 0, -1)
     table.sort(others)
-    for n = 1, #others + 1 - tonumber(ARGV[3]) do
+    for n = 1, 1 - room do
         redis.call('ZREM', KEYS[1], others[n])
         redis.call('PUBLISH', ARGV[4], 'replaced ' .. others[n])
     end
 end
+redis.call('ZADD', KEYS[1], now, ARGV[2])
+redis.call('EXPIRE', KEYS[1], lease)
 return 1

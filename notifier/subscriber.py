@@ -176,13 +176,13 @@ class Subscriber:
             await self._changed.wait()
             self._changed.clear()
             dirty, self._dirty = self._dirty, set()
-            await self._send(connection, "SUBSCRIBE", (dirty & self._wanted) - self._asked)
-            await self._send(connection, "UNSUBSCRIBE", (dirty & self._asked) - self._wanted)
+            await self._send(connection, "SUBSCRIBE", dirty - self._asked)
+            await self._send(connection, "UNSUBSCRIBE", dirty & self._asked)
 
     async def _send(self, connection: AbstractConnection, command: str, channels: set[bytes]) -> None:
         listed = list(channels)
         for start in range(0, len(listed), SUBSCRIBE_AT_ONCE):
-            # Sending may wait, and who left may be back by then.
+            # Asked only now: sending may wait, and who left may be back by then.
             some = [
                 channel
                 for channel in listed[start : start + SUBSCRIBE_AT_ONCE]

@@ -1,37 +1,23 @@
-from datetime import UTC, datetime
-
 import msgspec
 import pytest
 
 from loadtest.load.doubts import doubts
 from loadtest.load.histogram import Figures
-from loadtest.load.machine import Machine
 from loadtest.load.parameters import Parameters
-from loadtest.load.report import EVERYTHING_ELSE, Generator, Process, Report
+from loadtest.load.report import EVERYTHING_ELSE, Generator, Process
+from tests.loadtest.reports import report
 
 SOON = Figures(count=1000, p50=1.0, p90=2.0, p99=5.0, p999=6.0, max=7.0)
 LATE = msgspec.structs.replace(SOON, p99=30.0)
 
-REPORT = Report(
-    started=datetime(2026, 11, 29, tzinfo=UTC),
+REPORT = report(
     parameters=Parameters(users=100, seconds=20.0),
-    machine=Machine("any", 2, 24.0, "Linux"),
-    versions={},
     replicas={"notifier": 2},
     orders={"paid": 2000},
     accepted_a_second=100.0,
-    told_a_second=100.0,
-    times={},
-    hops={},
-    requests={},
     sockets={"notifier-1": 60, "notifier-2": 60},
-    deliveries={},
-    errors={},
-    clocks_off_ms=0.1,
-    generator=Generator(shares=[0.3, 0.6], lag=SOON, sent_late=SOON),
-    timeline=[],
+    generator=Generator([0.3, 0.6], SOON, SOON),
     processes=[Process("orders-1", 0.4, 200.0), Process(EVERYTHING_ELSE, 0.1, 50.0)],
-    verdicts=[],
 )
 
 

@@ -2,22 +2,19 @@
 
 import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from loadtest.load import costs
 from loadtest.load.costs import Costs
-from loadtest.load.histogram import Histogram
-from loadtest.load.machine import Machine
 from loadtest.load.parameters import Parameters
-from loadtest.load.report import GENERATOR, Generator, Process, Report, write
+from loadtest.load.report import GENERATOR, Process, Report, write
 from loadtest.sizing import model, page
 from loadtest.sizing.__main__ import main as sizing
 from loadtest.sizing.model import CELL, Limit, Size
+from tests.loadtest.reports import report
 from tests.support import ROOT
 
 MEASURED = costs.read(ROOT / "docs/measured/costs.json")
@@ -78,22 +75,12 @@ def test_an_order_costs_what_was_measured_and_less_in_larger_batches() -> None:
 
 def loaded(told_a_second: float) -> Report:
     """As fast as possible, on a machine of two cores of which the load took half of one."""
-    names = "orders", "times", "hops", "requests", "sockets", "deliveries", "errors"
-    empty: dict[str, Any] = {name: {} for name in names}
-    return Report(
-        **empty,
-        started=datetime.now(UTC),
+    return report(
         parameters=Parameters(in_flight=16),
-        machine=Machine("a machine", 2, 8.0, "Linux"),
-        versions={},
         replicas=MEASURED.replicas,
         accepted_a_second=told_a_second,
         told_a_second=told_a_second,
-        clocks_off_ms=0.0,
-        generator=Generator([0.5], Histogram().figures(), Histogram().figures()),
-        timeline=[],
         processes=[Process(GENERATOR, 0.5, 0.0), Process("orders-1", 1.5, 0.0)],
-        verdicts=[],
     )
 
 

@@ -4,6 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from notifier import scripts
+from notifier.presence import LEASE_SECONDS
 from notifier.scripts import ACK, ATTEND, Command
 from notifier.streams import channel, meta_key, read_many, sockets_key
 from tests.support import new_user
@@ -47,5 +48,12 @@ async def test_a_new_socket_takes_the_place_of_another_whatever_its_replicas_clo
     assert set(await redis.zrange(sockets_key(user_id), 0, -1)) == {b"9-newer", b"1-newest-by-a-slow-clock"}
 
 
+async def test_an_opening_that_is_told_twice_takes_no_second_place(redis: Redis) -> None:
+    user_id = new_user()
+    for socket in ("one", "two", "two"):
+        assert await scripts.run(redis, [attend(user_id, "opened", socket)]) == [1]
+    assert set(await redis.zrange(sockets_key(user_id), 0, -1)) == {b"one", b"two"}
+
+
 def attend(user_id: str, what: str, socket: str) -> Command:
-    return ATTEND([sockets_key(user_id), meta_key(user_id)], what, socket, 2, channel(user_id), 120)
+    return ATTEND([sockets_key(user_id), meta_key(user_id)], what, socket, 2, channel(user_id), LEASE_SECONDS)
