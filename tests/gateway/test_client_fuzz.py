@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import h11
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway import answer as answer_module
@@ -20,6 +20,7 @@ from gateway import connection as connection_module
 from gateway.answer import BrokenOff
 from gateway.client import Client
 from shopkit.upstreams import Target
+from tests.fuzzing import fuzz
 from tests.servers import running
 from tests.support import eventually
 
@@ -164,7 +165,7 @@ meant = st.builds(
 cuts = st.lists(st.integers(0, 1_000_000), max_size=30) | st.just(range(2000))
 
 
-@settings(max_examples=200)
+@fuzz(200)
 @given(st.lists(st.tuples(meant, cuts), min_size=1, max_size=4))
 async def test_whatever_way_a_good_answer_is_sent_it_is_what_was_meant(
     answers: list[tuple[Meant, Sequence[int]]],
@@ -270,7 +271,7 @@ def judged(data: bytes, method: str, ended: bool) -> tuple[int, bytes] | None:
         return None
 
 
-@settings(max_examples=300)
+@fuzz(300)
 @given(
     hostile,
     st.sampled_from(["GET", "POST", "HEAD"]),

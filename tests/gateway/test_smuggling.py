@@ -13,10 +13,11 @@ from typing import TypeAlias
 
 import h11
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import Spawn
+from tests.fuzzing import fuzz
 from tests.support import Replica, free_port
 
 REQUEST_LINE = re.compile(rb"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1")
@@ -256,7 +257,7 @@ numbers = itertools.count()
 UPGRADE = [LINES[2], LINES[11]]
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@fuzz(100)
 @given(st.lists(messages, min_size=1, max_size=2).map(b"".join), cuts)
 @example(message(LINE[6], [], [SMUGGLED]), [len(message(LINE[6], [], []))])
 @example(message(LINE[1], UPGRADE, [SMUGGLED]), [len(message(LINE[1], UPGRADE, []))])
