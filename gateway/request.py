@@ -69,7 +69,7 @@ def _lines(headers: RawHeaders) -> list[bytes]:
     passed_on = [(name, value) for name, value in headers if name not in dropped and name not in OURS]
     if not all(_is_token(name) for name, _ in passed_on):
         raise malformed()
-    # Our server undoes chunks and no other coding, so the body would be something else than it says.
+    # Our server undoes chunks and no other coding, so the body would still be encoded, and no header would say so.
     if any(value.strip().lower() != b"chunked" for name, value in headers if name == b"transfer-encoding"):
         raise malformed()
     hosts = sum(name == b"host" for name, _ in passed_on)

@@ -72,6 +72,17 @@ class Problem(Exception):
         )
 
 
+class ClosingProblem(Problem):
+    """A refusal after which the server closes the connection.
+
+    The client and the server may disagree about where the refused request ends, so nothing after it is read.
+    """
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}
+
+
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The exception handler of every service."""
     problem, headers = _problem(error)
@@ -117,7 +128,7 @@ def unavailable(detail: str) -> Problem:
 
 def malformed() -> Problem:
     """400 for what is no proper HTTP."""
-    return Problem(HTTPStatus.BAD_REQUEST, "malformed-request", "The request is malformed.")
+    return ClosingProblem(HTTPStatus.BAD_REQUEST, "malformed-request", "The request is malformed.")
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:

@@ -160,7 +160,7 @@ REFUSED = {
     "a signed length": b"Content-Length: +53\r\n\r\n" + SMUGGLED,
     "a length too large": b"Content-Length: 18446744073709551616\r\n\r\n" + SMUGGLED,
     "a coding after chunked": b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + SMUGGLED,
-    "a coding before chunked": b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "a coding before chunked": b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "a coding that is no token": b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "a space before the colon": b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "a space in a name": b"Content Length: 47\r\n\r\n" + SMUGGLED,
@@ -168,7 +168,7 @@ REFUSED = {
     "a bare LF": b"X: y\nContent-Length: 53\r\n\r\n" + SMUGGLED,
     "a bare CR": b"X: y\rContent-Length: 53\r\n\r\n" + SMUGGLED,
     "a NUL": b"X: y\x00\r\n\r\n" + SMUGGLED,
-    "two hosts": b"Host: y\r\nContent-Length: 0\r\n\r\n",
+    "two hosts": b"Host: y\r\nContent-Length: 0\r\n\r\n" + SMUGGLED,
     "a huge chunk": b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + SMUGGLED,
     "a chunk size that is none": b"Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n" + SMUGGLED,
     "a chunk longer than it says": b"Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n" + SMUGGLED,
@@ -261,6 +261,7 @@ UPGRADE = [LINES[2], LINES[11]]
 @given(st.lists(messages, min_size=1, max_size=2).map(b"".join), cuts)
 @example(message(LINE[6], [], [SMUGGLED]), [len(message(LINE[6], [], []))])
 @example(message(LINE[1], UPGRADE, [SMUGGLED]), [len(message(LINE[1], UPGRADE, []))])
+@example(message(LINE[0], [LINES[6]], [ENDS[5], SMUGGLED]), [])
 async def test_the_replica_sees_the_requests_that_were_sent_and_no_others(
     behind: Behind, data: bytes, at: list[int]
 ) -> None:
