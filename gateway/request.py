@@ -76,7 +76,7 @@ def _lines(headers: RawHeaders) -> list[bytes]:
     if hosts > 1:
         raise malformed()
     lines = [b"%b: %b" % header for header in passed_on]
-    return lines if hosts else [*lines, b"host: "]  # of HTTP/1.0; 1.1 must have one
+    return lines if hosts else [*lines, b"host: localhost"]  # HTTP/1.0 can do without one, 1.1 cannot
 
 
 @lru_cache(1024)

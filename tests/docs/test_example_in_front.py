@@ -1,9 +1,7 @@
 """The nginx of docs/security.md, as it stands there, before the whole shop."""
 
 import asyncio
-import os
 import re
-import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncGenerator
@@ -16,10 +14,10 @@ from aiohttp import web
 from websockets.typing import Origin, Subprotocol
 
 from tests.conftest import Shop
-from tests.support import ROOT, eventually, free_port, new_user
+from tests.nginx import nginx, temp_paths
+from tests.support import ROOT, free_port, new_user
 
 SECRET = "Bearer alices-own"
-NGINX = shutil.which("nginx", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"])) or "nginx"
 
 
 def example() -> str:
@@ -111,33 +109,18 @@ async def front(shop: Shop, session: aiohttp.ClientSession, tmp_path: Path) -> A
         shop=f"server {shop.url.removeprefix('http://')};",
         authenticator=f"http://127.0.0.1:{beside}",
     )
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temp = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
     (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/pid; daemon off; error_log stderr; events {{}} http {{ access_log off; {temp}\n{conf}\n}}"
+        f"error_log stderr; events {{}} http {{ access_log off; {temp_paths(tmp_path)}\n{conf}\n}}"
     )
     application = web.Application()
     application.router.add_route("*", "/{any:.*}", authenticate)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", beside).start()
-    nginx = await asyncio.create_subprocess_exec(NGINX, "-c", str(tmp_path / "nginx.conf"), "-e", "stderr")
 
-    async def it_answers() -> bool:
-        assert nginx.returncode is None
-        try:
-            return await front.status("GET", "/") == 200
-        except aiohttp.ClientConnectionError:
-            return False
-
-    try:
-        await eventually(it_answers)
+    async with nginx(tmp_path, port):
         yield front
-    finally:
-        if nginx.returncode is None:
-            nginx.terminate()
-        await nginx.wait()
-        await runner.cleanup()
+    await runner.cleanup()
 
 
 async def test_a_caller_is_who_the_authenticator_says_and_nobody_they_choose(front: Front) -> None:
