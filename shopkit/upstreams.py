@@ -43,7 +43,8 @@ class Upstream:
 
     def __init__(self, name: str, urls: str) -> None:
         self.name = name
-        self._addresses = [(parts.hostname or "", parts.port or 80) for parts in map(urlsplit, urls.split(","))]
+        self._names = {(parts.hostname or "", parts.port or 80) for parts in map(urlsplit, urls.split(","))}
+        self._addresses: dict[tuple[str, int], set[tuple[str, int]]] = {}
         self._targets: dict[tuple[str, int], Target] = {}
         self._stopping = asyncio.Event()
 
@@ -64,23 +65,25 @@ class Upstream:
             raise ConnectionError(f"no address of {self.name} is known")
 
     async def run(self) -> None:
-        """Follows the names, so that replicas come and go without a restart."""
-        while not self._stopping.is_set():
-            await self._resolve()
-            await pause(self._stopping, RESOLVE_SECONDS if self._targets else 0.5)
+        """Follows each name by itself, so that replicas come and go without a restart."""
+        await asyncio.gather(*map(self._follow, self._names))
 
     def stop(self) -> None:
         self._stopping.set()
 
-    async def _resolve(self) -> None:
-        loop = asyncio.get_running_loop()
-        found: set[tuple[str, int]] = set()
-        for host, port in self._addresses:
-            try:
-                infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except OSError as error:
-                # A name server that is away for a moment must not cost us the replicas we know.
-                log.warning("name not resolved", host=host, error=repr(error))
-                return
-            found |= {(str(info[4][0]), port) for info in infos}
+    async def _follow(self, name: tuple[str, int]) -> None:
+        while not self._stopping.is_set():
+            await self._resolve(name)
+            await pause(self._stopping, RESOLVE_SECONDS if self._targets else 0.5)
+
+    async def _resolve(self, name: tuple[str, int]) -> None:
+        host, port = name
+        try:
+            infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            # While the name server is unavailable, we keep the replicas that we know under this name.
+            log.warning("name not resolved", host=host, error=repr(error))
+            return
+        self._addresses[name] = {(str(info[4][0]), port) for info in infos}
+        found = set[tuple[str, int]]().union(*self._addresses.values())
         self._targets = {key: self._targets.get(key) or Target(*key) for key in found}
