@@ -1,13 +1,15 @@
 """One OpenAPI document for all services, merged from the ones that they serve themselves."""
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextvars import Context
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 import structlog
-from litestar import Response, get
+from litestar import MediaType, Response, get
 
 from gateway.answer import BrokenOff, Unreachable
 from gateway.client import Client
@@ -19,6 +21,7 @@ from shopkit.upstreams import Upstream
 DOCUMENT = b"GET /schema/openapi.json HTTP/1.1\r\nhost: \r\n\r\n"
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 EXTRA_SECONDS = 2
+KEPT_SECONDS = 1
 
 log = structlog.get_logger()
 
@@ -49,7 +52,7 @@ ON_THE_WAY = {
 
 
 class Documents:
-    """The documents of `upstreams`; they are read anew for each merge, as services are upgraded one by one.
+    """The documents of `upstreams`, read again after a second, as services are upgraded one by one.
 
     Those of `extra` are in it when they can be had quickly: the shop is whole without them.
     """
@@ -58,9 +61,26 @@ class Documents:
         self._client = client
         self._upstreams = upstreams
         self._extra = extra
+        self._merging: asyncio.Task[bytes] | None = None
+        self._kept_until = 0.0
 
-    async def merged(self) -> dict[str, Any]:
-        """Raises a 503 Problem while a service is away."""
+    async def merged(self) -> bytes:
+        """The merged document as JSON. Callers who ask in the same second share it, and so they do an error.
+
+        Raises a 503 Problem while a service is unavailable.
+        """
+        if self._merging is None or (self._merging.done() and time.monotonic() >= self._kept_until):
+            # The log lines of the task do not belong to the request that happened to come first.
+            self._merging = asyncio.create_task(self._merge(), context=Context())
+        return await asyncio.shield(self._merging)
+
+    async def _merge(self) -> bytes:
+        try:
+            return msgspec.json.encode(await self._read_all())
+        finally:
+            self._kept_until = time.monotonic() + KEPT_SECONDS
+
+    async def _read_all(self) -> dict[str, Any]:
         documents = await asyncio.gather(*map(self._read, self._upstreams), *map(self._read_if_there, self._extra))
         return merge([document for document in documents if document is not None])
 
@@ -126,5 +146,5 @@ def _answers(path: str, call: dict[str, Any]) -> dict[str, Any]:
 
 
 @get("/api/openapi.json", include_in_schema=False)
-async def openapi(documents: Documents) -> Response[dict[str, Any]]:
-    return Response(await documents.merged(), headers={"Cache-Control": "no-cache"})
+async def openapi(documents: Documents) -> Response[bytes]:
+    return Response(await documents.merged(), media_type=MediaType.JSON, headers={"Cache-Control": "no-cache"})
