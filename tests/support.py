@@ -139,9 +139,15 @@ async def said(host: str, port: int, request: bytes) -> Answer:
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(request)
     async with asyncio.timeout(PATIENCE):
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        answer = await reader.read()
     writer.close()
     await writer.wait_closed()
+    return parsed(answer)
+
+
+def parsed(answer: bytes) -> Answer:
+    """An answer with its length, as it came; the body is JSON."""
+    head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = CIMultiDict[str]()
     for line in lines:
@@ -151,6 +157,8 @@ async def said(host: str, port: int, request: bytes) -> Answer:
 
 
 class Socket:
+    """`given` holds the `welcome` and `order` frames that were read after the first welcome."""
+
     def __init__(self, connection: ClientConnection, welcome: dict[str, Any]) -> None:
         assert welcome["type"] == "welcome"
         self.connection = connection
@@ -166,7 +174,8 @@ class Socket:
                 if frame["type"] == "ping":
                     await self.connection.send('{"type":"pong"}')
                     continue
-                self.given.append(frame)
+                if frame["type"] in ("welcome", "order"):
+                    self.given.append(frame)
                 if frame["type"] == "order":
                     return frame
 
