@@ -32,7 +32,26 @@ class Renew(msgspec.Struct, frozen=True, tag="renew"):
     within: float
 
 
+class Typed(msgspec.Struct, frozen=True):
+    type: str
+
+
 Frame: TypeAlias = OrderFrame | Welcome | Ping | Renew
 
-_decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(OrderFrame | Welcome | Ping | Renew)
-decode = _decoder.decode
+KNOWN = frozenset(frame.__struct_config__.tag for frame in (OrderFrame, Welcome, Ping, Renew))
+
+_frames: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(OrderFrame | Welcome | Ping | Renew)
+_types = msgspec.json.Decoder(Typed)
+
+
+def decode(text: bytes) -> Frame | None:
+    """Returns None for a frame of an unknown type, which a client ignores.
+
+    A broken frame raises msgspec.DecodeError, a ValueError.
+    """
+    try:
+        return _frames.decode(text)
+    except msgspec.ValidationError:
+        if _types.decode(text).type in KNOWN:
+            raise
+        return None

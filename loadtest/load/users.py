@@ -101,6 +101,8 @@ class Page(WebSocket):
                     self._toast(frame, at)
                 if not self._welcomed.done():
                     self._welcomed.set_result(None)
+            case None:
+                pass  # a type of frame that is newer than this client
 
     def _toast(self, frame: OrderFrame, at: float) -> None:
         user, order_id = self.user, frame.order.id

@@ -2,14 +2,14 @@
 
 import aiohttp
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import WebSocketRoute, expect
 from redis.asyncio import Redis
 
 from notifier.streams import meta_key, stream_key
 from tests.browser.visitor import Visitor
 from tests.conftest import Shop
 from tests.faults.conftest import all_ready, kill
-from tests.support import Caller, eventually
+from tests.support import ROOT, Caller, eventually
 
 
 @pytest.fixture
@@ -41,6 +41,27 @@ async def test_a_killed_notifier_costs_an_open_page_no_toast(
     for description in ("while it drained", "while it was dead", "afterwards"):
         assert await visitor.toasts_about(description) == 1
     await visitor.sees_balance("₽997.00")
+
+
+async def test_a_frame_of_an_unknown_type_changes_nothing(visitor: Visitor, caller: Caller) -> None:
+    unknown = (ROOT / "tests" / "contracts" / "unknown_frame.json").read_text()
+
+    def push_more(socket: WebSocketRoute) -> None:
+        def pushed(message: str | bytes) -> None:
+            socket.send(message)
+            socket.send(unknown)
+
+        socket.connect_to_server().on_message(pushed)
+
+    await visitor.page.route_web_socket("**/ws*", push_more)
+    await caller.open_account(100_000)
+    await visitor.enter(caller.user_id)
+    for description in ("the first", "the second"):
+        await caller.order(100, description)
+        await visitor.sees_toast("Order paid", description)
+    await visitor.live()
+    assert await visitor.sockets_opened() == 1
+    assert visitor.complaints == []
 
 
 async def test_offline_and_back(visitor: Visitor, caller: Caller) -> None:

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import unknownFrame from '../../tests/contracts/unknown_frame.json?raw'
 import { FakeWire } from './fakes'
 import type { Order } from './orders'
 import { type ConnectionState, closeCode, type Position, PushSocket, type Wire } from './socket'
@@ -399,12 +400,16 @@ describe('staying alive', () => {
   })
 
   test('frames of unknown or broken form change nothing', async () => {
-    const { wire, states } = await live()
+    const { socket, wire, states, orders } = await live()
+    const before = socket.position
     wire().onmessage?.({ data: '{' })
-    wire().receive({ type: 'later' })
+    wire().onmessage?.({ data: unknownFrame })
     wire().receive(null)
     expect(wire().sent).toEqual([])
     expect(states).toHaveLength(2)
+    expect(socket.position).toEqual(before)
+    wire().receive(pushed(11))
+    expect(orders).toHaveLength(1)
   })
 
   test('40 s of silence end the connection, and its late close is not heard', async () => {

@@ -1,0 +1,91 @@
+"""Every client ignores frames of a type that it does not know, as docs/push.md promises.
+
+The same frame goes to the page in web/src/socket.test.ts and tests/browser/test_connection_of_the_page.py.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+import loadtest.faults.page
+import loadtest.load.users
+from loadtest.load.entrance import Entrance
+from loadtest.load.frames import decode
+from loadtest.load.journeys import Journeys
+from tests.conftest import Serve
+from tests.contracts import asyncapi
+from tests.support import Caller, eventually
+
+UNKNOWN = Path(__file__).with_name("unknown_frame.json").read_text()
+MESSAGES = asyncapi.document()["components"]["messages"]
+WELCOME, ORDER, PING = (MESSAGES[name]["examples"][0]["payload"] for name in ("welcome", "order", "ping"))
+ORDER_ID = ORDER["order"]["id"]
+
+
+async def visit_with_load_tool(session: aiohttp.ClientSession, url: str) -> None:
+    user = loadtest.load.users.User("alice", False, Entrance(url, connections=1), Journeys())
+    await user.arrive(pages=1)
+
+    async def it_was_told() -> bool:
+        return ORDER_ID in user.told
+
+    await eventually(it_was_told)
+    assert [page.why_lost for page in user.pages] == [""]
+    user.leave()
+
+
+async def visit_with_fault_tool(session: aiohttp.ClientSession, url: str) -> None:
+    page = loadtest.faults.page.Page(session, url, "alice")
+    running = asyncio.create_task(page.run())
+
+    async def it_was_told() -> bool:
+        return ORDER_ID in page.told
+
+    await eventually(it_was_told)
+    assert not running.done()
+    assert not page.closed
+    running.cancel()
+
+
+async def visit_with_test_socket(session: aiohttp.ClientSession, url: str) -> None:
+    socket = await Caller(session, url).socket()
+    assert (await socket.next_order())["order"]["id"] == ORDER_ID
+    assert socket.given == [ORDER]
+
+
+@pytest.mark.parametrize("visit", [visit_with_load_tool, visit_with_fault_tool, visit_with_test_socket])
+async def test_an_unknown_frame_is_ignored(
+    visit: Callable[[aiohttp.ClientSession, str], Awaitable[None]], session: aiohttp.ClientSession, serve: Serve
+) -> None:
+    heard: list[Any] = []
+
+    async def pushes(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.json_response({"ticket": "a-ticket", "expires_in": 30}, status=201)
+        socket = web.WebSocketResponse(protocols=["gozon.v1"])
+        await socket.prepare(request)
+        for frame in (json.dumps(WELCOME), UNKNOWN, json.dumps(PING), json.dumps(ORDER)):
+            await socket.send_str(frame)
+        async for message in socket:
+            heard.append(json.loads(message.data))
+        return socket
+
+    async def it_answered_the_ping() -> bool:
+        return {"type": "pong"} in heard
+
+    await visit(session, (await serve(pushes)).url)
+    await eventually(it_answered_the_ping)
+
+
+def test_the_load_tool_ignores_unknown_types_only() -> None:
+    assert decode(UNKNOWN.encode()) is None
+    for broken in (b'{"type":"order"}', b'{"type":5}', b"{}", b"[]"):
+        with pytest.raises(msgspec.ValidationError):
+            decode(broken)
