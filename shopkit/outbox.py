@@ -18,6 +18,7 @@ from sqlalchemy import (
 
 from shopkit.db import Connection
 from shopkit.events import Outgoing
+from shopkit.low_water_mark import LowWaterMark
 
 INSERT = """
     INSERT INTO outbox (event_id, routing_key, event)
@@ -27,8 +28,8 @@ INSERT = """
 # The subquery decides which rows before the delete takes them; SKIP LOCKED lets any number of relays run.
 TAKE = """
     DELETE FROM outbox
-    WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
-    RETURNING event_id, routing_key, event
+    WHERE id = ANY (ARRAY(SELECT id FROM outbox WHERE id > $2 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
+    RETURNING id, event_id, routing_key, event
 """
 
 BACKLOG = (
@@ -63,6 +64,9 @@ async def add(connection: Connection, events: Sequence[Outgoing]) -> None:
         )
 
 
-async def take(connection: Connection, most: int) -> list[Outgoing]:
-    """Removes the oldest rows that no other relay holds. They are back if the transaction does not commit."""
-    return [Outgoing(*row) for row in await connection.fetch(TAKE, most)]
+async def take(connection: Connection, limit: int, mark: LowWaterMark) -> list[Outgoing]:
+    """Deletes the oldest rows after the mark that no other relay holds, and returns their events.
+
+    A rollback brings the rows back. After the commit, the caller calls `mark.committed`.
+    """
+    return [Outgoing(*row[1:]) for row in await mark.fetch(connection, TAKE, limit)]

@@ -13,6 +13,7 @@ import structlog
 from shopkit import event_log, journey, outbox, tracing
 from shopkit.db import Database
 from shopkit.events import Outgoing, batches
+from shopkit.low_water_mark import LowWaterMark
 from shopkit.publisher import Publisher
 from shopkit.retry import Backoff, first_of, is_transient, pause
 from shopkit.telemetry import RELAY_FAILURES, RELAYED
@@ -37,6 +38,7 @@ class Relay:
         self._publisher = publisher
         self._replica = replica
         self._hops = hops or {}
+        self._mark = LowWaterMark()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -70,12 +72,12 @@ class Relay:
     async def relay_once(self) -> int:
         """One pass; returns how many events it relayed. Raises NotPublished with nothing removed."""
         async with self._database.begin() as connection:
-            taken = await outbox.take(connection, MOST)
-            if not taken:
-                return 0
-            with tracing.batch("relay", (tracing.of_event(event.event) for event in taken)):
+            taken = await outbox.take(connection, MOST, self._mark)
+            if taken:
                 await self._publish(taken)
-        self._report(taken)
+        self._mark.committed()
+        if taken:
+            self._report(taken)
         return len(taken)
 
     def _report(self, taken: list[Outgoing]) -> None:
@@ -85,12 +87,13 @@ class Relay:
             event_log.each(step, (event.event for event in taken if event.routing_key == routing_key))
 
     async def _publish(self, taken: list[Outgoing]) -> None:
-        publishing = [
-            self._publisher.publish(routing_key, self._stamped(routing_key, events))
-            for routing_key, events in batches(taken)
-        ]
-        # All are waited for, so that none is still on its way when the transaction ends.
-        outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+        with tracing.batch("relay", (tracing.of_event(event.event) for event in taken)):
+            publishing = [
+                self._publisher.publish(routing_key, self._stamped(routing_key, events))
+                for routing_key, events in batches(taken)
+            ]
+            # All are waited for, so that none is still on its way when the transaction ends.
+            outcomes = await asyncio.gather(*publishing, return_exceptions=True)
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome

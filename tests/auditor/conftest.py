@@ -14,6 +14,7 @@ from shopkit import outbox
 from shopkit.db import Database
 from shopkit.events import Outgoing
 from shopkit.inbox import Inbox
+from shopkit.low_water_mark import LowWaterMark
 from tests.servers import CopyOf
 
 # On both sides of the places where a comparison of signed or of partial numbers would turn round.
@@ -87,7 +88,7 @@ class Books:
 async def _taken(database: Database, *routing_keys: str) -> list[Outgoing]:
     """What a relay publishes, as far as one of the two listens to it."""
     async with database.begin() as connection:
-        return [event for event in await outbox.take(connection, 500) if event.routing_key in routing_keys]
+        return [event for event in await outbox.take(connection, 500, LowWaterMark()) if event.routing_key in routing_keys]
 
 
 @pytest.fixture

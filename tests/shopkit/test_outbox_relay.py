@@ -12,6 +12,7 @@ from shopkit import journey, outbox, relay
 from shopkit.broker import EXCHANGE, Lost
 from shopkit.db import Database
 from shopkit.events import Outgoing
+from shopkit.low_water_mark import LowWaterMark
 from shopkit.publisher import NotPublished, Publisher
 from shopkit.relay import Relay
 from tests.servers import Broker, Forwarder, rows, running, succeeds
@@ -199,7 +200,7 @@ async def test_rows_that_another_relay_holds_are_not_waited_for(
     held, free = orders_created(2)
     await put(orders_database, [held])
     async with orders_database.begin() as other:
-        await outbox.take(other, 500)
+        await outbox.take(other, 500, LowWaterMark())
         await put(orders_database, [free])
         async with asyncio.timeout(5):
             assert await Relay(orders_database, publisher, "orders-1").relay_once() == 1

@@ -1,0 +1,117 @@
+"""Real PostgreSQL, with a transaction beside it whose snapshot keeps every deleted row."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+
+from orders.messages import order_created
+from shopkit import low_water_mark, outbox
+from shopkit.db import Connection, Database
+from shopkit.low_water_mark import LowWaterMark
+
+ENTRIES_READ = "SELECT pg_stat_get_xact_tuples_returned('outbox_pkey'::regclass)"
+
+
+async def put(database: Database, count: int) -> None:
+    async with database.begin() as connection:
+        await outbox.add(connection, [order_created(uuid4(), "ann", 100) for _ in range(count)])
+
+
+async def take(database: Database, mark: LowWaterMark, limit: int = 500) -> tuple[int, int]:
+    """Returns how many events one committed pass took, and how many index entries it read for them."""
+    async with database.begin() as connection:
+        before = await connection.fetchval(ENTRIES_READ)
+        taken = len(await outbox.take(connection, limit, mark))
+        read = await connection.fetchval(ENTRIES_READ) - before
+    mark.committed()
+    return taken, read
+
+
+async def empty(database: Database, mark: LowWaterMark) -> None:
+    while (await take(database, mark))[0]:
+        pass
+
+
+@asynccontextmanager
+async def open_snapshot(database: Database) -> AsyncGenerator[Connection]:
+    async with database.begin() as connection:
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        await connection.fetchval("SELECT 1")
+        yield connection
+
+
+@pytest.fixture
+def sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sweeps come in a tenth of a second, so that a test need not wait for the mark to follow."""
+    monkeypatch.setattr(low_water_mark, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 0)
+
+
+async def follow(database: Database, mark: LowWaterMark) -> None:
+    """Waits for the two sweeps that bring the mark to what was committed before."""
+    for _ in range(2):
+        await asyncio.sleep(0.06)
+        await take(database, mark)
+
+
+@pytest.mark.usefixtures("sweeps")
+async def test_a_pass_does_not_read_rows_that_an_old_snapshot_keeps(orders_database: Database) -> None:
+    mark = LowWaterMark()
+    async with open_snapshot(orders_database):
+        for _ in range(5):
+            await put(orders_database, 1_000)
+            await empty(orders_database, mark)
+        await follow(orders_database, mark)
+        await put(orders_database, 10)
+        taken, read = await take(orders_database, mark)
+    assert taken == 10
+    # The pass reads its rows twice: to lock them and to delete them.
+    assert read < 100
+
+
+@pytest.mark.usefixtures("sweeps")
+async def test_a_sweep_takes_a_row_that_was_committed_late(orders_database: Database) -> None:
+    mark = LowWaterMark()
+    async with orders_database.begin() as late:
+        await outbox.add(late, [order_created(uuid4(), "ann", 100)])
+        await put(orders_database, 10)
+        await empty(orders_database, mark)
+        await follow(orders_database, mark)
+    assert (await take(orders_database, mark))[0] == 0  # the row is below the mark
+    await asyncio.sleep(0.06)
+    assert (await take(orders_database, mark))[0] == 1
+
+
+@pytest.mark.usefixtures("sweeps")
+async def test_a_pass_that_is_rolled_back_does_not_move_the_mark(orders_database: Database) -> None:
+    mark = LowWaterMark()
+    await put(orders_database, 10)
+    with pytest.raises(ZeroDivisionError):
+        async with orders_database.begin() as connection:
+            assert len(await outbox.take(connection, 500, mark)) == 10
+            raise ZeroDivisionError
+    await follow(orders_database, LowWaterMark())
+    assert (await take(orders_database, mark))[0] == 0  # the other relay has taken them
+
+
+async def test_a_long_sweep_is_repeated_less_often(
+    orders_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = LowWaterMark()
+
+    async def began_after(pg_sleep_seconds: float) -> int:
+        query = f"SELECT 7, $2::bigint, $1::int, pg_sleep({pg_sleep_seconds})"
+        async with orders_database.begin() as connection:
+            ((_, after, *_),) = await mark.fetch(connection, query, 1)
+        mark.committed()
+        return after
+
+    monkeypatch.setattr(low_water_mark, "SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 0)
+    assert [await began_after(0) for _ in range(2)] == [0, 0]
+    monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 10_000)
+    assert await began_after(0.05) == 0  # the next sweep is due in 500 s
+    assert await began_after(0) == 7
