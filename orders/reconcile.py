@@ -36,8 +36,12 @@ REMIND = """
 """
 
 OVERDUE = (
-    "SELECT count(*) FROM orders WHERE status = 'NEW' AND created_at < now() - interval '1 minute'",
-    Gauge("gozon_orders_overdue", "Orders that are NEW for more than a minute"),
+    """
+        SELECT count(*) FROM (
+            SELECT FROM orders WHERE status = 'NEW' AND created_at < now() - interval '1 minute' LIMIT 100000
+        ) AS overdue
+    """,
+    Gauge("gozon_orders_overdue", "Orders that are NEW for more than a minute, counted up to 100,000"),
 )
 
 

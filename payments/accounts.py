@@ -10,10 +10,10 @@ from uuid_utils.compat import uuid7
 from payments import ledger
 from payments.contract import ToppedUp
 from payments.ledger import Entry
-from payments.settle import Account
+from payments.settle import BALANCE_LIMIT, Account
 from shopkit.db import Database, Row
 from shopkit.idempotency import key_reused
-from shopkit.problems import Problem
+from shopkit.problems import FieldError, Problem
 
 OPEN = """
     INSERT INTO accounts (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING RETURNING created_at
@@ -44,6 +44,15 @@ class Done(msgspec.Struct, frozen=True):
 
 def no_account() -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "no-account", "You have no account yet.")
+
+
+def balance_limit() -> Problem:
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "balance-limit",
+        f"The balance would exceed {BALANCE_LIMIT} kopecks.",
+        [FieldError("amount", "more than the account can hold")],
+    )
 
 
 def account_exists() -> Problem:
@@ -84,7 +93,11 @@ class TopUps:
         self._database = database
 
     async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[Done | Exception]:
-        """A user without an account yields a 404 Problem, a key used with another amount a 422 Problem."""
+        """Returns the outcome of each top-up, in order. A refused top-up does not affect the others.
+
+        A user without an account yields a 404 Problem. A key that was used with another amount and a balance above
+        BALANCE_LIMIT each yield a 422 Problem.
+        """
         async with self._database.begin() as connection:
             now: datetime = await connection.fetchval("SELECT now()")
             # Keys are read after the locks: whoever held them before may just have used one.
@@ -116,8 +129,10 @@ def apply(
             outcomes.append(no_account())
         elif of_key in done:
             outcomes.append(Done(done[of_key], True) if done[of_key].amount == top_up.amount else key_reused())
+        elif (account := balances[top_up.user_id].after(top_up.amount)).balance > BALANCE_LIMIT:
+            outcomes.append(balance_limit())
         else:
-            account = balances[top_up.user_id] = balances[top_up.user_id].after(top_up.amount)
+            balances[top_up.user_id] = account
             entry = Entry(uuid7(), top_up.user_id, "top_up", top_up.amount, None, account, top_up.key)
             topped_up = ToppedUp(entry.id, entry.amount, account.balance, now)
             entries.append(entry)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from payments.settle import BALANCE_LIMIT
 from shopkit.answers import Answer, location
 from shopkit.fields import Kopecks, Moment
 from shopkit.idempotency import REPLAYED_HEADER
@@ -14,7 +15,7 @@ from shopkit.identity import UserId
 PATH = "/api/payments/account"
 LAST_VERSION = 2**63 - 1
 
-Balance: TypeAlias = Annotated[int, msgspec.Meta(ge=0, description="In kopecks.")]
+Balance: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=BALANCE_LIMIT, description="In kopecks.")]
 Version: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=LAST_VERSION)]
 
 

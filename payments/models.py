@@ -14,6 +14,7 @@ from sqlalchemy import (
     func,
 )
 
+from payments.settle import BALANCE_LIMIT
 from shopkit import inbox_rows, outbox, retention
 
 metadata = MetaData()
@@ -27,6 +28,7 @@ accounts = Table(
         "balance",
         BigInteger,
         CheckConstraint("balance >= 0", name="accounts_balance_not_negative"),
+        CheckConstraint(f"balance <= {BALANCE_LIMIT}", name="accounts_balance_limit"),
         nullable=False,
         server_default="0",
     ),

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
 from payments import accounts, contract
-from payments.accounts import Done, NewTopUp, account_exists, no_account
+from payments.accounts import Done, NewTopUp, account_exists, balance_limit, no_account
 from payments.contract import LAST_VERSION, PATH, Account, EntryPage, LedgerEntry, ToppedUp, TopUp
 from shopkit.answers import refusals
 from shopkit.batcher import Batcher
@@ -47,7 +47,7 @@ async def show_account(call: NamedDependency[Call]) -> Account:
     summary="Top up your account",
     responses={201: contract.TOPPED_UP}
     | refusals(
-        invalid([FieldError("amount", "Expected `int` >= 1")]), no_account(), too_large(), not_json(), key_reused()
+        invalid([FieldError("amount", "Expected `int` >= 1")]), no_account(), too_large(), not_json(), key_reused(), balance_limit()
     ),
 )
 async def top_up(

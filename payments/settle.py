@@ -9,6 +9,10 @@ NO_ACCOUNT = "no_account"
 INSUFFICIENT_FUNDS = "insufficient_funds"
 
 
+# The largest integer that every JSON reader keeps exactly: JavaScript's Number.MAX_SAFE_INTEGER. In kopecks.
+BALANCE_LIMIT = 2**53 - 1
+
+
 class Account(msgspec.Struct, frozen=True):
     """`version` counts the entries in the account's ledger; `balance` is in kopecks."""
 

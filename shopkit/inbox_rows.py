@@ -86,8 +86,8 @@ BACKLOG = (
 )
 
 PARKED = (
-    "SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL",
-    Gauge("gozon_parked_events", "Dead letters in the database that nobody has replayed or discarded"),
+    "SELECT count(*) FROM (SELECT FROM dead_letters WHERE resolved_at IS NULL LIMIT 100000) AS unresolved",
+    Gauge("gozon_parked_events", "Dead letters in the database that nobody has replayed or discarded, up to 100,000"),
 )
 
 

@@ -4,8 +4,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from asyncpg import CheckViolationError
 
 from payments.accounts import Done, NewTopUp, TopUps, open_account
+from payments.settle import BALANCE_LIMIT
 from shopkit.db import Database
 from shopkit.problems import Problem
 from tests.payments.audit import audit
@@ -150,3 +152,26 @@ async def test_no_balance_changes_without_its_entry(payments_database: Database)
     with pytest.raises(Exception, match="violates check constraint"):
         await TopUps(payments_database)([NewTopUp("ann", 10), NewTopUp("ann", 100)])
     assert await audit(payments_database) == {"ann": 0}
+
+
+async def test_a_top_up_above_the_balance_limit_is_refused_alone(payments_database: Database) -> None:
+    await open_account(payments_database, "rich")
+    await open_account(payments_database, "neighbour")
+    top_ups = TopUps(payments_database)
+    await top_ups([NewTopUp("rich", MOST) for _ in range(BALANCE_LIMIT // MOST)])
+    await top_ups([NewTopUp("rich", BALANCE_LIMIT % MOST)])
+    outcomes = await top_ups([NewTopUp("neighbour", 5), NewTopUp("rich", 1), NewTopUp("neighbour", 6)])
+    first, refused, last = outcomes
+    assert isinstance(first, Done)
+    assert isinstance(last, Done)
+    assert isinstance(refused, Problem)
+    assert (refused.status, refused.slug) == (422, "balance-limit")
+    accounts = await rows(payments_database, "SELECT user_id, balance FROM accounts ORDER BY user_id")
+    assert [tuple(account) for account in accounts] == [("neighbour", 11), ("rich", BALANCE_LIMIT)]
+    await audit(payments_database)
+
+
+async def test_the_database_refuses_a_balance_above_the_limit(payments_database: Database) -> None:
+    await open_account(payments_database, "rich")
+    with pytest.raises(CheckViolationError, match="accounts_balance_limit"):
+        await rows(payments_database, "UPDATE accounts SET balance = :balance", balance=BALANCE_LIMIT + 1)

@@ -40,6 +40,17 @@ async def test_orders_that_are_new_for_long_are_counted(orders_database: Databas
     assert await measured(orders_database, reconcile.OVERDUE, "gozon_orders_overdue") == [1]
 
 
+async def test_overdue_orders_are_counted_up_to_100_000(orders_database: Database) -> None:
+    await rows(
+        orders_database,
+        """
+        INSERT INTO orders (id, user_id, amount, description, created_at)
+        SELECT gen_random_uuid(), 'ann', 1, 'a lamp', now() - interval '2 minutes' FROM generate_series(1, 100001)
+        """,
+    )
+    assert await measured(orders_database, reconcile.OVERDUE, "gozon_orders_overdue") == [100_000]
+
+
 async def test_what_waits_in_the_inbox_and_what_is_parked_are_counted(payments_database: Database) -> None:
     events = [Received(UUID(int=n), "order.created", b"{}") for n in range(3)]
     async with payments_database.begin() as connection:

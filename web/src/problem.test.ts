@@ -12,6 +12,7 @@ test.each([
   [404, '', en.problem.notFound],
   [409, 'account-exists', en.problem.accountExists],
   [413, '', en.problem.tooLarge],
+  [422, 'balance-limit', en.problem.balanceLimit],
   [422, 'idempotency-key-reused', en.problem.keyReused],
   [429, '', en.problem.tooMany],
   [500, 'internal', en.problem.internal],

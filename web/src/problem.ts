@@ -51,6 +51,8 @@ export function inWords({ status, slug }: Problem, { problem }: Text): string {
       return problem.accountExists
     case 'order-not-found':
       return problem.orderNotFound
+    case 'balance-limit':
+      return problem.balanceLimit
     case 'idempotency-key-reused':
       return problem.keyReused
   }

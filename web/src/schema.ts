@@ -1425,7 +1425,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description This key was used for a request with another body. */
+            /** @description This key was used for a request with another body. The balance would exceed 9007199254740991 kopecks. */
             422: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];

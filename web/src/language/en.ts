@@ -164,6 +164,7 @@ export const en = {
     noAccount: 'You have no account. Open one first.',
     accountExists: 'You have an account already.',
     orderNotFound: 'You have no order with this number.',
+    balanceLimit: 'The account cannot hold that much. Top up less.',
     keyReused: 'This was sent before with other contents. Look through your orders and try again.',
     tooLarge: 'That is too much at once. Make the text shorter.',
     tooMany: 'That was too fast. Wait a moment and try again.',
