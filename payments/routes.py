@@ -47,7 +47,12 @@ async def show_account(call: NamedDependency[Call]) -> Account:
     summary="Top up your account",
     responses={201: contract.TOPPED_UP}
     | refusals(
-        invalid([FieldError("amount", "Expected `int` >= 1")]), no_account(), too_large(), not_json(), key_reused(), balance_limit()
+        invalid([FieldError("amount", "Expected `int` >= 1")]),
+        no_account(),
+        too_large(),
+        not_json(),
+        key_reused(),
+        balance_limit(),
     ),
 )
 async def top_up(

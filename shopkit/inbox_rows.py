@@ -87,7 +87,7 @@ BACKLOG = (
 
 PARKED = (
     "SELECT count(*) FROM (SELECT FROM dead_letters WHERE resolved_at IS NULL LIMIT 100000) AS unresolved",
-    Gauge("gozon_parked_events", "Dead letters in the database that nobody has replayed or discarded, up to 100,000"),
+    Gauge("gozon_parked_events", "Dead letters in the database that are not resolved, counted up to 100,000"),
 )
 
 

@@ -182,14 +182,19 @@ def logs(options: argparse.Namespace) -> None:
 
 def audit(options: argparse.Namespace) -> None:
     shop = _running_shop(options)
-    urls = {f"{name.upper()}_DATABASE_URL": shop.database(name) for name in DATABASES}
-    _become(urls, "auditor", *options.arguments)
+    _become(_database_urls(shop), "auditor", *options.arguments)
 
 
 def dead_letters(options: argparse.Namespace) -> None:
-    """With the environment of payments, which has both the broker and the database that parks events."""
-    environment = programs.settings(_running_shop(options), "payments")
-    _become(environment, "shopkit", "dead-letters", *options.arguments)
+    """Runs with the environment of payments. `--database orders` reads the dead letters of another service."""
+    shop = _running_shop(options)
+    _become(
+        _database_urls(shop) | programs.settings(shop, "payments"), "shopkit", "dead-letters", *options.arguments
+    )
+
+
+def _database_urls(shop: Shop) -> dict[str, str]:
+    return {f"{name.upper()}_DATABASE_URL": shop.database(name) for name in DATABASES}
 
 
 def _running_shop(options: argparse.Namespace) -> Shop:

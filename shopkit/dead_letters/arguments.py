@@ -12,6 +12,7 @@ DESCRIPTION = """
 Dead letters of the broker (the queues <queue>.dead) and of a database (its table dead_letters). Reading
 those of the broker takes them for a moment: letters that another command holds at this time are not seen.
 """
+DATABASE_HELP = "address, or the name of a service whose address is in <NAME>_DATABASE_URL; otherwise DATABASE_URL"
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -33,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _verb(verbs: Any, name: str, explanation: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=explanation, description=explanation)
     verb.add_argument("--broker", default=os.environ.get("BROKER_URL"), help="address; otherwise BROKER_URL")
-    verb.add_argument("--database", default=os.environ.get("DATABASE_URL"), help="address; otherwise DATABASE_URL")
+    verb.add_argument("--database", default=os.environ.get("DATABASE_URL"), type=_address, help=DATABASE_HELP)
     return verb
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--queue", help="the queue that lost the letter, or db")
+    parser.add_argument("--queue", help="the queue that lost the letter, or the database")
     parser.add_argument("--type", help="of an event")
     parser.add_argument("--subject", help="of an event: the id of the order")
     parser.add_argument("--event", help="the id of an event")
@@ -56,6 +57,15 @@ def _add_decision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--note", metavar="TEXT", help="why")
     parser.add_argument("--rate", type=_rate, default=float("inf"), metavar="N", help="letters a second")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def _address(given: str) -> str:
+    if "://" in given:
+        return given
+    variable = f"{given.upper()}_DATABASE_URL"
+    if variable not in os.environ:
+        raise argparse.ArgumentTypeError(f"{given!r} is not an address, and {variable} is not set")
+    return os.environ[variable]
 
 
 def _age(given: str) -> timedelta:

@@ -13,10 +13,9 @@ from shopkit.connect import engine_at
 from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
 from shopkit.events import encode_batch
 
-NAME = "db"
 PAGE = 500
 
-HAS_DEAD_LETTERS = text("SELECT to_regclass('dead_letters') IS NOT NULL")
+DATABASE = text("SELECT current_database() AS name, to_regclass('dead_letters') IS NOT NULL AS has_dead_letters")
 
 READ = text("""
     SELECT id, event_id, event, error, attempts, parked_at, resolved_at, resolution FROM dead_letters
@@ -47,16 +46,19 @@ REPLAY = text("""
 
 
 class DatabaseLetters:
-    def __init__(self, engine: AsyncEngine) -> None:
+    """`name` is the database's own; the ids of its letters begin with it."""
+
+    def __init__(self, engine: AsyncEngine, name: str) -> None:
         self._engine = engine
+        self._name = name
 
     async def read(self, wanted: Wanted, *, resolved: bool) -> AsyncGenerator[Letter]:
-        if not wanted.concerns(NAME):
+        if not wanted.concerns(self._name):
             return
         rows = await self._page(0, resolved)
         while rows:
             for row in rows:
-                yield _letter(row)
+                yield _letter(self._name, row)
             rows = await self._page(rows[-1].id, resolved)
 
     async def _page(self, after: int, resolved: bool) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -66,7 +68,7 @@ class DatabaseLetters:
 
     async def resolve(self, letter: Letter, resolution: Resolution) -> bool:
         statement = REPLAY if resolution.what == "replayed" else DISCARD
-        values = {"id": int(letter.id.removeprefix(f"{NAME}/")), "resolution": str(resolution)}
+        values = {"id": int(letter.id.removeprefix(f"{self._name}/")), "resolution": str(resolution)}
         async with self._engine.begin() as connection:
             return (await connection.execute(statement, values)).rowcount == 1
 
@@ -77,18 +79,18 @@ async def opened(url: str) -> AsyncGenerator[DatabaseLetters | None]:
     try:
         engine = engine_at(url, poolclass=NullPool)
         async with engine.connect() as connection:
-            has_dead_letters = await connection.scalar(HAS_DEAD_LETTERS)
+            database = (await connection.execute(DATABASE)).one()
     except (OSError, ValueError, SQLAlchemyError, asyncpg.PostgresError) as error:
         reason, _, _ = str(error).partition("\n")  # SQLAlchemy adds where to read on
         raise Unusable(f"cannot use the database: {reason}") from error
-    yield DatabaseLetters(engine) if has_dead_letters else None
+    yield DatabaseLetters(engine, database.name) if database.has_dead_letters else None
 
 
-def _letter(row: Row[*tuple[Any, ...]]) -> Letter:
+def _letter(database: str, row: Row[*tuple[Any, ...]]) -> Letter:
     body = encode_batch([row.event])
     return Letter(
-        id=f"{NAME}/{row.id}",
-        queue=NAME,
+        id=f"{database}/{row.id}",
+        queue=database,
         when=row.parked_at,
         reason=row.error,
         body=body,

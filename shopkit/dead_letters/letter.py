@@ -24,7 +24,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class Letter(NamedTuple):
-    """`id` is `<queue>/<message id>` or `db/<row>`, `queue` what stands before the slash."""
+    """`id` is `<queue>/<message id>` or `<database>/<row>`; `queue` is the part before the slash."""
 
     id: str
     queue: str

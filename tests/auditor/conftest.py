@@ -88,7 +88,11 @@ class Books:
 async def _taken(database: Database, *routing_keys: str) -> list[Outgoing]:
     """What a relay publishes, as far as one of the two listens to it."""
     async with database.begin() as connection:
-        return [event for event in await outbox.take(connection, 500, LowWaterMark()) if event.routing_key in routing_keys]
+        return [
+            event
+            for event in await outbox.take(connection, 500, LowWaterMark())
+            if event.routing_key in routing_keys
+        ]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -57,8 +58,21 @@ async def park(
     return event.event_id
 
 
+def database_name(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
 async def does(url: str, *words: str) -> Outcome:
     return await dead_letters(*words, "--database", url)
+
+
+async def test_a_database_is_named_by_its_service(payments_database: Database, payments_url: str) -> None:
+    await park(payments_database)
+    outcome = await dead_letters_process(
+        "list", "--json", "--database", "payments", PAYMENTS_DATABASE_URL=payments_url
+    )
+    (letter,) = outcome.letters()
+    assert letter["id"] == f"{database_name(payments_url)}/1"
 
 
 async def test_parked_events_are_listed_beside_the_letters_of_the_broker(
@@ -72,7 +86,7 @@ async def test_parked_events_are_listed_beside_the_letters_of_the_broker(
         await publisher.dead_letter(ORDER_CREATED, encode_batch([]), "odd")
     both = await dead_letters_process("list", "--json", BROKER_URL=broker_url, DATABASE_URL=payments_url)
     from_broker, parked = both.letters()
-    assert (from_broker["queue"], parked["queue"]) == (ORDER_CREATED.name, "db")
+    assert (from_broker["queue"], parked["queue"]) == (ORDER_CREATED.name, database_name(payments_url))
     assert parked["reason"] == "ValueError('odd')"
     (event,) = parked["events"]
     assert (event["id"], event["type"], event["subject"]) == (str(event_id), "order.created", str(order_id))
@@ -100,9 +114,9 @@ async def test_a_replayed_letter_is_charged_once(
     if removed_by_retention:
         await rows(payments_database, "DELETE FROM inbox")
     assert await worker.work_off() == 0
-    outcome = await does(payments_url, "replay", "db/1", *BY)
+    outcome = await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)
     assert (outcome.status, outcome.complaints) == (0, "")
-    assert outcome.output.startswith("replayed: db/1")
+    assert outcome.output.startswith(f"replayed: {database_name(payments_url)}/1")
     (row,) = await rows(
         payments_database,
         """
@@ -114,7 +128,7 @@ async def test_a_replayed_letter_is_charged_once(
     assert await worker.work_off() == 1
     assert await audit(payments_database) == {"ann": 300}
 
-    again = await does(payments_url, "replay", "db/1", *BY)
+    again = await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)
     assert (again.status, again.output) == (1, "")
     assert await worker.work_off() == 0
     assert await audit(payments_database) == {"ann": 300}
@@ -124,7 +138,7 @@ async def test_a_letter_that_killed_its_process_is_handled_alone_when_it_is_repl
     payments_database: Database, payments_url: str, worker: Inbox
 ) -> None:
     await park(payments_database, lonely_crashes=3)
-    assert (await does(payments_url, "replay", "db/1", *BY)).status == 0
+    assert (await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)).status == 0
     assert [row.lonely_crashes for row in await rows(payments_database, "SELECT lonely_crashes FROM inbox")] == [0]
     assert await worker.work_off() == 0
     assert await worker.work_off_suspect()
@@ -139,7 +153,7 @@ async def test_a_replayed_letter_that_is_parked_again_is_another_letter(
     async with payments_database.begin() as connection:
         await inbox_rows.park(connection, event_id, "odd again")
     (letter,) = (await does(payments_url, "list", "--json")).letters()
-    assert (letter["id"], letter["reason"]) == ("db/2", "odd again")
+    assert (letter["id"], letter["reason"]) == (f"{database_name(payments_url)}/2", "odd again")
     assert (await does(payments_url, "replay", "--event", str(event_id), *BY)).status == 0
     await worker.work_off()
     assert await audit(payments_database) == {"ann": 300}
@@ -155,9 +169,12 @@ async def test_a_discarded_letter_is_never_charged_and_tells_who_discarded_it(
     assert await audit(payments_database) == {"ann": 500}
     assert (await does(payments_url, "list", "--json")).letters() == []
     (letter,) = (await does(payments_url, "list", "--json", "--resolved")).letters()
-    assert (letter["id"], letter["resolution"]) == ("db/1", "discarded by ann: account mended")
+    assert (letter["id"], letter["resolution"]) == (
+        f"{database_name(payments_url)}/1",
+        "discarded by ann: account mended",
+    )
     assert abs(datetime.fromisoformat(letter["resolved_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
-    assert "discarded by ann" in (await does(payments_url, "show", "db/1")).output
+    assert "discarded by ann" in (await does(payments_url, "show", f"{database_name(payments_url)}/1")).output
 
 
 async def test_a_dry_run_leaves_the_database_as_it_is(payments_database: Database, payments_url: str) -> None:

@@ -149,7 +149,7 @@ async def test_a_message_without_an_id_is_named_after_its_contents(
     [
         ([], "abc"),
         (["--queue", ORDER_STATUS.name], "c"),
-        (["--queue", "db"], ""),
+        (["--queue", "payments"], ""),
         (["--type", "parcel.lost"], "bc"),
         (["--subject", str(UUID(int=1))], "ab"),
         (["--reason", "too heavy"], "a"),
@@ -313,12 +313,12 @@ async def test_everything_is_resolved_only_when_that_is_said(desk: Desk, verb: s
 async def test_a_letter_that_is_not_there_is_a_failure_and_the_others_are_resolved(desk: Desk) -> None:
     await desk.lay(ORDER_CREATED, event())
     letter_id = await desk.the_id()
-    outcome = await desk.does("replay", "payments.order-created/nothing", letter_id, "db/7", *BY)
+    outcome = await desk.does("replay", "payments.order-created/nothing", letter_id, "payments/7", *BY)
     assert outcome.status == 1
     assert outcome.output.startswith(f"replayed: {letter_id}")
     assert [line.rpartition(" ")[2] for line in outcome.complaints.splitlines()] == [
-        "db/7",
         "payments.order-created/nothing",
+        "payments/7",
     ]
     assert (await desk.does("show", letter_id + "x")).status == 1
 
@@ -357,7 +357,7 @@ async def test_a_process_prints_what_it_finds(desk: Desk) -> None:
     assert (outcome.status, outcome.complaints) == (0, "")
     shown = await dead_letters_process("show", letter_id, BROKER_URL=desk.url)
     assert '"type": "parcel.sent"' in shown.output
-    missing = await dead_letters_process("show", "db/1", BROKER_URL=desk.url)
+    missing = await dead_letters_process("show", "payments/1", BROKER_URL=desk.url)
     assert (missing.status, missing.output) == (1, "")
 
 
@@ -373,7 +373,7 @@ async def test_a_process_prints_what_it_finds(desk: Desk) -> None:
         (["list", "--limit", "0"], {}),
         (["replay", "--all"], {}),
         (["replay", "--all", "--by", "ann", "--rate", "0"], {}),
-        (["bury", "db/1"], {}),
+        (["bury", "payments/1"], {}),
     ],
     ids=str,
 )

@@ -89,10 +89,14 @@ async def test_a_sweep_takes_a_row_that_was_committed_late(orders_database: Data
 async def test_a_pass_that_is_rolled_back_does_not_move_the_mark(orders_database: Database) -> None:
     mark = LowWaterMark()
     await put(orders_database, 10)
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail_after_taking() -> None:
         async with orders_database.begin() as connection:
             assert len(await outbox.take(connection, 500, mark)) == 10
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_after_taking()
     await follow(orders_database, LowWaterMark())
     assert (await take(orders_database, mark))[0] == 0  # the other relay has taken them
 
