@@ -4,7 +4,8 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -63,6 +64,18 @@ class Contents:
                 await connection.close()
 
         return await patiently(ask)
+
+    @asynccontextmanager
+    async def snapshot_held(self, database: str) -> AsyncGenerator[None]:
+        """Keeps a read-only transaction open, as a `pg_dump` does. Raises at the end if the server ended it."""
+        connection = cast("Any", await asyncpg.connect(self._databases[database], timeout=CONNECTED_IN))
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await connection.execute("SELECT 1")
+                yield
+                await connection.execute("SELECT 1")
+        finally:
+            await connection.close()
 
     async def broker(self, method: str, path: str, body: Any = None) -> Any:
         """RabbitMQ's management API; None when it answers without contents. Raises what it refuses."""

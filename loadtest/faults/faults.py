@@ -14,6 +14,7 @@ from loadtest.faults.to_servers import (
     queue_deleted,
     redis_wiped,
     server_killed,
+    snapshots_held,
     stopped,
     unbound,
 )
@@ -45,6 +46,7 @@ FAULTS: dict[str, Fault[Shop]] = {
         *(Fault(f"unbind {q.name}", partial(unbound, q)) for q in (ORDER_CREATED, PAYMENT_RESULTS, ORDER_STATUS)),
         Fault("wipe redis", redis_wiped),
         Fault("terminate backends", backends_terminated),
+        Fault("hold a snapshot", snapshots_held),
         *(Fault(f"lose commits of {s}", partial(answers_to_commit_lost, s)) for s in ("orders", "payments")),
         Fault("cut a link", cut),
         Fault("half-open link", half_open),

@@ -12,6 +12,7 @@ from shopkit.broker import Queue
 
 # A transaction is over in a few milliseconds, so most looks at the server find nobody at work.
 VOLLEYS_SECONDS, ENOUGH_BACKENDS = 20, 10
+SNAPSHOT_SECONDS = 90.0
 
 
 async def stopped(server: str, shop: Shop, random: Random) -> str:
@@ -81,6 +82,13 @@ async def backends_terminated(shop: Shop, random: Random) -> str:
     if not committing:
         raise NotHappened(f"{ended} of them, and none was at COMMIT")
     return f"{ended} of them, {committing} at COMMIT"
+
+
+async def snapshots_held(shop: Shop, random: Random) -> str:  # noqa: ARG001
+    """No row that is deleted meanwhile can be vacuumed."""
+    async with shop.contents.snapshot_held("orders"), shop.contents.snapshot_held("payments"):
+        await asyncio.sleep(SNAPSHOT_SECONDS)
+    return f"for {SNAPSHOT_SECONDS:.0f} s in each database"
 
 
 async def copied(reminding: bool, shop: Shop, random: Random) -> str:
