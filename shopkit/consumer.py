@@ -14,14 +14,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
-import msgspec
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
 from shopkit import tracing
 from shopkit.broker import Queue
 from shopkit.event_log import named
-from shopkit.events import decode_batch, encode_batch
+from shopkit.events import UNDECODABLE, decode_batch, encode_batch
 from shopkit.intake import Intake, Stopped
 from shopkit.publisher import NotPublished, Publisher
 from shopkit.retry import Backoff, blames_content, pause
@@ -32,7 +31,6 @@ PREFETCH = 200
 SUSPICIOUS = 2
 # The broker's own counts: in a copy they would tell of the original.
 COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
 log = structlog.get_logger()

@@ -7,6 +7,7 @@ import msgspec
 import structlog
 
 from shopkit import tracing
+from shopkit.events import UNDECODABLE
 
 log = structlog.get_logger()
 
@@ -24,7 +25,7 @@ def named(encoded: bytes) -> dict[str, str]:
     """Nothing for what is no event."""
     try:
         event = _named.decode(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         return {}
     trace_id = tracing.trace_id(event.traceparent or "")
     return {"event_id": event.id, "order_id": event.subject, "trace_id": trace_id}

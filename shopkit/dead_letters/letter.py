@@ -6,8 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from shopkit.consumer import UNDECODABLE
-from shopkit.events import decode_batch
+from shopkit.events import UNDECODABLE, decode_batch
 
 
 class Unusable(Exception):

@@ -1,17 +1,22 @@
 """Dead letters as text, for people and, one JSON object a line, for programs."""
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
-from shopkit.consumer import UNDECODABLE
 from shopkit.dead_letters.letter import Letter
+from shopkit.events import UNDECODABLE
 
 HEADINGS = ("ID", "WHEN", "EVENTS", "TYPE", "SUBJECT", "REASON")
 REASON_WIDTH = 60
+# Indented JSON grows with the square of its depth: 10 KB of brackets would become 50 MB. Our events have 4 levels.
+INDENT_DEPTH_LIMIT = 32
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def table(letters: Sequence[Letter]) -> str:
@@ -78,13 +83,20 @@ def _short(text: str) -> str:
 def _body(body: bytes) -> str:
     try:
         msgspec.json.decode(body)
-        return msgspec.json.format(body, indent=2).decode()
+        if _depth(body) <= INDENT_DEPTH_LIMIT:
+            return msgspec.json.format(body, indent=2).decode()
     except UNDECODABLE:
         pass
     try:
         return _printable(body.decode())
     except UnicodeDecodeError:
         return "base64: " + base64.b64encode(body).decode()
+
+
+def _depth(json: bytes) -> int:
+    """How many arrays and objects contain one another at the deepest place of valid JSON."""
+    brackets = _STRING.sub(b"", json)
+    return max(accumulate((byte in b"[{") - (byte in b"]}") for byte in brackets), default=0)
 
 
 def _printable(text: str) -> str:

@@ -191,9 +191,22 @@ async def test_a_letter_is_found_by_the_id_of_any_of_its_events(desk: Desk) -> N
         (b"\xff\xfe", "base64: //4="),
         (b'[{"id":"\xff"}]', "base64: W3siaWQiOiL/In1d"),
         (b"[1, null]", "null"),
-        (b"[" * 5000 + b"]" * 5000, "[[[[["),
+        (b'[{"id":"%s"}]' % (b"[" * 500), '    "id": "[[[[['),
+        (b"[" * 500 + b"]" * 500, "[[[[["),
+        (b"[" * 1_000_000 + b"]" * 1_000_000, "[[[[["),
     ],
-    ids=["empty", "event", "text", "control-characters", "bytes", "not-utf-8", "no-events", "too-deep"],
+    ids=[
+        "empty",
+        "event",
+        "text",
+        "control-characters",
+        "bytes",
+        "not-utf-8",
+        "no-events",
+        "brackets",
+        "deep",
+        "too-deep",
+    ],
 )
 async def test_all_of_a_letter_is_shown_whatever_it_holds(desk: Desk, body: bytes, shown: str) -> None:
     await desk.lay_body(ORDER_CREATED.dead, body, headers={"x-reason": "odd"}, message_id="m1")
