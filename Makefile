@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 SHOP := $(PYTHON) deploy/local/shop.py
+# Commands that only look or stop build no .venv: without one, the machine's python3 says that no shop runs.
+SHOP_AS_IT_IS = $(or $(wildcard $(PYTHON)),python3) deploy/local/shop.py
 UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 
 .PHONY: help up down clean status logs audit dead-letters load scale soak check format openapi test faults mutations
@@ -8,26 +10,26 @@ UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: .venv/.synced  ## start the shop; REPLICAS=n, or REPLICAS="notifier=5 orders=1", BACKSTAGE=off does without its figures
+up: .venv/.runtime  ## start the shop; REPLICAS=n, or REPLICAS="notifier=5 orders=1", BACKSTAGE=off does without its figures
 	@$(SHOP) up $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(BACKSTAGE),--backstage $(BACKSTAGE))
 
-down: .venv/.synced  ## stop it
-	@$(SHOP) down
+down:  ## stop it
+	@$(SHOP_AS_IT_IS) down
 
-clean: .venv/.synced  ## stop it and remove its data
-	@$(SHOP) clean
+clean:  ## stop it and remove its data
+	@$(SHOP_AS_IT_IS) clean
 
-status: .venv/.synced  ## every part and whether it is ready
-	@$(SHOP) status
+status:  ## every part and whether it is ready
+	@$(SHOP_AS_IT_IS) status
 
-logs: .venv/.synced  ## follow all logs
-	@$(SHOP) logs
+logs:  ## follow all logs
+	@$(SHOP_AS_IT_IS) logs
 
-dead-letters: .venv/.synced  ## what nobody could handle; ARGS="list", and --help says the rest
-	@$(SHOP) dead-letters -- $(ARGS)
+dead-letters:  ## what nobody could handle; ARGS="list", and --help says the rest
+	@$(SHOP_AS_IT_IS) dead-letters -- $(ARGS)
 
-audit: .venv/.synced  ## check every invariant of money and progress; ARGS= goes to the auditor
-	@$(SHOP) audit -- $(ARGS)
+audit:  ## check every invariant of money and progress; ARGS= goes to the auditor
+	@$(SHOP_AS_IT_IS) audit -- $(ARGS)
 
 # The words given to make, such as RATE=200, go on to the tool.
 load: .venv/.synced  ## load the running shop, or URL=, and check every order; RATE= USERS= SECONDS= ..., HELP= tells all
@@ -40,7 +42,7 @@ soak: .venv/.synced  ## load the running shop for MINUTES= (60), and see that no
 	@$(PYTHON) -m loadtest.load.soak $(MAKEOVERRIDES)
 
 check: .venv/.synced  ## format, lint, types, import contracts
-	@.venv/bin/ruff format --check && .venv/bin/ruff check && .venv/bin/pyright && .venv/bin/lint-imports
+	@.venv/bin/ruff format --check && .venv/bin/ruff check && PATH="$$($(PYTHON) deploy/local/node.py)" .venv/bin/pyright && .venv/bin/lint-imports
 
 format: .venv/.synced  ## format the Python code
 	@.venv/bin/ruff format && .venv/bin/ruff check --fix
@@ -49,7 +51,7 @@ openapi: .venv/.synced  ## write docs/openapi anew from the code
 	@$(PYTHON) -m docs.tools.write_openapi
 
 test: .venv/.synced  ## every test, on a shop of its own; ARGS= goes to pytest
-	@$(SHOP) test --dir .run/test --base-port 28000 --entrance 8090 -- $(ARGS)
+	@$(SHOP) test --dir .run/test -- $(ARGS)
 
 faults: .venv/.synced  ## break a shop of its own again and again; SEED= repeats a plan, ROUNDS= faults, MINUTES= at most, ONLY="kill orders,kill redis", ON=cluster or swarm: deploy/cluster, deploy/swarm
 	@$(if $(ON),true,$(PYTHON) deploy/local/packages.py faketime || true)
@@ -58,8 +60,15 @@ faults: .venv/.synced  ## break a shop of its own again and again; SEED= repeats
 mutations: .venv/.synced  ## break the code instead: every mistake must be noticed by the faults
 	@$(PYTHON) -m loadtest.faults.mutations
 
+# The services and what starts them. --inexact leaves installed what .venv/.synced adds.
+.venv/.runtime: pyproject.toml uv.lock $(filter .run/%,$(UV))
+	@echo "installing Python packages"
+	@$(UV) sync --quiet --locked --inexact --no-dev --group local && touch $@
+
+# Everything, for tests, checks and load as well.
 .venv/.synced: pyproject.toml uv.lock $(filter .run/%,$(UV))
-	@$(UV) sync --locked && touch $@
+	@echo "installing Python packages, development tools included"
+	@$(UV) sync --quiet --locked && touch .venv/.runtime $@
 
 .run/tools/bin/uv:
 	@sh deploy/local/get-uv.sh .run/tools

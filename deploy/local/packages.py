@@ -38,7 +38,6 @@ PACKAGES = {
     "rabbitmq-server": ["rabbitmq-server"],
     "redis-server": ["redis-server"],
     "nginx": ["nginx"],
-    "npm": ["nodejs", "npm"],
     "chromium": ["chromium"],
     "faketime": ["faketime"],
 }

@@ -1,11 +1,12 @@
 """Builds web/dist when it is missing or older than its sources."""
 
-import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import node
 from place import REPOSITORY
 
 WEB = REPOSITORY / "web"
@@ -15,25 +16,20 @@ SKIPPED = ("node_modules", "dist", "test-results")
 def build() -> None:
     if _newest(WEB / "dist") > _newest_source():
         return
-    _refuse_old_node()
+    environment = os.environ | {"PATH": node.path()}
     print("building web/", flush=True)
     installed = WEB / "node_modules" / ".package-lock.json"
     if _newest(installed) < (WEB / "package-lock.json").stat().st_mtime:
-        _npm("ci", "--no-audit", "--no-fund")
-    _npm("run", "build")
+        _npm(environment, "ci", "--no-audit", "--no-fund")
+    _npm(environment, "run", "build")
 
 
-def _refuse_old_node() -> None:
-    wanted = json.loads((WEB / "package.json").read_text())["engines"]["node"].removeprefix(">=")
-    version = subprocess.run(["node", "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
-    found = version.strip().removeprefix("v")
-    if [int(part) for part in found.split(".")[:2]] < [int(part) for part in wanted.split(".")]:
-        raise SystemExit(f"web/ needs Node.js {wanted} or newer, and this is {found}")
-
-
-def _npm(*arguments: str) -> None:
-    command = ["npm", *arguments]
-    done = subprocess.run(command, cwd=WEB, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def _npm(environment: dict[str, str], *arguments: str) -> None:
+    npm = shutil.which("npm", path=environment["PATH"]) or "npm"
+    command = [npm, *arguments]
+    done = subprocess.run(
+        command, cwd=WEB, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise SystemExit(f"npm {' '.join(arguments)} failed in web/:\n{done.stdout}{done.stderr}")
 

@@ -101,6 +101,7 @@ class Shop:
             service: [{"name": r.name, "url": r.url} for r in self.replicas_of(service)] for service in FIRST_PORTS
         }
         description = {
+            "base_port": self.base_port,
             "entrance": self.entrance,
             "databases": {name: self.database(name) for name in DATABASES} | {"admin": self.admin_database},
             "broker": self.broker,

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import free_ports
+import node
 import packages
 import page
 import programs
@@ -29,6 +31,8 @@ from place import (
     remove_dir,
 )
 
+# The entrance of a test shop, counted from its base port.
+TEST_ENTRANCE = 80
 DEFAULTS: dict[str, Any] = {
     "base_port": int(os.environ.get("GOZON_BASE_PORT") or 18000),
     "entrance_port": int(os.environ.get("GOZON_PORT") or 8080),
@@ -39,7 +43,7 @@ DEFAULTS: dict[str, Any] = {
 def up(options: argparse.Namespace) -> None:
     packages.ensure("postgres", "rabbitmq-server", "redis-server")
     if not options.servers_only:
-        packages.ensure("nginx", "npm")
+        packages.ensure("nginx")
         page.build()
     directory = make_dir(options.dir)
     supervisor = Supervisor(directory)
@@ -213,7 +217,10 @@ def _become(environment: dict[str, str], *module: str) -> None:
 
 def test(options: argparse.Namespace) -> None:
     """A fresh shop, pytest, and nothing left running whatever happens."""
+    _refuse_missing_tests(options.arguments)
     packages.ensure("chromium")
+    options.base_port = options.base_port or free_ports.claim()
+    options.entrance_port = options.entrance_port or options.base_port + TEST_ENTRANCE
     signal.signal(signal.SIGTERM, _terminated)
     clean(options)
     try:
@@ -225,13 +232,22 @@ def test(options: argparse.Namespace) -> None:
     raise SystemExit(outcome)
 
 
+def _refuse_missing_tests(arguments: list[str]) -> None:
+    """pytest reports them too, but only when the shop has started. Other words can be values of its options."""
+    for word in arguments:
+        path = word.partition("::")[0]
+        if path.startswith("tests/") and not (REPOSITORY / path).exists():
+            raise SystemExit(f"there is no {path}")
+
+
 def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     sys.exit(128 + number)
 
 
 def _pytest(options: argparse.Namespace) -> int:
-    environment = os.environ | {"GOZON_SHOP": str(real_dir(options.dir) / "shop.json")}
+    environment = os.environ | {"GOZON_SHOP": str(real_dir(options.dir) / "shop.json"), "PATH": node.path()}
     command = [str(BIN / "pytest"), *options.arguments]
+    sys.stdout.flush()  # so that pytest's summary is the last thing in a pipe as well
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment) as process:
         # Ctrl-C reaches pytest by itself; it ends in its own time and this waits for it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

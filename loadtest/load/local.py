@@ -1,9 +1,11 @@
 """A shop that runs on this machine: where its parts are, what they are, and what its books say."""
 
 import asyncio
+import configparser
 import json
 import os
 import re
+import socket
 import sys
 import time
 from importlib.metadata import version
@@ -22,11 +24,12 @@ SUPERVISORCTL = Path(sys.executable).with_name("supervisorctl")
 
 class LocalShop:
     def __init__(self, folder: str) -> None:
+        """Raises Failed when no shop runs in `folder`."""
         self.folder = folder
         path = Path(folder) / "shop.json"
-        if not path.exists():
+        self._is: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        if not self._is or not _supervisor_runs(self._is["supervisor"]):
             raise Failed(f"no shop runs in {folder}; make up starts one, URL=... names another")
-        self._is: dict[str, Any] = json.loads(path.read_text())
         self.url: str = self._is["entrance"]
 
     @property
@@ -99,6 +102,14 @@ class LocalShop:
             async with session.get(f"{self._is['replicas']['orders'][0]['url']}/metrics") as answer:
                 revision = re.search(r'revision="([^"]*)"', await answer.text())
         return {"rabbitmq": rabbitmq, "gozon": revision[1] if revision else "unknown"}
+
+
+def _supervisor_runs(conf: str) -> bool:
+    """`make down` leaves shop.json and the configuration, so only a connection shows whether a shop runs."""
+    settings = configparser.RawConfigParser()
+    settings.read(conf)
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(settings["unix_http_server"]["file"]) == 0
 
 
 def _version(text: str) -> str:

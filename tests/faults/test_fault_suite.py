@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,10 @@ def whole_again() -> None:
 
 
 @pytest.fixture(scope="module")
-async def fragile_shop() -> AsyncGenerator[Shop]:
+async def fragile_shop(servers: dict[str, Any]) -> AsyncGenerator[Shop]:
+    base_port = servers["base_port"] + 1000
     # Under the repository: PostgreSQL must not run below pytest's closed folder.
-    async with a_shop(ROOT / ".run" / "faults" / "test", base_port=29000, entrance=8095) as shop:
+    async with a_shop(ROOT / ".run" / "faults" / "test", base_port, entrance=base_port + 80) as shop:
         yield shop
 
 

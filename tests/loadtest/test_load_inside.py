@@ -10,6 +10,7 @@ import pytest
 
 from loadtest.load.checks import Verdict
 from loadtest.load.local import LocalShop
+from loadtest.load.parameters import Failed
 from loadtest.load.soak import FILES, KEYS, MEMORY, TASKS, Soak
 from loadtest.load.stores import Stores
 from shopkit.db import Database
@@ -43,6 +44,18 @@ def shop_of(folder: Path, servers: dict[str, Any], **others: Any) -> LocalShop:
 def local(servers: dict[str, Any], orders_url: str, payments_url: str, tmp_path: Path) -> LocalShop:
     """With databases of this test."""
     return shop_of(tmp_path, servers, databases={"orders": orders_url, "payments": payments_url})
+
+
+def test_a_shop_that_was_stopped_is_no_shop(servers: dict[str, Any], tmp_path: Path) -> None:
+    conf = tmp_path / "supervisord.conf"
+    conf.write_text(f"[unix_http_server]\nfile = {tmp_path / 'supervisor.sock'}\n")
+    with pytest.raises(Failed, match=r"no shop runs in .*; make up starts one"):
+        shop_of(tmp_path, servers, supervisor=str(conf))
+
+
+def test_a_folder_without_a_shop_is_no_shop(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="no shop runs in"):
+        LocalShop(str(tmp_path))
 
 
 async def test_what_a_load_left_undone_is_named_before_the_auditors_own_grace_is_over(

@@ -1,0 +1,56 @@
+"""Finds Node.js: the machine's own, or else the one that uv.lock pins and uv installs under .run/node.
+
+A shell takes it with `export PATH=$(python3 deploy/local/node.py)`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from place import REPOSITORY
+
+INSTALLED = REPOSITORY / ".run" / "node"
+
+
+def path() -> str:
+    """Returns a PATH on which node and npm are new enough. Raises SystemExit when there are none and uv fails."""
+    inherited = os.environ.get("PATH", os.defpath)
+    if _is_new_enough():
+        return inherited
+    _install()
+    return f"{INSTALLED / 'bin'}{os.pathsep}{inherited}"
+
+
+def _is_new_enough() -> bool:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        return False
+    run = subprocess.run([node, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return _numbers(run.stdout.strip().removeprefix("v")) >= _numbers(_required())
+
+
+def _required() -> str:
+    engines = json.loads((REPOSITORY / "web" / "package.json").read_text())["engines"]
+    return engines["node"].removeprefix(">=")
+
+
+def _numbers(version: str) -> list[int]:
+    """Returns an empty list, which is older than any version, for a program that printed none."""
+    return [int(part) for part in version.split(".") if part.isdigit()]
+
+
+def _install() -> None:
+    if not INSTALLED.exists():
+        print(f"installing Node.js, because the machine has no {_required()} or newer", file=sys.stderr, flush=True)
+    uv = shutil.which("uv") or str(REPOSITORY / ".run" / "tools" / "bin" / "uv")
+    command = [uv, "sync", "--quiet", "--locked", "--only-group", "web"]
+    environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(INSTALLED)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise SystemExit(f"uv could not install Node.js; please install {_required()} or newer with npm")
+
+
+if __name__ == "__main__":
+    print(path())

@@ -1,0 +1,145 @@
+"""What `make` does on this machine before and beside a shop: find Node.js, choose ports, refuse, stay small."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+LOCAL = ROOT / "deploy" / "local"
+CLAIM = "import free_ports; print(free_ports.claim(), flush=True); input()"
+
+
+@pytest.fixture
+def bin_dir(tmp_path: Path) -> Path:
+    """A folder of programs that are the whole PATH, beside the shell's own."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "sh").symlink_to("/bin/sh")
+    return folder
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def found_node(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(LOCAL / "node.py")]
+    return subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("version", ["v20.19.0", "v22.1.0", "v24.19.0"])
+def test_a_node_of_the_machine_that_is_new_enough_is_used(bin_dir: Path, version: str) -> None:
+    program(bin_dir, "node", f"echo {version}")
+    program(bin_dir, "npm", "")
+    program(bin_dir, "uv", "exit 1")
+    assert found_node(bin_dir).stdout == f"{bin_dir}\n"
+
+
+@pytest.mark.parametrize("version", ["v18.20.4", "v20.9.0", ""])
+def test_the_pinned_node_takes_the_place_of_an_older_one(bin_dir: Path, version: str) -> None:
+    program(bin_dir, "node", f"echo {version}")
+    program(bin_dir, "npm", "")
+    program(bin_dir, "uv", f'echo "$UV_PROJECT_ENVIRONMENT $*" >{bin_dir}/called')
+    assert found_node(bin_dir).stdout == f"{ROOT}/.run/node/bin:{bin_dir}\n"
+    called = (bin_dir / "called").read_text()
+    assert called == f"{ROOT}/.run/node sync --quiet --locked --only-group web\n"
+
+
+@pytest.mark.parametrize("there", [[], ["node"], ["npm"]], ids=["none", "only-node", "only-npm"])
+def test_the_pinned_node_is_installed_when_node_or_npm_is_missing(bin_dir: Path, there: list[str]) -> None:
+    for name in there:
+        program(bin_dir, name, "echo v24.19.0")
+    program(bin_dir, "uv", "")
+    assert found_node(bin_dir).stdout == f"{ROOT}/.run/node/bin:{bin_dir}\n"
+
+
+def test_a_node_that_cannot_be_installed_is_named(bin_dir: Path) -> None:
+    program(bin_dir, "uv", "exit 2")
+    found = found_node(bin_dir)
+    assert found.returncode == 1
+    assert "please install 20.19 or newer with npm" in found.stderr
+
+
+def claiming() -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", CLAIM], cwd=LOCAL, stdin=pipe, stdout=pipe, text=True)
+
+
+def claimed(process: subprocess.Popen[str]) -> int:
+    assert process.stdout
+    return int(process.stdout.readline())
+
+
+def test_suites_that_run_at_the_same_time_get_different_ports() -> None:
+    with claiming() as one, claiming() as other:
+        ports = claimed(one), claimed(other)
+        for process in (one, other):
+            process.communicate("\n")
+    assert ports[0] != ports[1]
+    assert all(1024 < port < 32768 - 2000 for port in ports)
+
+
+def test_a_range_is_not_taken_while_a_program_listens_in_it() -> None:
+    with claiming() as process:
+        port = claimed(process)
+        process.communicate("\n")
+    with socket.create_server(("127.0.0.1", port + 1501)), claiming() as process:
+        assert claimed(process) != port
+        process.communicate("\n")
+
+
+def test_a_test_that_does_not_exist_is_refused_before_a_shop_starts(tmp_path: Path) -> None:
+    command = [sys.executable, str(LOCAL / "shop.py"), "test", "--dir", str(tmp_path / "shop")]
+    done = subprocess.run([*command, "--", "-x", "tests/nonexistent"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "there is no tests/nonexistent\n")
+    assert not (tmp_path / "shop").exists()
+
+
+def test_what_was_printed_before_pytest_comes_before_it_in_a_pipe(tmp_path: Path) -> None:
+    script = (
+        "import argparse, shop; from pathlib import Path; print('address'); "
+        f"shop._pytest(argparse.Namespace(dir=Path({str(tmp_path)!r}), arguments=['--version', '--version']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=LOCAL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    first, *_, last = done.stdout.splitlines()
+    assert first == "address"
+    assert last != "address"
+
+
+@pytest.mark.parametrize("goal", ["status", "logs", "audit", "dead-letters"])
+def test_a_look_at_a_shop_that_does_not_run_installs_nothing(tmp_path: Path, goal: str) -> None:
+    clone = a_clone(tmp_path)
+    done = subprocess.run(["make", goal], cwd=clone, env=machine_environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout + done.stderr.splitlines()[0] in ("the shop is not running", "there are no logs")
+    assert not (clone / ".venv").exists()
+    assert not (clone / ".run").exists()
+
+
+@pytest.mark.parametrize("goal", ["down", "clean"])
+def test_stopping_a_shop_that_does_not_run_installs_nothing(tmp_path: Path, goal: str) -> None:
+    clone = a_clone(tmp_path)
+    subprocess.run(["make", goal], cwd=clone, env=machine_environment(), check=True)
+    assert not (clone / ".venv").exists()
+
+
+def a_clone(folder: Path) -> Path:
+    clone = folder / "clone"
+    shutil.copytree(LOCAL, clone / "deploy" / "local")
+    shutil.copy(ROOT / "Makefile", clone)
+    return clone
+
+
+def machine_environment() -> dict[str, str]:
+    """Without what the `make` that may have started pytest tells its children."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
