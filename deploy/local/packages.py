@@ -61,7 +61,7 @@ def ensure(*programs: str) -> None:
                 _write_as_root(NO_CLUSTER, "create_main_cluster = false")
             _install(*missing)
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"apt failed; {by_hand}") from error
+        raise SystemExit(f"{error.stderr}apt failed; {by_hand}") from error
     finally:
         if "postgresql" in missing:
             _as_root("rm", "-f", str(NO_CLUSTER))
@@ -96,7 +96,8 @@ def _apt(*arguments: str) -> None:
 
 def _as_root(*command: str) -> None:
     sudo = [] if os.getuid() == 0 else ["sudo"]
-    subprocess.run([*sudo, *command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    # debconf complains to standard error about what is missing for questions, which are not asked here.
+    subprocess.run([*sudo, *command], check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
 if __name__ == "__main__":

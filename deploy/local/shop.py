@@ -31,8 +31,8 @@ from place import (
     remove_dir,
 )
 
-# The entrance of a test shop, counted from its base port.
-TEST_ENTRANCE = 80
+# The entrance of a test shop, counted from its base port. Browsers open no page on port 10080.
+TEST_ENTRANCE = 90
 DEFAULTS: dict[str, Any] = {
     "base_port": int(os.environ.get("GOZON_BASE_PORT") or 18000),
     "entrance_port": int(os.environ.get("GOZON_PORT") or 8080),

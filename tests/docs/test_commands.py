@@ -1,5 +1,6 @@
 """What documents say one can type is run, and what they do not say is noticed."""
 
+import subprocess
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from docs.tools.blocks import Unclear, blocks
 from docs.tools.commands import Wrong, here, run
 from docs.tools.shapes import differing, json_values, text_matches
+from tests.fresh.__main__ import first_order
 
 FENCE = "```"
 
@@ -202,3 +204,11 @@ def test_nothing_else_may_differ(shown: str, real: str) -> None:
 )
 def test_text_is_compared_word_by_word_and_dots_stand_for_lines(shown: str, real: str, matches: bool) -> None:
     assert text_matches(shown, real) is matches
+
+
+def test_the_first_order_of_the_readme_is_found_for_a_fresh_machine() -> None:
+    script = first_order()
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    places = [script.index(words) for words in ("payments/account/top-ups", "felt boots", "limit=1", "a samovar")]
+    assert places == sorted(places)
+    assert "make " not in script

@@ -40,7 +40,7 @@ def whole_again() -> None:
 async def fragile_shop(servers: dict[str, Any]) -> AsyncGenerator[Shop]:
     base_port = servers["base_port"] + 1000
     # Under the repository: PostgreSQL must not run below pytest's closed folder.
-    async with a_shop(ROOT / ".run" / "faults" / "test", base_port, entrance=base_port + 80) as shop:
+    async with a_shop(ROOT / ".run" / "faults" / "test", base_port, entrance=base_port + 90) as shop:
         yield shop
 
 
