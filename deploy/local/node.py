@@ -19,7 +19,10 @@ def path() -> str:
     inherited = os.environ.get("PATH", os.defpath)
     if _is_new_enough():
         return inherited
-    _install()
+    uv = shutil.which("uv", path=f"{inherited}{os.pathsep}{REPOSITORY / '.run/tools/bin'}")
+    if uv is None:
+        raise SystemExit("there is no uv to install Node.js with; `make check` installs uv")
+    _install(uv)
     return f"{INSTALLED / 'bin'}{os.pathsep}{inherited}"
 
 
@@ -41,10 +44,9 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".") if part.isdigit()]
 
 
-def _install() -> None:
+def _install(uv: str) -> None:
     if not INSTALLED.exists():
         print(f"installing Node.js, because the machine has no {_required()} or newer", file=sys.stderr, flush=True)
-    uv = shutil.which("uv") or str(REPOSITORY / ".run" / "tools" / "bin" / "uv")
     command = [uv, "sync", "--quiet", "--locked", "--only-group", "web"]
     environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(INSTALLED)}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL)
