@@ -15,12 +15,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class WrongResults(Exception):
+    """A flush did not return one result per item. Its items may have been written."""
+
+
 class Batcher(Generic[Item, Result]):
     """`flush` takes items and returns one result an item, in order, or raises having changed nothing.
 
     A result that is an exception is raised to its submitter alone. When `flush` raises, each item is tried
     by itself, so that a bad one fails alone; when what it raises is transient (the database is away), all
-    of them fail at once instead.
+    of them fail at once instead. When it returns another number of results, every submitter of that flush gets
+    WrongResults, and nothing is tried again.
     """
 
     def __init__(
@@ -65,6 +70,9 @@ class Batcher(Generic[Item, Result]):
                 for entry in taken:
                     await self._write([entry])
                 return
+        if len(results) != len(taken):
+            # No item's own result is known. The items may be written, so none of them is flushed again.
+            results = [WrongResults(f"{len(results)} results for {len(taken)} items")] * len(taken)
         for (_, future), result in zip(taken, results, strict=True):
             _settle(future, result)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 import structlog
 
-from shopkit.batcher import Batcher
+from shopkit.batcher import Batcher, WrongResults
 
 
 class Flush:
@@ -135,3 +135,20 @@ async def test_a_flush_is_in_the_name_of_no_request() -> None:
     with structlog.contextvars.bound_contextvars(request_id="r-1"):
         await Batcher("test", flush).submit(1)
     assert names == [{}]
+
+
+@pytest.mark.parametrize("results", [[], [10], [10, 20, 30, 40]], ids=["none", "too-few", "too-many"])
+async def test_results_that_do_not_match_the_items_fail_every_submitter_of_the_flush(results: list[int]) -> None:
+    flushed: list[list[int]] = []
+
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        flushed.append(list(items))
+        return results if len(flushed) == 1 else [item * 10 for item in items]
+
+    batcher = Batcher[int, int]("test", flush, limit=3)
+    async with asyncio.timeout(5):
+        *failed, later = await asyncio.gather(*submitted(batcher, 1, 2, 3, 4), return_exceptions=True)
+    assert [type(outcome) for outcome in failed] == [WrongResults] * 3
+    assert f"{len(results)} results for 3 items" in str(failed[0])
+    assert later == 40
+    assert flushed == [[1, 2, 3], [4]]  # what was written once is not written again
