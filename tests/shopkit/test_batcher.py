@@ -151,4 +151,4 @@ async def test_results_that_do_not_match_the_items_fail_every_submitter_of_the_f
     assert [type(outcome) for outcome in failed] == [WrongResults] * 3
     assert f"{len(results)} results for 3 items" in str(failed[0])
     assert later == 40
-    assert flushed == [[1, 2, 3], [4]]  # what was written once is not written again
+    assert flushed == [[1, 2, 3], [4]]  # the first three items are not written again
