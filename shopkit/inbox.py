@@ -7,8 +7,8 @@ it takes effect once or not at all.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeAlias
 
@@ -114,7 +114,12 @@ class Inbox:
         claimed: list[Waiting] = []
         try:
             with ExitStack() as traced:
-                async with self._database.begin() as connection:
+                # Two blocks erase the note when they fail, in this order. The block in `_guarded` erases it while
+                # this transaction still holds the locks, so that no replica finds the note of a living process.
+                # Here the locks are gone: COMMIT itself has failed. A replica that claims the rows in the moment
+                # before the note is erased handles them one by one, which is slow and harmless. The note must
+                # stay until then, because it is all that a crash during COMMIT leaves behind.
+                async with self._erasing_note(), self._database.begin() as connection:
                     claimed = await claim(connection)
                     if not claimed:
                         return 0
@@ -134,7 +139,7 @@ class Inbox:
 
     async def _guarded(self, connection: Connection, claimed: list[Waiting], alone: bool) -> Committed:
         event_ids = [event.event_id for event in claimed]
-        try:
+        async with self._erasing_note():
             crashes = await self._guard.note(event_ids)
             # A suspect is in the notes of the crash that made it one; what counts is whether it was alone since.
             if crashes := crash_guard.lonely(crashes) if alone else crashes:
@@ -144,10 +149,16 @@ class Inbox:
                 return committed
             committed = await self._handle(connection, claimed)
             await inbox_rows.mark_processed(connection, event_ids)
-        except BaseException:  # a worker that is cancelled is not dead either
+        return committed
+
+    @asynccontextmanager
+    async def _erasing_note(self) -> AsyncGenerator[None]:
+        """Erases the note of the crash guard when the block raises: this process has not crashed."""
+        try:
+            yield
+        except BaseException:  # a worker that is cancelled has not crashed either
             await self._take_back()
             raise
-        return committed
 
     async def _isolate(self, claimed: Sequence[Waiting], error: Exception) -> None:
         if len(claimed) == 1:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from shopkit import inbox, inbox_rows
@@ -267,6 +268,35 @@ async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
 
     handle.error = None
     await rows(payments_database, "UPDATE inbox SET not_before = NULL")
+    await other.work_off()
+    assert await effects(payments_database) == ids(received) == handle.given[-1]
+    assert await suspects(payments_database) == {}
+
+
+@pytest.mark.parametrize(
+    "on_commit",
+    ["RAISE EXCEPTION 'no' USING ERRCODE = '40001'", "PERFORM pg_terminate_backend(pg_backend_pid())"],
+    ids=["refused", "connection-lost"],
+)
+async def test_a_commit_that_fails_leaves_no_note_and_is_no_crash(
+    payments_database: Database, worker: Inbox, other: Inbox, handle: Handle, on_commit: str
+) -> None:
+    received = events(3)
+    await store(payments_database, received)
+    await rows(
+        payments_database,
+        f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {on_commit}; RETURN NULL; END$$",
+    )
+    await rows(
+        payments_database,
+        "CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON accounts DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION fail()",
+    )
+    with pytest.raises((asyncpg.PostgresError, ConnectionError)):
+        await worker.work_off()
+    assert await notes(payments_database) == []
+
+    await rows(payments_database, "DROP TRIGGER fail ON accounts")
     await other.work_off()
     assert await effects(payments_database) == ids(received) == handle.given[-1]
     assert await suspects(payments_database) == {}
