@@ -15,7 +15,10 @@ class Edit(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """One of `turns_red` must not hold after `faults`."""
+    """One of `turns_red` must not hold after `faults`.
+
+    Without `faults` the shop repairs what the mistake breaks, and `turns_red` names the tests that must fail.
+    """
 
     name: str
     edits: tuple[Edit, ...]
@@ -40,6 +43,8 @@ SEEN_AGAIN = (
         "event_id uuid NOT NULL,",
     ),
 )
+
+RESULTS = "tests/orders/test_payment_results.py"
 
 MUTANTS = (
     # The key of payments, what is read of them and the key of the ledger each keep this alone.
@@ -81,6 +86,21 @@ MUTANTS = (
         (Edit("orders/payment_results.py", " AND orders.status = 'NEW'", ""),),
         ("copy everything",),
         ("books",),
+    ),
+    # A deadlock is only a pause: one of the two batches is tried again.
+    Mutant(
+        "a batch of results does not lock its orders first",
+        (Edit("orders/payment_results.py", "    await connection.execute(LOCK, ids)\n", ""),),
+        (),
+        (f"{RESULTS}::test_a_batch_locks_its_orders_in_the_order_of_their_ids",),
+    ),
+    # With the settings of `shopkit/connect.py` PostgreSQL walks along the primary key, in the order of ids, whether
+    # it is asked for an order or not. With any other plan the line keeps two replicas from a deadlock.
+    Mutant(
+        "orders are locked in the order in which a plan finds them",
+        (Edit("orders/payment_results.py", " ORDER BY id FOR NO KEY UPDATE", " FOR NO KEY UPDATE"),),
+        (),
+        (f"{RESULTS}::test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan",),
     ),
     Mutant(
         "the outbox is emptied before the broker confirms",

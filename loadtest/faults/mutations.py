@@ -4,9 +4,11 @@ The unchanged sources come first, under all the faults that the mistakes are to 
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
+from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from loadtest.faults import ending
 from loadtest.faults.contents import ROOT
 from loadtest.faults.faults import FAULTS
 from loadtest.faults.mutants import MUTANTS, Edit, Mutant
+from loadtest.faults.programs import ended
 from loadtest.faults.shop import Shop, a_shop
 from loadtest.faults.trial import Outcome, Trial
 
@@ -45,6 +48,28 @@ async def tried(shop: Shop, tree: Path, faults: Sequence[str]) -> Outcome:
     return outcome
 
 
+async def noticed(shop: Shop, tree: Path, mutant: Mutant) -> Sequence[str]:
+    if mutant.faults:
+        return (await tried(shop, tree, mutant.faults)).names
+    return await failing(shop, tree, mutant.turns_red)
+
+
+async def failing(shop: Shop, tree: Path, tests: Sequence[str]) -> list[str]:
+    """Those of `tests` that fail with the sources in `tree`, on the servers of the shop."""
+    shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    return [test for test in tests if await _fails(shop, tree, test)]
+
+
+async def _fails(shop: Shop, tree: Path, test: str) -> bool:
+    """pytest ends with 1 when a test fails, and with more when it could not run it."""
+    environment = os.environ | {"GOZON_SHOP": str(shop.directory / "shop.json")}
+    ran = await ended(sys.executable, "-m", "pytest", "-q", test, stdout=PIPE, cwd=tree, env=environment)
+    if ran.status > 1:
+        raise SystemExit(f"pytest ended with {ran.status}\n{ran.said}")
+    return ran.status == 1
+
+
 def chosen(words: Sequence[str] | None) -> list[Mutant]:
     """Those whose name contains one of them, or all."""
     return [mutant for mutant in MUTANTS if any(of in mutant.name for of in words or [""])]
@@ -60,7 +85,7 @@ async def run(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
             for number, mutant in enumerate([Mutant(UNCHANGED, (), tuple(faults), ()), *mutants]):
                 print(f"\n{mutant.name}", flush=True)
                 tree = mutated(mutant.edits, Path(folder) / str(number))
-                red = (await tried(shop, tree, mutant.faults)).names
+                red = await noticed(shop, tree, mutant)
                 print(f"red: {', '.join(red) or 'nothing'}", flush=True)
                 rows.append((mutant.name, ", ".join(red), _as_it_should_be(mutant, red)))
     return rows

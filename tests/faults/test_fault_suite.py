@@ -72,3 +72,7 @@ async def test_every_mistake_can_still_be_made(mutant: Mutant, tmp_path: Path) -
     tree = mutated(mutant.edits, tmp_path)
     assert any((tree / edit.file).read_text() != (ROOT / edit.file).read_text() for edit in mutant.edits)
     assert set(mutant.faults) <= set(FAULTS)
+    if not mutant.faults:
+        for test in mutant.turns_red:
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (ROOT / file).read_text()

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -8,7 +9,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from orders.messages import PaymentEvent, decode_payment_event
-from orders.payment_results import ApplyResults, first_of_each_order
+from orders.payment_results import LOCK, ApplyResults, first_of_each_order
 from orders.place_order import NewOrder, PlaceOrders
 from payments.messages import payment_decided
 from shopkit import journey
@@ -18,7 +19,7 @@ from shopkit.db import Database, Row
 from shopkit.journey import Hop, now
 from shopkit.publisher import Publisher
 from tests.conftest import Spawn
-from tests.servers import Broker, Forwarder, counted, rows, running, succeeds
+from tests.servers import Broker, Forwarder, counted, rows, running, stands_still, succeeds
 from tests.support import Caller, eventually
 
 AMOUNT = 500
@@ -192,6 +193,42 @@ async def test_replicas_with_overlapping_batches_apply_each_result_once(orders_d
     )
     assert sorted(await told(orders_database)) == sorted(("order.finished", order_id) for order_id in ids)
     assert not await rows(orders_database, "SELECT 1 FROM orders WHERE status <> 'FINISHED' OR version <> 2")
+
+
+# Last in the table, and last in the index of orders that are NEW.
+MOVED_LAST = "UPDATE orders SET remind_at = remind_at + interval '1 hour' WHERE id = :id"
+
+
+async def test_a_batch_locks_its_orders_in_the_order_of_their_ids(
+    orders_database: Database, apply: ApplyResults
+) -> None:
+    first, second = await placed(orders_database, 2)
+    await rows(orders_database, MOVED_LAST, id=first)
+    async with orders_database.begin() as other_replica:
+        await other_replica.execute(LOCK, [first])
+        applying = asyncio.create_task(apply([result(second), result(first)]))
+        await eventually(partial(stands_still, orders_database))
+        await other_replica.execute(LOCK, [second])
+    await applying
+    assert len(await told(orders_database)) == 2
+
+
+async def test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan(orders_database: Database) -> None:
+    """A walk along the index locks in this order without being asked. A scan of the table does not."""
+    first, second = await placed(orders_database, 2)
+    await rows(orders_database, MOVED_LAST, id=first)
+
+    async def lock_by_scan() -> None:
+        async with orders_database.begin() as replica:
+            await replica.execute("SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off")
+            await replica.execute(LOCK, [first, second])
+
+    async with orders_database.begin() as other_replica:
+        await other_replica.execute(LOCK, [first])
+        scanning = asyncio.create_task(lock_by_scan())
+        await eventually(partial(stands_still, orders_database))
+        await other_replica.execute(LOCK, [second])
+    await scanning
 
 
 async def test_results_wait_while_the_database_is_away(
