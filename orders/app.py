@@ -56,7 +56,12 @@ def build(settings: OrdersSettings) -> Service:
             retention.of_keys(database, orders, settings.keep_keys_hours),
         ],
         measures=[Backlog(database, *outbox.BACKLOG).measure, Backlog(database, *OVERDUE).measure],
-        checks={"database": database.check, "broker": publisher.check, "payment results": results.check},
+        checks={
+            "database": database.check,
+            "broker": publisher.check,
+            "outbox": relay.check,
+            "payment results": results.check,
+        },
         dependencies={"call": on_behalf(lambda user_id: Call(user_id, database, place))},
     )
 

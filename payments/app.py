@@ -64,7 +64,13 @@ def build(settings: PaymentsSettings) -> Service:
             Backlog(database, *inbox_rows.BACKLOG).measure,
             Backlog(database, *inbox_rows.PARKED).measure,
         ],
-        checks={"database": database.check, "broker": publisher.check, "order events": created.check},
+        checks={
+            "database": database.check,
+            "broker": publisher.check,
+            "outbox": relay.check,
+            "inbox": inbox.check,
+            "order events": created.check,
+        },
         dependencies={"call": on_behalf(lambda user_id: Call(user_id, database, top_ups))},
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
-from shopkit.retry import is_transient
+from shopkit.retry import Fault, fault_of
 from shopkit.telemetry import BATCH_SIZE
 
 Item = TypeVar("Item")
@@ -23,8 +23,8 @@ class Batcher(Generic[Item, Result]):
     """`flush` takes items and returns one result an item, in order, or raises having changed nothing.
 
     A result that is an exception is raised to its submitter alone. When `flush` raises, each item is tried
-    by itself, so that a bad one fails alone; when what it raises is transient (the database is away), all
-    of them fail at once instead. When it returns another number of results, every submitter of that flush gets
+    by itself, so that a bad one fails alone; when no item can be at fault (the database is away), all of them
+    fail with that error instead. When it returns another number of results, every submitter of that flush gets
     WrongResults, and nothing is tried again.
     """
 
@@ -64,7 +64,7 @@ class Batcher(Generic[Item, Result]):
         try:
             results = await self._flush([item for item, _ in taken])
         except Exception as error:  # noqa: BLE001 (raised to the submitters)
-            if len(taken) == 1 or is_transient(error):
+            if len(taken) == 1 or fault_of(error) is not Fault.CONTENT:
                 results = [error] * len(taken)
             else:
                 for entry in taken:

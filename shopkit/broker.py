@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from shopkit.addresses import in_turn
-from shopkit.retry import Backoff, pause
+from shopkit.retry import Backoff, Fault, fault_of, pause
 
 EXCHANGE = "gozon.events"
 DEAD_LETTERS = "gozon.dead-letters"
@@ -46,6 +46,8 @@ def losses() -> Generator[None]:
     try:
         yield
     except LOSSES as error:
+        if fault_of(error) is Fault.DEFECT:
+            raise  # an OSError that is not of a connection: a handler has raised it
         raise Lost(repr(error)) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

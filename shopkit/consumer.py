@@ -23,12 +23,14 @@ from shopkit.event_log import named
 from shopkit.events import UNDECODABLE, decode_batch, encode_batch
 from shopkit.intake import Intake, Stopped
 from shopkit.publisher import NotPublished, Publisher
-from shopkit.retry import Backoff, blames_content, pause
+from shopkit.retry import Backoff, BatchSize, Fault, fault_of, pause
 from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES, RECEIVED
 
 PREFETCH = 200
 # How often a message came back, by a crash or a lost connection. The first time says little.
 SUSPICIOUS = 2
+# More events than an intake takes at once, so only a timeout divides what it took.
+HANDLED_AT_ONCE = 4_000
 # The broker's own counts: in a copy they would tell of the original.
 COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 
@@ -63,6 +65,7 @@ class Consumer(Generic[T]):
         self._decode = decode
         self._handle = handle
         self._publisher = publisher
+        self._size = BatchSize(HANDLED_AT_ONCE)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as intakes:
@@ -110,7 +113,7 @@ class Consumer(Generic[T]):
             events += await self._decoded(message.body)
         if events:
             BATCH_SIZE.labels(self._queue.name).observe(len(events))
-            await self._handle_or_isolate(events)
+            await self._handle_all(events)
         await messages[-1].ack(multiple=True)
         RECEIVED.labels(self._queue.name).inc(len(events))
 
@@ -128,20 +131,37 @@ class Consumer(Generic[T]):
                 await self._set_aside(encode_batch([event]), f"not an event of this queue: {error}")
         return events
 
+    async def _handle_all(self, events: Sequence[Decoded[T]]) -> None:
+        while events:
+            limit = self._size.limit
+            await self._handle_or_isolate(events[:limit])
+            events = events[limit:]
+
     async def _handle_or_isolate(self, events: Sequence[Decoded[T]]) -> None:
-        """Halves a batch that fails for a reason of its own until the culprit stands alone; nothing else waits."""
+        """Halves a batch that fails for a reason of its own until the culprit stands alone; nothing else waits.
+
+        Halves a batch as well that times out. Raises what is neither transient nor the fault of an event.
+        """
         backoff = Backoff()
-        while True:
+        while len(events) <= self._size.limit:
             try:
-                with tracing.batch(f"handle {self._queue.name}", (tracing.of_event(e.encoded) for e in events)):
+                with (
+                    self._size.observing(events),
+                    tracing.batch(f"handle {self._queue.name}", (tracing.of_event(e.encoded) for e in events)),
+                ):
                     return await self._handle([event.event for event in events])
-            except Exception as error:  # noqa: BLE001 (whatever it is, the consumer lives on)
+            except Exception as error:
                 HANDLER_FAILURES.labels(self._queue.name).inc()
-                if blames_content(error):
+                fault = fault_of(error)
+                if fault is Fault.DEFECT:
+                    raise
+                if fault is Fault.CONTENT:
                     reason = repr(error)
                     break
                 log.warning("handler must wait", queue=self._queue.name, error=repr(error))
             await self._wait(backoff)
+        else:
+            return await self._handle_all(events)
         log.error(
             "handler failed", queue=self._queue.name, events=len(events), error=reason, **named(events[0].encoded)
         )

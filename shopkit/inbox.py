@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ from shopkit.crash_guard import LONELY_CRASHES, Crash, CrashGuard
 from shopkit.db import Connection, Database
 from shopkit.event_log import named
 from shopkit.inbox_rows import Waiting, park
-from shopkit.retry import Backoff, blames_content, is_transient, pause
+from shopkit.retry import Backoff, BatchSize, Fault, Progress, fault_of, is_transient, pause
 from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES
 
 MOST = 1000
@@ -56,6 +56,8 @@ class Inbox:
         self._database = database
         self._handle = handle
         self._guard = CrashGuard(database, replica)
+        self._size = BatchSize(MOST)
+        self._progress = Progress()
         self._suspects_due = 0.0
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -67,15 +69,21 @@ class Inbox:
         self._stopping.set()
         self._wake.set()
 
+    async def check(self) -> None:
+        """Raises Stalled while batches have failed for too long, for a reason outside their events."""
+        self._progress.check()
+
     async def run(self) -> None:
         if not await self._database.wait_migrated(self._stopping):
             return
         backoff = Backoff()
         while not self._stopping.is_set():
             self._wake.clear()
+            self._progress.begin()
+            limit = self._size.limit
             try:
                 count = await self.work_off()
-                busy = await self._work_off_suspects() or count == MOST
+                busy = await self._work_off_suspects() or count >= limit
                 if not busy:
                     await self._guard.erase()  # an event that is replayed later is not to find us in its way
             except Exception as error:
@@ -84,6 +92,7 @@ class Inbox:
                 log.warning("inbox must wait", error=repr(error))
                 await pause(self._stopping, backoff.next())
                 continue
+            self._progress.done()
             backoff.reset()
             if not busy:
                 await pause(self._wake, POLL_SECONDS)
@@ -91,7 +100,7 @@ class Inbox:
 
     async def work_off(self) -> int:
         """Returns how many events it was given."""
-        return await self._transact(partial(inbox_rows.oldest, most=MOST))
+        return await self._transact(partial(inbox_rows.oldest, most=self._size.limit))
 
     async def work_off_suspect(self) -> bool:
         """One at a time, between two batches, so that nothing else waits for them. False when there is none."""
@@ -113,21 +122,22 @@ class Inbox:
         """One transaction: claim, handle, mark processed, commit."""
         claimed: list[Waiting] = []
         try:
-            with ExitStack() as traced:
+            # One event cannot be halved, so what happens to a suspect says nothing about batches.
+            with ExitStack() as traced, nullcontext() if alone else self._size.observing(claimed):
                 # Two blocks erase the note when they fail, in this order. The block in `_guarded` erases it while
                 # this transaction still holds the locks, so that no replica finds the note of a living process.
                 # Here the locks are gone: COMMIT itself has failed. A replica that claims the rows in the moment
                 # before the note is erased handles them one by one, which is slow and harmless. The note must
                 # stay until then, because it is all that a crash during COMMIT leaves behind.
                 async with self._erasing_note(), self._database.begin() as connection:
-                    claimed = await claim(connection)
+                    claimed += await claim(connection)
                     if not claimed:
                         return 0
                     parents = (tracing.of_event(event.event) for event in claimed)
                     traced.enter_context(tracing.batch("work off the inbox", parents))
                     committed = await self._guarded(connection, claimed, alone)
         except Exception as error:
-            if not claimed or not blames_content(error):
+            if not claimed or fault_of(error) is not Fault.CONTENT:
                 raise
             HANDLER_FAILURES.labels("inbox").inc()
             log.exception("inbox batch failed", events=len(claimed), **named(claimed[0].event))

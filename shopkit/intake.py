@@ -8,6 +8,7 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from shopkit.broker import Session
+from shopkit.retry import Progress
 
 # Of events handled at once: a message holds up to a hundred, and a batch must end well within its timeouts.
 MOST_BYTES = 512 * 1024
@@ -29,6 +30,7 @@ class Intake:
         self._queue = queue
         self._prefetch = prefetch
         self._settle = settle
+        self._progress = Progress()
         self._deliveries: Deliveries = asyncio.Queue()
 
     async def run(self) -> None:
@@ -44,8 +46,10 @@ class Intake:
         return self._session.stopping
 
     async def check(self) -> None:
+        """Raises ConnectionError without a session, and Stalled when the batch in hand takes too long."""
         if not self._session.connected.is_set():
             raise ConnectionError(f"not consuming {self._queue}")
+        self._progress.check()
 
     async def _consume(self, channel: AbstractChannel) -> None:
         deliveries = self._deliveries = asyncio.Queue[AbstractIncomingMessage | None]()
@@ -56,9 +60,13 @@ class Intake:
         log.info("consuming", queue=self._queue)
         try:
             while not self.stopping.is_set() and (messages := await _take(deliveries)):
+                self._progress.begin()
                 await self._settle(messages)
+                self._progress.done()
         except Stopped:
             log.info("stopped while waiting to try again", queue=self._queue)
+        finally:
+            self._progress.done()
 
 
 async def _end_with(channel: AbstractChannel, deliveries: Deliveries) -> None:

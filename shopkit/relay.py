@@ -15,7 +15,7 @@ from shopkit.db import Database
 from shopkit.events import Outgoing, batches
 from shopkit.low_water_mark import LowWaterMark
 from shopkit.publisher import Publisher
-from shopkit.retry import Backoff, first_of, is_transient, pause
+from shopkit.retry import Backoff, BatchSize, Progress, first_of, is_transient, pause
 from shopkit.telemetry import RELAY_FAILURES, RELAYED
 
 MOST = 500
@@ -39,6 +39,8 @@ class Relay:
         self._replica = replica
         self._hops = hops or {}
         self._mark = LowWaterMark()
+        self._size = BatchSize(MOST)
+        self._progress = Progress()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -50,12 +52,18 @@ class Relay:
         self._stopping.set()
         self.wake()
 
+    async def check(self) -> None:
+        """Raises Stalled while passes have failed for too long."""
+        self._progress.check()
+
     async def run(self) -> None:
         if not await self._database.wait_migrated(self._stopping):
             return
         backoff = Backoff()
         while not self._stopping.is_set():
             self._wake.clear()
+            self._progress.begin()
+            limit = self._size.limit
             try:
                 count = await self.relay_once()
             except Exception as error:
@@ -65,16 +73,19 @@ class Relay:
                 log.warning("relay pass rolled back", error=repr(error))
                 await self._pause(backoff.next())
                 continue
+            self._progress.done()
             backoff.reset()
-            if count < MOST:
+            if count < limit:
                 await pause(self._wake, POLL_SECONDS)
 
     async def relay_once(self) -> int:
         """One pass; returns how many events it relayed. Raises NotPublished with nothing removed."""
-        async with self._database.begin() as connection:
-            taken = await outbox.take(connection, MOST, self._mark)
-            if taken:
-                await self._publish(taken)
+        taken: list[Outgoing] = []
+        with self._size.observing(taken):
+            async with self._database.begin() as connection:
+                taken += await outbox.take(connection, self._size.limit, self._mark)
+                if taken:
+                    await self._publish(taken)
         self._mark.committed()
         if taken:
             self._report(taken)

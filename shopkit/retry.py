@@ -1,8 +1,11 @@
-"""When to try again, and how long to wait before it."""
+"""What an error means for the work that raised it: whether to try again, after which pause, with how much."""
 
 import asyncio
 import random
-from contextlib import suppress
+import time
+from collections.abc import Generator, Sized
+from contextlib import contextmanager, suppress
+from enum import Enum, auto
 
 import asyncpg
 
@@ -14,25 +17,63 @@ _TRANSIENT_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
 _CONTENT_CLASSES = frozenset({"22", "23"})
 # `lock_timeout`: a replica that is frozen in its transaction holds the row.
 _LOCK_NOT_AVAILABLE = "55P03"
+# `statement_timeout`, or a cancelled statement.
+_QUERY_CANCELED = "57014"
+# Errors of the operating system about files, processes and memory. All others may come from a connection.
+_NOT_OF_A_CONNECTION = (
+    ChildProcessError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    MemoryError,
+    NotADirectoryError,
+    PermissionError,
+    ProcessLookupError,
+)
+
+STALLED_SECONDS = 60.0
+
+
+class Fault(Enum):
+    """What is at fault for an error, and what a worker therefore does."""
+
+    TRANSIENT = auto()
+    """A server or the way to it. The worker tries the same again, with backoff."""
+    CONTENT = auto()
+    """Possibly the content of the batch. The worker looks for the culprit, where it can."""
+    DEFECT = auto()
+    """The program, the schema or a privilege. The worker raises, which ends its process."""
+
+
+def fault_of(error: BaseException) -> Fault:
+    """An exception without SQLSTATE, such as ValueError, comes from a handler and counts as its content's fault."""
+    if isinstance(error, _NOT_OF_A_CONNECTION):
+        return Fault.DEFECT
+    # The second is what asyncpg says of a connection whose server has said that it ends, and not yet hung up.
+    if isinstance(error, OSError | asyncpg.InternalClientError) or _is_of_redis(error):
+        return Fault.TRANSIENT
+    if isinstance(error, asyncpg.InterfaceError):  # of the driver: the connection is closed; or no such value
+        return Fault.CONTENT if isinstance(error, ValueError) else Fault.TRANSIENT
+    state = _state(error)
+    if state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE:
+        return Fault.TRANSIENT
+    return Fault.DEFECT if state and state[:2] not in _CONTENT_CLASSES else Fault.CONTENT
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later, so that nothing speaks against its content."""
-    # The second is what asyncpg says of a connection whose server has said that it ends, and not yet hung up.
-    if isinstance(error, OSError | asyncpg.InternalClientError) or _is_of_redis(error):
-        return True
-    if isinstance(error, asyncpg.InterfaceError):
-        return not isinstance(error, ValueError)  # of the driver: closed; or no such value
-    state = _state(error)
-    return state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE
+    return fault_of(error) is Fault.TRANSIENT
 
 
-def blames_content(error: BaseException) -> bool:
-    """Whether the error may be the fault of what was handled, so that looking for the culprit makes sense."""
-    if is_transient(error):
+def timed_out(error: BaseException | None) -> bool:
+    """Whether `error`, or what caused it, is that a time limit ended. A smaller batch may then succeed."""
+    if error is None:
         return False
-    state = _state(error)
-    return not state or state[:2] in _CONTENT_CLASSES
+    return (
+        isinstance(error, TimeoutError)
+        or _state(error) in {_QUERY_CANCELED, _LOCK_NOT_AVAILABLE}
+        or timed_out(error.__cause__)
+    )
 
 
 def _is_of_redis(error: BaseException) -> bool:
@@ -64,6 +105,54 @@ class Backoff:
         ceiling = min(self._most, self._first * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return random.uniform(0, ceiling)  # noqa: S311 (spreads load, guards nothing)
+
+
+class BatchSize:
+    """How many items a worker takes at once.
+
+    A batch that times out halves the limit. Each full batch that succeeds raises it by an eighth, up to `largest`.
+    So a worker that can only do half of `largest` in time loses about one batch in seven to a timeout.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self.limit = largest
+
+    @contextmanager
+    def observing(self, batch: Sized) -> Generator[None]:
+        """Adapts the limit to how the block ends. `batch` is empty until the block has taken its items."""
+        try:
+            yield
+        except Exception as error:
+            if timed_out(error):
+                self.limit = max(1, min(self.limit, len(batch) or self.limit) // 2)
+            raise
+        if len(batch) >= self.limit:
+            self.limit = min(self._largest, self.limit + 1 + self.limit // 8)
+
+
+class Stalled(Exception):
+    """A worker has tried the same work for longer than STALLED_SECONDS."""
+
+
+class Progress:
+    """Tells readiness when a worker has been at the same work for longer than STALLED_SECONDS."""
+
+    def __init__(self) -> None:
+        self._working_since: float | None = None
+
+    def begin(self) -> None:
+        """To be called before each attempt. Attempts that fail belong to the same work."""
+        self._working_since = self._working_since or time.monotonic()
+
+    def done(self) -> None:
+        self._working_since = None
+
+    def check(self) -> None:
+        """Raises Stalled."""
+        seconds = time.monotonic() - (self._working_since or time.monotonic())
+        if seconds > STALLED_SECONDS:
+            raise Stalled(f"no progress for {seconds:.0f} s")
 
 
 async def pause(until: asyncio.Event, seconds: float) -> None:

@@ -181,6 +181,7 @@ class Forwarder:
         self._listener: asyncio.Server | None = None
         self._lines: set[Line] = set()
         self._holds: Callable[[Line], bool] = _nothing
+        self._bytes_per_second = float("inf")
 
     async def open(self) -> None:
         self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
@@ -197,6 +198,10 @@ class Forwarder:
         if not forget:
             for line in self._lines:
                 line.flowing.set()
+
+    def slow_down(self, bytes_per_second: float) -> None:
+        """Each connection lets through so much in each direction."""
+        self._bytes_per_second = bytes_per_second
 
     async def cut(self) -> None:
         if self._listener is not None:
@@ -224,6 +229,7 @@ class Forwarder:
                 line.subscribed |= b"SUBSCRIBE" in data
                 self._consider(line)
                 await line.flowing.wait()
+                await asyncio.sleep(len(data) / self._bytes_per_second)
                 writer.write(data)
                 await writer.drain()
         writer.close()

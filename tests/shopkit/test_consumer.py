@@ -3,18 +3,24 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import asyncpg
 import msgspec
 import pytest
 from aio_pika.abc import AbstractChannel
 
 from shopkit import consumer as shop_consumer
+from shopkit import retry
 from shopkit.broker import ORDER_CREATED, Queue, Session
 from shopkit.consumer import PREFETCH, Consumer
+from shopkit.db import Database
 from shopkit.intake import Intake, Settle
 from shopkit.publisher import Publisher
+from shopkit.retry import Stalled
 from tests.servers import Broker, Forwarder, running, succeeds
-from tests.support import eventually
+from tests.shopkit.defects import DEFECTS
+from tests.support import PATIENCE, eventually
 
 QUEUE = ORDER_CREATED.name
 KEY = ORDER_CREATED.routing_keys[0]
@@ -283,6 +289,53 @@ async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
             return False
 
         await eventually(it_names_the_queue)
+
+
+@pytest.mark.parametrize("statement", [*DEFECTS.values(), None], ids=[*DEFECTS, "no-file"])
+@pytest.mark.parametrize("queue", [QUEUE, ORDER_CREATED.alone])
+async def test_an_error_that_is_neither_transient_nor_the_events_fault_ends_the_consumer(
+    broker: Broker,
+    broker_url: str,
+    publisher: Publisher,
+    orders_database: Database,
+    queue: str,
+    statement: str | None,
+) -> None:
+    async def handle(_: Sequence[Number]) -> None:
+        async with orders_database.begin() as connection:
+            await connection.execute(statement or f"SELECT {Path('no-such-file').read_text()}")
+
+    decode = msgspec.json.Decoder(Number).decode
+    consumer = Consumer(broker_url, "test", ORDER_CREATED, decode, handle, publisher)
+    await publisher.send(queue, b'[{"n":1},{"n":2}]', {})
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(consumer.run(), PATIENCE)
+    assert raised.group_contains(asyncpg.PostgresError if statement else FileNotFoundError)
+    assert await broker.left_in(queue) == 1
+    assert await broker.ready_in(ORDER_CREATED.dead) == 0
+
+
+async def test_a_consumer_that_tries_the_same_again_for_too_long_is_not_ready(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
+    handler.away = True
+    await broker.publish_body(KEY, b'[{"n":1}]')
+    async with consuming(broker_url, handler, publisher) as consumer:
+
+        async def is_stalled() -> bool:
+            try:
+                await consumer.check()
+            except Stalled:
+                return True
+            except ConnectionError:
+                return False
+            return False
+
+        await eventually(is_stalled)
+        handler.away = False
+        await handler.has(1)
+        await succeeds(consumer.check)
 
 
 async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(

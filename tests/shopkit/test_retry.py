@@ -1,4 +1,7 @@
 import asyncio
+import errno
+import socket
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -8,9 +11,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shopkit.db import Connection, Database
-from shopkit.retry import Backoff, blames_content, is_transient, pause
+from shopkit.retry import Backoff, BatchSize, Fault, Progress, Stalled, fault_of, is_transient, pause, timed_out
 from shopkit.schema import migrate
 from tests.servers import rows
+from tests.shopkit.defects import DEFECTS
 from tests.support import eventually, free_port
 
 ACCOUNT = "INSERT INTO accounts (user_id) VALUES ('ann')"
@@ -116,12 +120,80 @@ async def test_whatever_redis_answers_says_nothing_against_an_event(redis: Redis
     with pytest.raises(RedisError) as failure:
         await redis.execute_command("GET")
     assert is_transient(failure.value)
-    assert not blames_content(failure.value)
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyError("no"), asyncio.CancelledError()])
 def test_an_error_of_our_own_stays(error: BaseException) -> None:
     assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (ConnectionResetError("away"), Fault.TRANSIENT),
+        (OSError(errno.EHOSTUNREACH, "no route"), Fault.TRANSIENT),
+        (OSError("Multiple exceptions: ..."), Fault.TRANSIENT),  # of asyncio, when no address of a name answers
+        (socket.gaierror("no such name"), Fault.TRANSIENT),
+        (TimeoutError(), Fault.TRANSIENT),
+        (FileNotFoundError("no template"), Fault.DEFECT),
+        (PermissionError("not yours"), Fault.DEFECT),
+        (MemoryError(), Fault.DEFECT),
+    ],
+    ids=repr,
+)
+def test_an_error_of_the_system_is_transient_when_it_may_be_of_a_connection(error: Exception, fault: Fault) -> None:
+    assert fault_of(error) is fault
+
+
+def test_a_timeout_is_found_behind_the_errors_that_it_caused() -> None:
+    lost, not_published = ConnectionError("lost"), ConnectionError("not published")
+    lost.__cause__, not_published.__cause__ = TimeoutError(), lost
+    assert timed_out(not_published)
+    assert not timed_out(ConnectionError("lost"))
+
+
+def outcome(size: BatchSize, count: int, error: Exception | None = None) -> int:
+    """The limit after a batch of `count`."""
+    with suppress(Exception), size.observing(range(count)):
+        if error is not None:
+            raise error
+    return size.limit
+
+
+def test_a_batch_that_times_out_halves_the_limit_and_full_batches_raise_it_again() -> None:
+    size = BatchSize(1000)
+    assert [outcome(size, size.limit, TimeoutError()) for _ in range(4)] == [500, 250, 125, 62]
+    assert outcome(size, 20, TimeoutError()) == 10  # half of what has failed
+    assert outcome(size, 9) == 10  # a batch that was not full says nothing
+    raised = [outcome(size, size.limit) for _ in range(45)]
+    assert raised == sorted(raised)
+    assert raised[0] == 12
+    assert raised[-1] == 1000
+
+
+def test_the_limit_never_falls_below_one_item() -> None:
+    size = BatchSize(2)
+    assert [outcome(size, size.limit, TimeoutError()) for _ in range(3)] == [1, 1, 1]
+    assert outcome(size, 0, TimeoutError()) == 1  # it could not even take its items
+
+
+def test_an_error_that_is_no_timeout_leaves_the_limit() -> None:
+    assert outcome(BatchSize(1000), 1000, ConnectionResetError("away")) == 1000
+
+
+def test_work_that_takes_too_long_is_stalled_however_often_it_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((1000.0, 1030.0, 1060.0, 1061.0))
+    now = next(clock)
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    progress = Progress()
+    for _ in range(3):
+        progress.begin()
+        progress.check()
+        now = next(clock)
+    with pytest.raises(Stalled, match="61 s"):
+        progress.check()
+    progress.done()
+    progress.check()
 
 
 def test_the_ceiling_of_a_wait_doubles_up_to_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,23 +220,21 @@ async def test_a_pause_ends_when_told_to_stop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "blamed"),
+    ("statement", "fault"),
     [
-        ("INSERT INTO accounts (user_id, balance) VALUES ('a', -1)", True),
-        ("SELECT CAST('x' AS bigint)", True),
-        ("SELECT * FROM no_such_table", False),
+        ("INSERT INTO accounts (user_id, balance) VALUES ('a', -1)", Fault.CONTENT),
+        ("SELECT CAST('x' AS bigint)", Fault.CONTENT),
+        *((defect, Fault.DEFECT) for defect in DEFECTS.values()),
     ],
 )
 async def test_only_wrong_data_and_broken_constraints_are_blamed_on_the_content(
-    payments_database: Database, statement: str, blamed: bool
+    payments_database: Database, statement: str, fault: Fault
 ) -> None:
-    with pytest.raises(asyncpg.PostgresError) as failure:
-        await rows(payments_database, statement)
-    assert blames_content(failure.value) is blamed
-    assert not is_transient(failure.value)
+    async with payments_database.begin() as connection:
+        assert fault_of(await failure(connection, statement)) is fault
 
 
 async def test_a_value_that_the_driver_refuses_is_blamed_on_the_content(payments_database: Database) -> None:
     with pytest.raises(asyncpg.DataError) as failure:
         await rows(payments_database, "SELECT CAST(:number AS bigint)", number=2**70)
-    assert blames_content(failure.value)
+    assert fault_of(failure.value) is Fault.CONTENT

@@ -1,0 +1,107 @@
+"""Servers that are too slow for a full batch: a smaller one is done in time, and nothing is tried for ever."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from uuid import UUID, uuid4
+
+import pytest
+
+from orders.messages import order_created
+from payments.charge import Ingest
+from payments.messages import receive
+from shopkit import outbox, publisher
+from shopkit.broker import ORDER_CREATED
+from shopkit.connect import CONNECT
+from shopkit.consumer import Consumer
+from shopkit.db import Connection, Database
+from shopkit.inbox import Committed, Inbox
+from shopkit.inbox_rows import Waiting
+from shopkit.publisher import Publisher
+from shopkit.relay import Relay
+from tests.servers import Broker, Forwarder, rows, running, succeeds
+from tests.shopkit.inbox_events import events, store
+from tests.support import eventually
+
+SLOW = """
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END$$
+"""
+SECONDS = 120  # each test needs a few; this is the limit of a hang
+
+
+@pytest.fixture
+async def impatient(
+    payments_database: Database, payments_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Database]:
+    """The payments database, where a statement may take a second, and 50 rows at most can be written in it."""
+    await rows(payments_database, SLOW)
+    await rows(
+        payments_database,
+        "CREATE TRIGGER slow BEFORE INSERT OR UPDATE OF processed_at ON inbox FOR EACH ROW"
+        " WHEN (current_setting('application_name') = 'impatient') EXECUTE FUNCTION slow()",
+    )
+    monkeypatch.setitem(CONNECT, "command_timeout", 1)
+    monkeypatch.setitem(CONNECT, "server_settings", CONNECT["server_settings"] | {"application_name": "impatient"})
+    database = Database(payments_url, "payments")
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def stored(database: Database) -> set[UUID]:
+    return {row.event_id for row in await rows(database, "SELECT event_id FROM inbox")}
+
+
+async def test_an_inbox_works_off_what_takes_too_long_together(
+    payments_database: Database, impatient: Database
+) -> None:
+    received = events(150)
+    await store(payments_database, received)
+
+    async def handle(_: Connection, __: Sequence[Waiting]) -> Committed:
+        return lambda: None
+
+    async def all_processed() -> bool:
+        return not await rows(payments_database, "SELECT 1 FROM inbox WHERE processed_at IS NULL")
+
+    async with running(Inbox(impatient, "payments-1", handle)):
+        await eventually(all_processed, SECONDS)
+    assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE attempts > 0 OR lonely_crashes >= 0")
+
+
+async def test_a_consumer_stores_what_takes_too_long_together(
+    payments_database: Database, impatient: Database, broker: Broker, broker_url: str
+) -> None:
+    created = [order_created(uuid4(), "ann", 100) for _ in range(150)]
+    await broker.publish(*created)
+    ingest = Ingest(impatient, "payments-1", lambda: None)
+    consumer = Consumer(broker_url, "test", ORDER_CREATED, receive, ingest, Publisher(broker_url, "test"))
+
+    async def all_stored() -> bool:
+        return await stored(payments_database) == {event.event_id for event in created}
+
+    async with running(consumer):
+        await eventually(all_stored, SECONDS)
+    assert await broker.left_in(ORDER_CREATED.name) == 0
+
+
+async def test_a_relay_publishes_what_takes_too_long_to_confirm_together(
+    orders_database: Database,
+    broker: Broker,
+    broker_url: str,
+    way_to: Callable[[str], Forwarder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher, "CONFIRM_TIMEOUT", 1)
+    async with orders_database.begin() as connection:
+        await outbox.add(connection, [order_created(uuid4(), "ann", 100) for _ in range(500)])
+    way = way_to(broker_url)
+    way.slow_down(50_000)
+    await way.open()
+    far = Publisher(way.url, "far")
+
+    async def is_empty() -> bool:
+        return not await rows(orders_database, "SELECT 1 FROM outbox")
+
+    async with running(far):
+        await succeeds(far.check)
+        async with running(Relay(orders_database, far, "orders-1")):
+            await eventually(is_empty, SECONDS)
