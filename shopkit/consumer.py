@@ -29,7 +29,7 @@ from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES, RECEI
 PREFETCH = 200
 # How often a message came back, by a crash or a lost connection. The first time says little.
 SUSPICIOUS = 2
-# More events than an intake takes at once, so only a timeout divides what it took.
+# An intake takes fewer events than this, so only a timeout divides its batch.
 HANDLED_AT_ONCE = 4_000
 # The broker's own counts: in a copy they would tell of the original.
 COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
@@ -140,7 +140,7 @@ class Consumer(Generic[T]):
     async def _handle_or_isolate(self, events: Sequence[Decoded[T]]) -> None:
         """Halves a batch that fails for a reason of its own until the culprit stands alone; nothing else waits.
 
-        Halves a batch as well that times out. Raises what is neither transient nor the fault of an event.
+        Halves also a batch that times out. Raises an error that is neither transient nor the fault of an event.
         """
         backoff = Backoff()
         while len(events) <= self._size.limit:

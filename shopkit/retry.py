@@ -1,4 +1,4 @@
-"""What an error means for the work that raised it: whether to try again, after which pause, with how much."""
+"""Retrying: whether an error allows it, how long to wait before it, and with which batch size."""
 
 import asyncio
 import random
@@ -35,7 +35,7 @@ STALLED_SECONDS = 60.0
 
 
 class Fault(Enum):
-    """What is at fault for an error, and what a worker therefore does."""
+    """The cause of an error. Every worker acts by it."""
 
     TRANSIENT = auto()
     """A server or the way to it. The worker tries the same again, with backoff."""
@@ -66,7 +66,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def timed_out(error: BaseException | None) -> bool:
-    """Whether `error`, or what caused it, is that a time limit ended. A smaller batch may then succeed."""
+    """Returns whether `error` or one of its causes is a timeout, so that a smaller batch may succeed."""
     if error is None:
         return False
     return (
@@ -108,7 +108,7 @@ class Backoff:
 
 
 class BatchSize:
-    """How many items a worker takes at once.
+    """The limit of the items in one batch of a worker.
 
     A batch that times out halves the limit. Each full batch that succeeds raises it by an eighth, up to `largest`.
     So a worker that can only do half of `largest` in time loses about one batch in seven to a timeout.

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from shopkit.broker import EXCHANGE, declare
 from shopkit.db import Database, Row
 from shopkit.events import Outgoing, encode_batch
+from shopkit.retry import Stalled
 from shopkit.service import Worker
 from tests.support import PATIENCE, Replica, eventually, free_port
 
@@ -38,6 +39,21 @@ async def succeeds(check: Callable[[], Awaitable[None]], seconds: float = PATIEN
         return True
 
     await eventually(its_success, seconds)
+
+
+async def stalls(check: Callable[[], Awaitable[None]]) -> None:
+    """Waits until `check` raises Stalled."""
+
+    async def it_has_stalled() -> bool:
+        try:
+            await check()
+        except Stalled:
+            return True
+        except ConnectionError:
+            return False  # there is no session yet
+        return False
+
+    await eventually(it_has_stalled)
 
 
 @asynccontextmanager

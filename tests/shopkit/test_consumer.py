@@ -17,8 +17,7 @@ from shopkit.consumer import PREFETCH, Consumer
 from shopkit.db import Database
 from shopkit.intake import Intake, Settle
 from shopkit.publisher import Publisher
-from shopkit.retry import Stalled
-from tests.servers import Broker, Forwarder, running, succeeds
+from tests.servers import Broker, Forwarder, running, stalls, succeeds
 from tests.shopkit.defects import DEFECTS
 from tests.support import PATIENCE, eventually
 
@@ -322,17 +321,7 @@ async def test_a_consumer_that_tries_the_same_again_for_too_long_is_not_ready(
     handler.away = True
     await broker.publish_body(KEY, b'[{"n":1}]')
     async with consuming(broker_url, handler, publisher) as consumer:
-
-        async def is_stalled() -> bool:
-            try:
-                await consumer.check()
-            except Stalled:
-                return True
-            except ConnectionError:
-                return False
-            return False
-
-        await eventually(is_stalled)
+        await stalls(consumer.check)
         handler.away = False
         await handler.has(1)
         await succeeds(consumer.check)

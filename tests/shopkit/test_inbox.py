@@ -5,11 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from shopkit import inbox, inbox_rows
+from shopkit import inbox, inbox_rows, retry
 from shopkit.db import Connection, Database
 from shopkit.inbox import ATTEMPTS, Committed, Inbox
 from shopkit.inbox_rows import Waiting
-from tests.servers import rows, running, stands_still
+from tests.servers import rows, running, stalls, stands_still, succeeds
 from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
 from tests.support import eventually
 
@@ -201,6 +201,20 @@ async def test_a_worker_lives_on_after_failures_of_both_kinds(
             return later.event_id in await processed(payments_database)
 
         await eventually(later_is_processed)
+
+
+async def test_a_worker_whose_batches_fail_for_too_long_is_not_ready(
+    payments_database: Database, worker: Inbox, handle: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
+    received = events(1)
+    handle.poison, handle.error = ids(received), ConnectionResetError("away")
+    await store(payments_database, received)
+    async with running(worker):
+        await stalls(worker.check)
+        handle.poison = set()
+        await succeeds(worker.check)
+    assert await processed(payments_database) == ids(received)
 
 
 async def test_workers_at_the_same_time_take_different_events(

@@ -8,14 +8,14 @@ import pytest
 
 from orders.messages import order_created
 from payments.messages import payment_decided
-from shopkit import journey, outbox, relay
+from shopkit import journey, outbox, relay, retry
 from shopkit.broker import EXCHANGE, Lost
 from shopkit.db import Database
 from shopkit.events import Outgoing
 from shopkit.low_water_mark import LowWaterMark
 from shopkit.publisher import NotPublished, Publisher
 from shopkit.relay import Relay
-from tests.servers import Broker, Forwarder, rows, running, succeeds
+from tests.servers import Broker, Forwarder, rows, running, stalls, succeeds
 from tests.support import eventually, free_port
 
 CREATED = "payments.order-created"
@@ -154,6 +154,19 @@ async def test_while_the_broker_is_away_rows_stay_and_then_go_out(
         await way.open()
         assert await received(broker, CREATED, 2) == ids(created)
         await eventually(lambda: empty(orders_database))
+
+
+async def test_a_relay_whose_passes_fail_for_too_long_is_not_ready(
+    orders_database: Database, far: Publisher, way: Forwarder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
+    relaying = Relay(orders_database, far, "orders-1")
+    await put(orders_database, orders_created(1))
+    async with running(relaying):
+        await stalls(relaying.check)
+        await way.open()
+        await succeeds(relaying.check)
+    assert await empty(orders_database)
 
 
 async def test_the_relay_goes_on_after_the_connection_was_lost(
