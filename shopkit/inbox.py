@@ -126,9 +126,9 @@ class Inbox:
             with ExitStack() as traced, nullcontext() if alone else self._size.observing(claimed):
                 # Two blocks erase the note when they fail, in this order. The block in `_guarded` erases it while
                 # this transaction still holds the locks, so that no replica finds the note of a living process.
-                # This block erases it when COMMIT itself fails, which has released the locks. A replica that claims the rows in the moment
-                # before the note is erased handles them one by one, which is slow and harmless. The note must
-                # stay until then, because it is all that a crash during COMMIT leaves behind.
+                # This block erases it when COMMIT itself fails, which has released the locks. In the moment before
+                # that, another replica may claim the rows and then handle them one by one: slow, and harmless.
+                # The note must stay until then, because it is all that a crash during COMMIT leaves behind.
                 async with self._erasing_note(), self._database.begin() as connection:
                     claimed += await claim(connection)
                     if not claimed:
