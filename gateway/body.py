@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import cast
+from math import inf
+from typing import Any, cast
 
 from litestar.types import HTTPRequestEvent, HTTPScope, Receive
 
@@ -39,14 +40,13 @@ class Bodies:
 
     def __init__(self) -> None:
         self._stopping = asyncio.Event()
-        self._awaited: set[Body] = set()
+        # By the task that waits for a client; `inf` marks a task that is cancelled because its time was up.
+        self._deadlines: dict[asyncio.Task[Any], float] = {}
 
     async def run(self) -> None:
         while not self._stopping.is_set():
             await pause(self._stopping, LOOK_SECONDS)
-            now = time.monotonic()
-            for body in [body for body in self._awaited if body.deadline < now]:
-                body.expire()
+            self._expire(time.monotonic())
 
     def stop(self) -> None:
         self._stopping.set()
@@ -56,56 +56,43 @@ class Bodies:
 
         Both ways of reading raise ClientLeft or TooSlow.
         """
-        body = Body(receive, self._awaited)
-        first = await body.part()
+        deadline = time.monotonic() + BODY_SECONDS
+        first = await self._part(receive, deadline)
         if not first.get("more_body"):
             return first.get("body", b""), None
-        rest = body.stream(first.get("body", b""))
+        rest = self._stream(first.get("body", b""), receive, deadline - time.monotonic())
         length = dict(scope["headers"]).get(b"content-length")
         if length is None or int(length) > WHOLE_BODY:
             return None, rest
         return b"".join([part async for part in rest]), None
 
+    async def _stream(self, chunk: bytes, receive: Receive, seconds: float) -> AsyncIterator[bytes]:
+        """Gives the client so many `seconds` in all. The time that a replica needs for a part does not count."""
+        yield chunk
+        more = True
+        while more:
+            deadline = time.monotonic() + seconds
+            message = await self._part(receive, deadline)
+            seconds = deadline - time.monotonic()
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
 
-class Body:
-    """One body. While it waits for the client it is in `awaited`, and `expire` ends the wait."""
-
-    def __init__(self, receive: Receive, awaited: set["Body"]) -> None:
-        self.deadline = 0.0
-        self._receive = receive
-        self._awaited = awaited
-        self._left = float(BODY_SECONDS)
-        self._waiter: asyncio.Task[object] | None = None
-        self._expired = False
-
-    async def part(self) -> HTTPRequestEvent:
-        """The next part. Raises ClientLeft or TooSlow."""
-        self.deadline = time.monotonic() + self._left
-        self._waiter = asyncio.current_task()
-        self._awaited.add(self)
+    async def _part(self, receive: Receive, deadline: float) -> HTTPRequestEvent:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._deadlines[task] = deadline
         try:
-            message = await self._receive()
+            message = await receive()
         except asyncio.CancelledError:
-            if self._expired and self._waiter is not None and not self._waiter.uncancel():
+            if self._deadlines[task] == inf and not task.uncancel():
                 raise TooSlow from None
             raise
         finally:
-            self._awaited.discard(self)
-        self._left = self.deadline - time.monotonic()
+            del self._deadlines[task]
         if message["type"] == "http.disconnect":
             raise ClientLeft
         return cast("HTTPRequestEvent", message)
 
-    async def stream(self, chunk: bytes) -> AsyncIterator[bytes]:
-        """The body after its first `chunk`."""
-        yield chunk
-        more = True
-        while more:
-            message = await self.part()
-            more = message.get("more_body", False)
-            yield message.get("body", b"")
-
-    def expire(self) -> None:
-        self._expired = True
-        if self._waiter is not None:
-            self._waiter.cancel()
+    def _expire(self, now: float) -> None:
+        for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
+            self._deadlines[task] = inf
+            task.cancel()

@@ -55,7 +55,8 @@ async def test_a_slow_body_gets_408_and_its_connections_end(spawn: Spawn, serve:
     for answer in answers:
         assert (answer.status, answer.fields(), answer.headers["Connection"]) == (408, set(), "close")
         assert answer.body["detail"] == "The request took too long to arrive."
-    _, streamed, after = peers
+    first, streamed, after = peers
+    assert first == streamed, "a connection that had rested was taken from the pool"
     assert after != streamed
 
 
