@@ -67,7 +67,7 @@ class Bodies:
         return b"".join([part async for part in rest]), None
 
     async def _stream(self, chunk: bytes, receive: Receive, seconds: float) -> AsyncIterator[bytes]:
-        """Gives the client so many `seconds` in all. The time that a replica needs for a part does not count."""
+        """Waits `seconds` for the client in all. The time that a replica needs for a part does not count."""
         yield chunk
         more = True
         while more:
