@@ -21,6 +21,7 @@ LOGS = ROOT / ".run" / "fresh"
 ORDER = "the first order"
 # The README says that its examples need curl, and an order takes a moment to be paid.
 CURL = "apt-get update -qq && apt-get install -qq -y --no-install-recommends curl >/dev/null 2>&1"
+QUIET = 'curl() { command curl -sS "$@"; echo; }'
 SECTION = "A first order by curl"
 PAID = '"status":"FINISHED"', '"balance":60000'
 
@@ -33,7 +34,7 @@ def first_order() -> str:
     last = next(n for n, line in enumerate(lines) if n > first and line.startswith("#"))
     inside = [b.commands for b in blocks(readme) if first <= int(b.place.rpartition(":")[2]) <= last]
     checks = [f"grep -q '{words}' /tmp/order" for words in PAID]
-    return "\n".join([CURL, "{", "\nsleep 2\n".join(inside), "} >/tmp/order", "cat /tmp/order", *checks])
+    return "\n".join([CURL, QUIET, "{", "\nsleep 2\n".join(inside), "} >/tmp/order", "cat /tmp/order", *checks])
 
 
 def commands() -> dict[str, str]:
