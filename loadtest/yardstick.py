@@ -6,6 +6,7 @@ Figures of two machines, or of two days, can only be compared beside it.
 """
 
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from loadtest.client import flood
 from loadtest.client import post as posting
 
 PORT, IN_FLIGHT, SECONDS, ROUNDS = 19813, 64, 2.0, 3
+START_SECONDS = 60
 REQUEST = posting("/", "load", b'{"amount": 100, "description": "a lamp for the load test"}')
 
 
@@ -46,11 +48,25 @@ async def requests_a_second() -> float:
     return len(answers) / took
 
 
+def wait_until_listening(server: subprocess.Popen[bytes]) -> None:
+    """Raises SystemExit if the server ends, or does not listen within START_SECONDS."""
+    deadline = time.monotonic() + START_SECONDS
+    while not listens():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"the server does not listen on port {PORT}")
+        time.sleep(0.05)
+
+
+def listens() -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", PORT)) == 0
+
+
 def main() -> None:
     server = subprocess.Popen(["taskset", "-c", "0", sys.executable, "-m", "loadtest.yardstick", "serve"])
     os.sched_setaffinity(0, {1})
     try:
-        time.sleep(3)
+        wait_until_listening(server)
         rates = [uvloop.run(requests_a_second()) for _ in range(ROUNDS)]
     finally:
         server.terminate()
