@@ -63,12 +63,12 @@ mutations: .venv/.synced  ## break the code instead: every mistake must be notic
 # The services and what starts them. --inexact leaves installed what .venv/.synced adds.
 .venv/.runtime: pyproject.toml uv.lock $(filter .run/%,$(UV))
 	@echo "installing Python packages"
-	@$(UV) sync --quiet --locked --inexact --no-dev --group local && touch $@
+	@"$(UV)" sync --quiet --locked --inexact --no-dev --group local && touch $@
 
 # Everything, for tests, checks and load as well.
 .venv/.synced: pyproject.toml uv.lock $(filter .run/%,$(UV))
 	@echo "installing Python packages, development tools included"
-	@$(UV) sync --quiet --locked && touch .venv/.runtime $@
+	@"$(UV)" sync --quiet --locked && touch .venv/.runtime $@
 
 .run/tools/bin/uv:
 	@sh deploy/local/get-uv.sh .run/tools

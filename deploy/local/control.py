@@ -45,11 +45,16 @@ class Supervisor:
         self._rpc: Any = xmlrpc.client.ServerProxy("http://localhost", transport).supervisor
 
     def runs(self) -> bool:
-        try:
-            self._rpc.getPID()
-        except (OSError, http.client.HTTPException):
-            return False
-        return True
+        """False once it has ended: one that is ending, because `down` was interrupted, is waited for."""
+        while True:
+            try:
+                self._rpc.getPID()
+            except (OSError, http.client.HTTPException):
+                return False
+            except xmlrpc.client.Fault:  # SHUTDOWN_STATE
+                time.sleep(0.2)
+            else:
+                return True
 
     def start(self, shop: Shop) -> None:
         environment = {
@@ -58,7 +63,9 @@ class Supervisor:
             if not name.startswith(("PG", "RABBITMQ_", "ERL_", "MAKE", "PYTEST_"))
         }
         command = [str(BIN / "supervisord"), "-c", str(shop.supervisor_conf)]
-        subprocess.run(command, check=True, env=environment | {MARK: str(shop.dir)}, stdin=subprocess.DEVNULL)
+        marked = environment | {MARK: str(shop.dir)}
+        # In a session of its own, where Ctrl-C does not reach it.
+        subprocess.run(command, check=True, env=marked, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def states(self) -> dict[str, str]:
         return {program["name"]: program["statename"] for program in self._rpc.getAllProcessInfo()}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -15,6 +16,13 @@ SERVER_PORTS = {"postgres": 432, "rabbitmq": 672, "management": 673, "epmd": 369
 FIRST_PORTS = {"orders": 101, "payments": 201, "notifier": 301, "gateway": 401, "backstage": 601}
 WEB_PORT = 501
 MOST_REPLICAS = 99
+# Every port is less than 1,000 above it, and Linux gives those from 32768 on to outgoing connections.
+HIGHEST_BASE_PORT = 31768
+PORTS = {"base_port": ("GOZON_BASE_PORT", 18000), "entrance_port": ("GOZON_PORT", 8080)}
+"""By setting: the environment variable, and the port without it."""
+DISK_FREE_LIMIT_MB = 200
+# Shells and configuration files give these characters no meaning of their own.
+_PLAIN = re.compile(r"[A-Za-z0-9/._+~@=,-]+")
 DEFAULT_REPLICAS = {"orders": 2, "payments": 2, "notifier": 3, "gateway": 2, "backstage": 1}
 DATABASES = ("orders", "payments")
 
@@ -121,21 +129,39 @@ class Shop:
 
 
 def write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_text(text)
+    """Replaces the file in one step, so that an interrupted command never leaves half of it."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
+    new.write_text(text)
+    new.replace(path)
+
+
+def private_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, exist_ok=True)
+    path.chmod(0o700)
+    return path
 
 
 def real_dir(asked: Path) -> Path:
-    """The folder that holds the data.
+    """The folder that holds the data: `asked`, or a folder in /var/tmp that `asked` is then a link to.
 
-    PostgreSQL refuses to run as root, and its own user cannot enter a repository below a closed
-    folder such as /root. The data then lies in /var/tmp and `asked` is a link to it.
+    RabbitMQ watches the free disk space of no path with a space in it. PostgreSQL refuses to run as root, and its
+    own user cannot enter a repository below a closed folder such as /root.
+    Raises SystemExit if another user made a link there.
     """
     asked = asked.absolute()
-    if asked.exists() or os.getuid() != 0 or _open_to_all(asked.parent):
+    _refuse_foreign_link(asked)
+    if asked.exists() or (_PLAIN.fullmatch(str(asked)) and (os.getuid() != 0 or _open_to_all(asked.parent))):
         return asked.resolve()
-    return Path("/var/tmp") / f"gozon-{_key(asked)}"
+    real = Path("/var/tmp") / f"gozon-{_key(asked)}"
+    _refuse_foreign_link(real)
+    return real
+
+
+def _refuse_foreign_link(path: Path) -> None:
+    if path.is_symlink() and path.lstat().st_uid != os.getuid():
+        raise SystemExit(f"{path} is a link that belongs to another user")
 
 
 def _open_to_all(path: Path) -> bool:
@@ -144,20 +170,28 @@ def _open_to_all(path: Path) -> bool:
 
 def make_dir(asked: Path) -> Path:
     real = real_dir(asked)
-    real.mkdir(mode=0o755, parents=True, exist_ok=True)
+    real.mkdir(parents=True, exist_ok=True)
     if real.stat().st_uid != os.getuid():
         raise SystemExit(f"{real} belongs to another user")
+    # If root starts the shop, the users of PostgreSQL and of nginx's workers pass through this folder to their own.
+    real.chmod(0o711 if os.getuid() == 0 else 0o700)
     asked = asked.absolute()
     if real != asked.resolve():
         asked.parent.mkdir(parents=True, exist_ok=True)
         asked.unlink(missing_ok=True)
         asked.symlink_to(real)
-    (real / "logs").mkdir(exist_ok=True)
+    private_folder(real / "logs")
     return real
 
 
 def remove_dir(asked: Path) -> None:
-    shutil.rmtree(real_dir(asked), ignore_errors=True)
+    """Renames the folder first, so that an interrupted removal never leaves a shop with half of its data."""
+    real = real_dir(asked)
+    removed = real.with_name(f"{real.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    if real.exists():
+        real.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
     if asked.is_symlink():
         asked.unlink()
 
@@ -168,8 +202,9 @@ def socket_path(directory: Path) -> Path:
     if len(str(path)) <= 90:
         return path
     short = Path("/tmp") / f"gozon-{_key(directory)}"
+    _refuse_foreign_link(short)
     short.mkdir(mode=0o700, exist_ok=True)
-    if short.stat().st_uid != os.getuid() or short.is_symlink():
+    if short.stat().st_uid != os.getuid():
         raise SystemExit(f"{short} belongs to another user")
     return short / "supervisor.sock"
 

@@ -1,6 +1,7 @@
 """Writes supervisord.conf: the servers, the replicas of the services, the two nginx."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def service(shop: Shop, replica: Replica) -> Program:
         "REVISION": _revision(),
         "PYTHONUNBUFFERED": "1",
     }
-    command = f"{python} -m {replica.service}"
+    command = shlex.join([str(python), "-m", replica.service])
     return Program(replica.name, command, 20, environment=environment | settings(shop, replica.service))
 
 

@@ -71,17 +71,3 @@ def _failure(shop: Shop, name: str, amiss: str) -> str:
     log = shop.log(name)
     lines = log.read_text(errors="replace").splitlines()[-25:] if log.exists() else []
     return "\n".join([f"{name} is not ready: {amiss}", f"the end of {log}:", *lines, ""])
-
-
-def busy_ports(ports: dict[str, int]) -> dict[str, int]:
-    return {name: port for name, port in ports.items() if _busy(port)}
-
-
-def _busy(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from packages import program
-from place import DATABASES, REPOSITORY, Shop, write_private
+from place import DATABASES, DISK_FREE_LIMIT_MB, REPOSITORY, Shop, private_folder, write_private
 
 HERE = Path(__file__).parent
 UPSTREAM_TEMP = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -88,8 +88,8 @@ def epmd(shop: Shop) -> Program:
 
 
 def rabbitmq(shop: Shop) -> Program:
-    home = shop.dir / "rabbitmq"
-    (home / "conf.d").mkdir(parents=True, exist_ok=True)
+    home = private_folder(shop.dir / "rabbitmq")
+    (home / "conf.d").mkdir(exist_ok=True)
     conf = home / "rabbitmq.conf"
     write_private(
         conf,
@@ -98,6 +98,7 @@ def rabbitmq(shop: Shop) -> Program:
             port=shop.port("rabbitmq"),
             management_port=shop.port("management"),
             password=shop.passwords["rabbitmq"],
+            disk_free_limit=DISK_FREE_LIMIT_MB,
         ),
     )
     (home / "enabled_plugins").write_text("[rabbitmq_management].\n")
@@ -132,8 +133,7 @@ def rabbitmq(shop: Shop) -> Program:
 
 
 def redis(shop: Shop) -> Program:
-    home = shop.dir / "redis"
-    home.mkdir(exist_ok=True)
+    home = private_folder(shop.dir / "redis")
     (home / "redis.conf").write_text(_fill("redis.conf", port=shop.port("redis"), dir=home))
     return Program("redis", f"{program('redis-server')} {home / 'redis.conf'}", 10, directory=home)
 

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import free_ports
 import node
@@ -17,11 +16,13 @@ import packages
 import page
 import programs
 import ready
+import refusals
 from control import BIN, Supervisor, stop_leftovers
 from place import (
     DATABASES,
     DEFAULT_REPLICAS,
     MOST_REPLICAS,
+    PORTS,
     REPOSITORY,
     Shop,
     last_settings,
@@ -33,41 +34,49 @@ from place import (
 
 # The entrance of a test shop, counted from its base port. Browsers open no page on port 10080.
 TEST_ENTRANCE = 90
-DEFAULTS: dict[str, Any] = {
-    "base_port": int(os.environ.get("GOZON_BASE_PORT") or 18000),
-    "entrance_port": int(os.environ.get("GOZON_PORT") or 8080),
-    "replicas": DEFAULT_REPLICAS,
-}
 
 
 def up(options: argparse.Namespace) -> None:
-    packages.ensure("postgres", "rabbitmq-server", "redis-server")
-    if not options.servers_only:
-        packages.ensure("nginx")
-        page.build()
     directory = make_dir(options.dir)
     supervisor = Supervisor(directory)
     running = supervisor.runs()
     shop = _shop(options, directory, running)
+    refusals.warn_of_many(shop)
+    if not running:
+        stop_leftovers(directory)
+        refusals.refuse_full(directory)
+        refusals.refuse_busy(shop.ports())
+    packages.ensure("postgres", "rabbitmq-server", "redis-server")
+    if not options.servers_only:
+        packages.ensure("nginx")
+        page.build()
     if running:
         _refresh(shop, supervisor)
     else:
         _start(shop, supervisor)
-    shop.describe()
     _addresses(shop)
 
 
 def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
     last = last_settings(directory) if running else {}
-    settings = DEFAULTS | last
-    for name in ("base_port", "entrance_port"):
-        settings[name] = getattr(options, name) or settings[name]
-        if last and last[name] != settings[name]:
-            raise SystemExit(f"the shop runs with {name} {last[name]}; take it down first")
-    settings["replicas"] = _replicas(options, settings["replicas"])
-    if options.command != "status":
-        settings["servers_only"] = options.servers_only
-    return Shop(directory, passwords=passwords_in(directory), **settings)
+    replicas = _replicas(options, last.get("replicas", {}))
+    servers_only = bool(last.get("servers_only")) if options.command == "status" else options.servers_only
+    ports = {name: _port(options, name, last) for name in PORTS}
+    return Shop(directory, replicas=replicas, servers_only=servers_only, passwords=passwords_in(directory), **ports)
+
+
+def _port(options: argparse.Namespace, name: str, last: dict[str, int]) -> int:
+    """A shop that runs keeps its ports. Raises SystemExit if an option names another port."""
+    variable, usual = PORTS[name]
+    asked, wished = getattr(options, name), refusals.port(name, os.environ.get(variable))
+    if not last:
+        return asked or wished or usual
+    if asked not in (None, last[name]):
+        raise SystemExit(f"the shop runs with {name} {last[name]}; take it down first")
+    if options.command == "up" and not asked and wished not in (None, last[name]):
+        kept = f"the shop runs and stays on {name.replace('_', ' ')} {last[name]}"
+        print(f"{kept}; to move it: make down, then {variable}={wished} make up", flush=True)
+    return last[name]
 
 
 def _replicas(options: argparse.Namespace, last: dict[str, int]) -> dict[str, int]:
@@ -89,29 +98,42 @@ def _counts(word: str) -> dict[str, int]:
 
 
 def _start(shop: Shop, supervisor: Supervisor) -> None:
-    stop_leftovers(shop.dir)
-    _refuse_busy(shop.ports())
-    # The servers alone at first: services that find no broker come back to it in their own time.
-    programs.write_conf(dataclasses.replace(shop, servers_only=True))
-    supervisor.start(shop)
-    ready.wait(shop, list(supervisor.states()))
-    programs.write_conf(shop)
-    added, _, _ = supervisor.reread()
-    for name in added:
-        supervisor.add(name)
-    ready.wait(shop, added)
+    # First, so that `status` and the next `up` know a shop whose start was cut short.
+    shop.describe()
+    try:
+        # The servers alone at first: services that find no broker come back to it in their own time.
+        programs.write_conf(dataclasses.replace(shop, servers_only=True))
+        supervisor.start(shop)
+        ready.wait(shop, list(supervisor.states()))
+        programs.write_conf(shop)
+        added, _, _ = supervisor.reread()
+        for name in added:
+            supervisor.add(name)
+        ready.wait(shop, added)
+    except KeyboardInterrupt:
+        _take_down(shop.dir)
+        raise
+
+
+def _take_down(directory: Path) -> None:
+    """After Ctrl-C. Another one does not end it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    print("stopping what was started", flush=True)
+    _stop(directory)
 
 
 def _refresh(shop: Shop, supervisor: Supervisor) -> None:
     """New parts first, changed ones one at a time, the superfluous last, so that no call finds a gap."""
     programs.write_conf(shop)
     added, changed, removed = supervisor.reread()
+    ports = shop.ports()
+    refusals.refuse_busy({name: ports[name] for name in added if name in ports})
+    shop.describe()
     if not (added or changed or removed):
         print("the shop is running")
         ready.wait(shop, list(supervisor.states()))
         return
-    ports = shop.ports()
-    _refuse_busy({name: ports[name] for name in added if name in ports})
     for name in added:
         supervisor.add(name)
     ready.wait(shop, added)
@@ -133,27 +155,24 @@ def _reload_nginx(supervisor: Supervisor) -> None:
         time.sleep(0.5)  # until its new workers have taken over
 
 
-def _refuse_busy(ports: dict[str, int]) -> None:
-    busy = ready.busy_ports(ports)
-    if busy:
-        taken = ", ".join(f"{port} ({name})" for name, port in busy.items())
-        raise SystemExit(f"in use by another program: port {taken}")
-
-
 def _addresses(shop: Shop) -> None:
     if not shop.servers_only:
         print(f"shop        {shop.entrance}")
         print(f"API         {shop.entrance}/api/docs")
     management = f"http://127.0.0.1:{shop.port('management')}"
-    print(f"RabbitMQ    {management}  (user gozon, password {shop.passwords['rabbitmq']})")
+    print(f"RabbitMQ    {management}  (user gozon, password in {shop.dir / 'passwords.json'})")
 
 
 def down(options: argparse.Namespace, quiet: bool = False) -> None:
     directory = real_dir(options.dir)
+    if Supervisor(directory).runs() and not quiet:
+        print("stopping", flush=True)
+    _stop(directory)
+
+
+def _stop(directory: Path) -> None:
     supervisor = Supervisor(directory)
     if supervisor.runs():
-        if not quiet:
-            print("stopping", flush=True)
         # Services first, while the servers they drain into are up.
         supervisor.stop(name for name in supervisor.states() if "-" in name)
         supervisor.stop(supervisor.states())
@@ -221,7 +240,6 @@ def test(options: argparse.Namespace) -> None:
     packages.ensure("chromium")
     options.base_port = options.base_port or free_ports.claim()
     options.entrance_port = options.entrance_port or options.base_port + TEST_ENTRANCE
-    signal.signal(signal.SIGTERM, _terminated)
     clean(options)
     try:
         up(options)
@@ -238,10 +256,6 @@ def _refuse_missing_tests(arguments: list[str]) -> None:
         path = word.partition("::")[0]
         if path.startswith("tests/") and not (REPOSITORY / path).exists():
             raise SystemExit(f"there is no {path}")
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    sys.exit(128 + number)
 
 
 def _pytest(options: argparse.Namespace) -> int:
@@ -280,8 +294,8 @@ def main() -> None:
     )
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")
-    parser.add_argument("--base-port", type=int)
-    parser.add_argument("--entrance", dest="entrance_port", type=int)
+    parser.add_argument("--base-port", type=partial(refusals.port, "base_port"))
+    parser.add_argument("--entrance", dest="entrance_port", type=partial(refusals.port, "entrance_port"))
     parser.add_argument(
         "--replicas",
         type=_counts,
@@ -294,7 +308,12 @@ def main() -> None:
     parser.add_argument("--backstage", choices=["on", "off"], help="whether to run it; it has one replica")
     parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
     options = parser.parse_args(own, argparse.Namespace(arguments=arguments))
-    COMMANDS[options.command](options)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

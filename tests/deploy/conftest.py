@@ -1,5 +1,9 @@
+from collections.abc import Generator
+from pathlib import Path
+
 import pytest
 
+from tests.deploy.local import LocalShop
 from tests.manifests import Manifest, build, install
 
 OVERLAYS = ("small", "production")
@@ -20,3 +24,10 @@ def manifests(request: pytest.FixtureRequest, overlays: dict[str, list[Manifest]
 @pytest.fixture
 def production(overlays: dict[str, list[Manifest]]) -> list[Manifest]:
     return overlays["production"]
+
+
+@pytest.fixture
+def local_shop(tmp_path: Path) -> Generator[LocalShop]:
+    shop = LocalShop(tmp_path / "shop")
+    yield shop
+    shop.run("clean")
