@@ -19,7 +19,7 @@ class Queues(HeldChannel):
     async def depths(self) -> list[QueueDepth]:
         """Unknown while the broker is away."""
         try:
-            with self.channel() as channel:
+            async with self.channel() as channel:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     return [QueueDepth(queue.name, await _messages_in(queue.name, channel)) for queue in TOPOLOGY]
         except Lost:

@@ -6,11 +6,12 @@ fast, and that must not hold back acknowledgements.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NamedTuple, cast
 
 import aio_pika
+import aiormq
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
@@ -165,6 +166,9 @@ class HeldChannel:
 
     One that was lost in use, or whose message was refused or returned, is thrown away with its connection: what it
     still holds is unknown, and the next session declares every queue and binding anew.
+
+    RabbitMQ blocks connections that publish while it is low on memory or disk space. A blocked connection is kept.
+    A new one would learn of the alarm only from its first message, and would report itself usable until then.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -184,19 +188,23 @@ class HeldChannel:
         return self._session.connected
 
     async def check(self) -> None:
-        with self.channel():
+        async with self.channel():
             pass
 
-    @contextmanager
-    def channel(self) -> Generator[AbstractChannel]:
-        """Raises Lost when there is none, and for what the block raises when it was lost."""
-        if self._channel is None:
+    @asynccontextmanager
+    async def channel(self) -> AsyncGenerator[AbstractChannel]:
+        """Raises Lost when there is none or it is blocked, and for what the block raises when it was lost."""
+        channel = self._channel
+        if channel is None:
             raise Lost("not connected to the broker")
+        if await _is_blocked(channel):
+            raise Lost("the broker takes no messages: it is low on memory or disk space")
         try:
             with losses():
-                yield self._channel
+                yield channel
         except Lost:
-            self._lose()
+            if not await _is_blocked(channel):
+                self._lose()
             raise
 
     async def _hold(self, channel: AbstractChannel) -> None:
@@ -211,3 +219,16 @@ class HeldChannel:
 
     def _lose(self, *_: object) -> None:
         self._lost.set()
+
+
+async def _is_blocked(channel: AbstractChannel) -> bool:
+    """Whether RabbitMQ has sent `connection.blocked`, and not yet `connection.unblocked`."""
+    try:
+        underlay = await channel.get_underlay_channel()
+        async with asyncio.timeout(0):
+            await cast(aiormq.Connection, underlay.connection).ready()
+    except TimeoutError:
+        return True
+    except ChannelInvalidStateError:
+        return False
+    return False

@@ -39,7 +39,7 @@ class Publisher(HeldChannel):
 
     async def _publish(self, exchange: str, routing_key: str, message: aio_pika.Message) -> None:
         try:
-            with self.channel() as channel:
+            async with self.channel() as channel:
                 # Without `ensure` nothing is asked of the broker.
                 to = await channel.get_exchange(exchange, ensure=False)
                 await to.publish(message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT)

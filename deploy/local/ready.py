@@ -1,5 +1,7 @@
 """Waits until every part answers, one line per part."""
 
+import base64
+import re
 import socket
 import time
 import urllib.error
@@ -20,8 +22,7 @@ def probes(shop: Shop) -> dict[str, Probe]:
     checks: dict[str, Probe] = {
         # An SSLRequest, which PostgreSQL answers with one letter once it takes connections.
         "postgres": partial(_talk, shop.port("postgres"), b"\0\0\0\x08\x04\xd2\x16\x2f", (b"S", b"N")),
-        # RabbitMQ answers the protocol header with connection.start, a method frame.
-        "rabbitmq": partial(_talk, shop.port("rabbitmq"), b"AMQP\0\0\x09\x01", (b"\x01",)),
+        "rabbitmq": partial(_rabbitmq, shop),
         "redis": partial(_talk, shop.port("redis"), b"PING\r\n", (b"+PONG",)),
     }
     if not shop.servers_only:
@@ -31,7 +32,21 @@ def probes(shop: Shop) -> dict[str, Probe]:
     return checks
 
 
-def http(url: str) -> str:
+def _rabbitmq(shop: Shop) -> str:
+    # RabbitMQ answers the protocol header with connection.start, a method frame.
+    return _talk(shop.port("rabbitmq"), b"AMQP\0\0\x09\x01", (b"\x01",)) or _alarms(shop)
+
+
+def _alarms(shop: Shop) -> str:
+    """During an alarm of memory or disk space RabbitMQ answers here with 503, and takes no messages."""
+    url = f"http://127.0.0.1:{shop.port('management')}/api/health/checks/alarms"
+    credentials = base64.b64encode(f"gozon:{shop.passwords['rabbitmq']}".encode()).decode()
+    amiss = http(urllib.request.Request(url, headers={"Authorization": f"Basic {credentials}"}))
+    alarms = re.findall(r'"resource":"(\w+)"', amiss)
+    return f"takes no messages: too little {' and '.join(alarms)} is free" if alarms else amiss
+
+
+def http(url: str | urllib.request.Request) -> str:
     try:
         with _open(url, timeout=3) as answer:
             return "" if answer.status == 200 else f"status {answer.status}"

@@ -1,5 +1,6 @@
 """A shop of `make up` at a path with spaces: where its files lie and what its commands say."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.alarms import memory_alarm
 from tests.deploy.local import LocalShop
 from tests.support import ROOT, free_port
 
@@ -79,6 +81,13 @@ def test_data_and_logs_are_for_their_owner(running: Running) -> None:
     assert running.directory.stat().st_mode & 0o066 == 0
     for name in ("rabbitmq", "redis", "logs", "postgres"):
         assert (running.directory / name).stat().st_mode & 0o077 == 0, name
+
+
+async def test_status_reports_an_alarm_of_rabbitmq(running: Running) -> None:
+    async with memory_alarm(running.description()):
+        status, output = await asyncio.to_thread(running.run, "status")
+    assert status == 0
+    assert "RUNNING   takes no messages: too little memory is free" in output
 
 
 def test_a_running_shop_says_that_it_keeps_its_port(running: Running) -> None:
