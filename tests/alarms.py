@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from loadtest.faults.programs import ended
 from loadtest.faults.servers import RABBITMQCTL
@@ -23,7 +22,7 @@ async def memory_alarm(servers: dict[str, Any]) -> AsyncGenerator[None]:
 
 
 async def _set_watermark(servers: dict[str, Any], share: str) -> None:
-    base_port = (urlsplit(servers["broker"]).port or 0) - 672
+    base_port = int(servers["base_port"])
     environment = os.environ | {
         "HOME": str(Path(servers["supervisor"]).parent / "rabbitmq"),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
