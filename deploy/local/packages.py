@@ -38,7 +38,7 @@ def _find(name: str) -> str | None:
         own = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
         return str(own) if own.exists() else shutil.which(name, path=SEARCH_PATH)
     if name == "uv" and importlib.util.find_spec("ensurepip"):
-        return sys.executable  # which can make an environment with pip in it, and pip brings uv
+        return sys.executable  # It can make an environment with pip, and pip installs uv.
     return shutil.which(name, path=SEARCH_PATH)
 
 
@@ -53,7 +53,7 @@ PACKAGES = {
 }
 
 
-# `make up` does without them.
+# Only tests and the fault suite need these programs.
 FOR_TESTS = ("chromium", "faketime")
 
 

@@ -21,7 +21,11 @@ def build() -> None:
     installed = WEB / "node_modules" / ".package-lock.json"
     if _newest(installed) < (WEB / "package-lock.json").stat().st_mtime:
         _npm(environment, "ci", "--no-audit", "--no-fund")
-    _npm(environment, "run", "build")
+    try:
+        _npm(environment, "run", "build")
+    except BaseException:
+        shutil.rmtree(WEB / "dist", ignore_errors=True)  # Half a page would count as built.
+        raise
 
 
 def _npm(environment: dict[str, str], *arguments: str) -> None:

@@ -116,6 +116,19 @@ def test_what_was_printed_before_pytest_comes_before_it_in_a_pipe(tmp_path: Path
     assert last != "address"
 
 
+def test_a_user_without_rights_reads_one_line_with_all_packages(bin_dir: Path) -> None:
+    program(bin_dir, "apt-get", "exit 1")
+    script = "import os, packages; os.getuid() or os.setuid(65534); packages.ensure('redis-server')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=LOCAL, env={"PATH": str(bin_dir)}, capture_output=True, text=True
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith("neither root nor sudo; please install: ")
+    assert "redis-server" in line
+    assert line.endswith("(and chromium for `make test`)")
+
+
 @pytest.mark.parametrize("goal", ["status", "logs", "audit", "dead-letters"])
 def test_a_look_at_a_shop_that_does_not_run_installs_nothing(tmp_path: Path, goal: str) -> None:
     clone = a_clone(tmp_path)
