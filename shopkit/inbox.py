@@ -19,6 +19,7 @@ from shopkit.crash_guard import LONELY_CRASHES, Crash, CrashGuard
 from shopkit.db import Connection, Database
 from shopkit.event_log import named
 from shopkit.inbox_rows import Waiting, park
+from shopkit.low_water_mark import LowWaterMark
 from shopkit.retry import Backoff, BatchSize, Fault, Progress, fault_of, is_transient, pause
 from shopkit.telemetry import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES
 
@@ -57,6 +58,7 @@ class Inbox:
         self._handle = handle
         self._guard = CrashGuard(database, replica)
         self._size = BatchSize(MOST)
+        self._mark = LowWaterMark()
         self._progress = Progress()
         self._suspects_due = 0.0
         self._stopping = asyncio.Event()
@@ -100,7 +102,9 @@ class Inbox:
 
     async def work_off(self) -> int:
         """Returns how many events it was given."""
-        return await self._transact(partial(inbox_rows.oldest, most=self._size.limit))
+        count = await self._transact(partial(inbox_rows.oldest, mark=self._mark, limit=self._size.limit))
+        self._mark.committed()
+        return count
 
     async def work_off_suspect(self) -> bool:
         """One at a time, between two batches, so that nothing else waits for them. False when there is none."""

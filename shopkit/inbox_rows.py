@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from shopkit import crash_guard
 from shopkit.db import Connection, Row
+from shopkit.low_water_mark import LowWaterMark
 
 # Seconds.
 LONGEST_WAIT = 300.0
@@ -39,8 +40,9 @@ STORE = """
 """
 
 CLAIM = """
-    SELECT event_id, type, event, received_at, received_by FROM inbox
-    WHERE processed_at IS NULL AND lonely_crashes IS NULL AND (not_before IS NULL OR not_before <= now())
+    SELECT seq, event_id, type, event, received_at, received_by FROM inbox
+    WHERE seq > $2
+        AND processed_at IS NULL AND lonely_crashes IS NULL AND (not_before IS NULL OR not_before <= now())
     ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 
@@ -158,9 +160,12 @@ async def park(connection: Connection, event_id: UUID, error: str) -> None:
     await connection.execute(PARK, event_id, error)
 
 
-async def oldest(connection: Connection, most: int) -> list[Waiting]:
-    """Those that no other transaction holds, and that nothing is suspected of; held until this one ends."""
-    return _waiting(await connection.fetch(CLAIM, most))
+async def oldest(connection: Connection, mark: LowWaterMark, limit: int) -> list[Waiting]:
+    """Locks and returns the oldest events after the mark that are not suspects and that no other transaction holds.
+
+    After the commit, the caller calls `mark.committed`.
+    """
+    return [Waiting(*row[1:]) for row in await mark.fetch(connection, CLAIM, limit)]
 
 
 async def oldest_suspect(connection: Connection) -> list[Waiting]:

@@ -2,6 +2,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from shopkit import low_water_mark
 from shopkit.publisher import Publisher
 from tests.servers import Broker, running, succeeds
 
@@ -13,3 +14,10 @@ async def publisher(broker_url: str, broker: Broker) -> AsyncGenerator[Publisher
     async with running(publisher):
         await succeeds(publisher.check)
         yield publisher
+
+
+@pytest.fixture
+def every_read_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of the inbox or the outbox finds an event again within the same second."""
+    monkeypatch.setattr(low_water_mark, "SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 0)

@@ -23,6 +23,8 @@ from tests.support import Replica, eventually
 
 SAYS_WHY = "the process that handled it died 3 times"
 
+pytestmark = pytest.mark.usefixtures("every_read_sweeps")
+
 
 async def parked(database: Database) -> list[tuple[UUID, str]]:
     return [tuple(row) for row in await rows(database, "SELECT event_id, error FROM dead_letters")]

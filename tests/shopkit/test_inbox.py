@@ -13,6 +13,8 @@ from tests.servers import rows, running, stalls, stands_still, succeeds
 from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
 from tests.support import eventually
 
+pytestmark = pytest.mark.usefixtures("every_read_sweeps")
+
 
 class Handle:
     """Writes one row an event, which works once an event; fails when it is given one of `poison`."""

@@ -8,11 +8,12 @@ from uuid import uuid4
 import pytest
 
 from orders.messages import order_created
-from shopkit import low_water_mark, outbox
+from shopkit import inbox_rows, low_water_mark, outbox
 from shopkit.db import Connection, Database
+from shopkit.inbox_rows import Received
 from shopkit.low_water_mark import LowWaterMark
 
-ENTRIES_READ = "SELECT pg_stat_get_xact_tuples_returned('outbox_pkey'::regclass)"
+ENTRIES_READ = "SELECT pg_stat_get_xact_tuples_returned('{index}'::regclass)"
 
 
 async def put(database: Database, count: int) -> None:
@@ -23,9 +24,9 @@ async def put(database: Database, count: int) -> None:
 async def take(database: Database, mark: LowWaterMark, limit: int = 500) -> tuple[int, int]:
     """Returns how many events one committed pass took, and how many index entries it read for them."""
     async with database.begin() as connection:
-        before = await connection.fetchval(ENTRIES_READ)
+        before = await connection.fetchval(ENTRIES_READ.format(index="outbox_pkey"))
         taken = len(await outbox.take(connection, limit, mark))
-        read = await connection.fetchval(ENTRIES_READ) - before
+        read = await connection.fetchval(ENTRIES_READ.format(index="outbox_pkey")) - before
     mark.committed()
     return taken, read
 
@@ -69,6 +70,40 @@ async def test_a_pass_does_not_read_rows_that_an_old_snapshot_keeps(orders_datab
         taken, read = await take(orders_database, mark)
     assert taken == 10
     # The pass reads its rows twice: to lock them and to delete them.
+    assert read < 100
+
+
+async def store(database: Database, count: int) -> None:
+    async with database.begin() as connection:
+        received = [Received(uuid4(), "order.created", b"{}") for _ in range(count)]
+        await inbox_rows.store(connection, received, "payments-1")
+
+
+async def process(database: Database, mark: LowWaterMark) -> tuple[int, int]:
+    """Returns how many events one committed batch processed, and how many index entries it read for its claim."""
+    async with database.begin() as connection:
+        before = await connection.fetchval(ENTRIES_READ.format(index="inbox_waiting"))
+        claimed = await inbox_rows.oldest(connection, mark, 500)
+        read = await connection.fetchval(ENTRIES_READ.format(index="inbox_waiting")) - before
+        await inbox_rows.mark_processed(connection, [event.event_id for event in claimed])
+    mark.committed()
+    return len(claimed), read
+
+
+@pytest.mark.usefixtures("sweeps")
+async def test_a_claim_does_not_read_events_that_an_old_snapshot_keeps(payments_database: Database) -> None:
+    mark = LowWaterMark()
+    async with open_snapshot(payments_database):
+        for _ in range(5):
+            await store(payments_database, 1_000)
+            while (await process(payments_database, mark))[0]:
+                pass
+        for _ in range(2):
+            await asyncio.sleep(0.06)
+            await process(payments_database, mark)
+        await store(payments_database, 10)
+        claimed, read = await process(payments_database, mark)
+    assert claimed == 10
     assert read < 100
 
 
