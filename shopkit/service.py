@@ -20,13 +20,13 @@ from litestar import Litestar, Response, get
 from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge
 
 from shopkit import VERSION, openapi, problems, tracing
 from shopkit.correlation import correlate
 from shopkit.http import Http
 from shopkit.settings import Settings
-from shopkit.telemetry import BUILD, configure_logging
+from shopkit.telemetry import BUILD, configure_logging, exposition
 
 BODY_LIMIT = 64 * 1024
 CHECK_SECONDS = 3
@@ -199,7 +199,7 @@ class Service:
         async def metrics() -> Response[bytes]:
             await asyncio.gather(*(measure() for measure in self._measures))
             TASKS.set(len(asyncio.all_tasks()))
-            return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+            return Response(exposition(self.name), media_type=CONTENT_TYPE_LATEST)
 
         return metrics
 

@@ -2,9 +2,11 @@
 
 import logging
 import sys
+from collections.abc import Iterator
 
 import structlog
-from prometheus_client import Counter, Histogram, Info
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Info, Metric, generate_latest
+from prometheus_client.registry import Collector
 
 BUILD = Info("gozon_build", "What is running")
 BATCH_SIZE = Histogram(
@@ -19,6 +21,28 @@ RECEIVED = Counter("gozon_received_events", "Events handled and acknowledged", [
 DUPLICATES = Counter("gozon_duplicate_events", "Events seen before and left alone", ["stage"])
 DEAD_LETTERED = Counter("gozon_dead_letters", "Events set aside as dead letters", ["queue"])
 HANDLER_FAILURES = Counter("gozon_handler_failures", "Batches that failed and were tried again", ["stage"])
+
+
+class _OfService(Collector):
+    """The metrics of this process with the label `service`.
+
+    Several services have an outbox or a consumer. Without the label a query over all of them mixes theirs.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._label = {"service": service}
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in REGISTRY.collect():
+            metric.samples = [sample._replace(labels=sample.labels | self._label) for sample in metric.samples]
+            yield metric
+
+
+def exposition(service: str) -> bytes:
+    """Returns the metrics of this process in Prometheus' text format; each has the label `service`."""
+    registry = CollectorRegistry()
+    registry.register(_OfService(service))
+    return generate_latest(registry)
 
 
 def configure_logging(service: str, replica: str, level: str) -> None:

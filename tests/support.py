@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import socket as sockets
 import sys
 import time
@@ -255,11 +256,20 @@ class Replica:
     def log(self) -> str:
         return self._log.read_text()
 
-    async def metric(self, session: aiohttp.ClientSession, line: str) -> float:
-        """The value of the metric line that starts with `line`; 0 when there is none yet."""
-        async with session.get(self.url + "/metrics") as response:
-            found = [row.rsplit(" ", 1)[1] for row in (await response.text()).splitlines() if row.startswith(line)]
-        return float(found[0]) if found else 0.0
+    async def metric(self, session: aiohttp.ClientSession, named: str) -> float:
+        return await metric(session, self.url, named)
+
+
+async def metric(session: aiohttp.ClientSession, url: str, named: str) -> float:
+    """Returns the value of a replica's first sample that has this name and these labels, or 0.
+
+    `named` is a name with any labels: `gozon_sockets_closed_total{code="4408"}`.
+    """
+    name, *labels = re.findall(r'\w+="[^"]*"|\w+', named)
+    async with session.get(url + "/metrics") as response:
+        rows = (await response.text()).splitlines()
+    found = [row for row in rows if row.startswith(f"{name}{{") and all(label in row for label in labels)]
+    return float(found[0].rpartition(" ")[2]) if found else 0.0
 
 
 async def audited(*options: str, **variables: str) -> tuple[int | None, str, str]:

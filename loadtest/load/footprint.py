@@ -34,7 +34,7 @@ STATISTICS_SECONDS = 6.0
 NOT_OF_THE_SHOP = GENERATOR, EVERYTHING_ELSE
 IDLE_SECONDS = 30.0  # each socket is asked once for a pong
 HOLD_SOCKETS = "nginx", "notifier"
-BATCH = re.compile(r'^gozon_batch_size_(sum|count)\{stage="([^"]+)"\} (\S+)', re.MULTILINE)
+BATCH = re.compile(r'^gozon_batch_size_(sum|count)\{.*\bstage="([^"]+)".*\} (\S+)', re.MULTILINE)
 
 
 class Footprint(Parameters, frozen=True, kw_only=True):

@@ -100,7 +100,7 @@ class Stores:
     async def _tasks(self, url: str) -> float:
         try:
             async with self._session.get(f"{url}/metrics") as answer:
-                found = re.search(r"^gozon_tasks (\S+)", await answer.text(), re.MULTILINE)
+                found = re.search(r"^gozon_tasks\{.*\} (\S+)", await answer.text(), re.MULTILINE)
         except aiohttp.ClientError:
             return math.nan
         return float(found[1]) if found else math.nan

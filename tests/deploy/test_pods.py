@@ -97,13 +97,13 @@ def test_what_is_scaled_has_no_number_of_its_own(production: list[Manifest]) -> 
 
 
 def test_a_prometheus_without_data_takes_no_replica_away(production: list[Manifest]) -> None:
-    triggers = [
-        trigger["metadata"]
-        for scaled in of_kind(production, "ScaledObject").values()
-        for trigger in scaled["spec"]["triggers"]
-        if trigger["type"] == "prometheus"
-    ]
-    assert [each.get("ignoreNullValues") for each in triggers] == ["false"] * 2
+    assert [each.get("ignoreNullValues") for _, each in _prometheus_triggers(production)] == ["false"] * 2
+
+
+def test_a_service_is_scaled_by_its_own_metrics(production: list[Manifest]) -> None:
+    for service, trigger in _prometheus_triggers(production):
+        for labels in re.findall(r"gozon_\w+(?:\{(.*?)\})?", trigger["query"]):
+            assert f'service="{service}"' in labels.split(","), trigger["query"]
 
 
 def test_the_most_replicas_fit_into_the_connections_of_a_database(production: list[Manifest]) -> None:
@@ -138,6 +138,16 @@ def _scaled(manifests: list[Manifest]) -> dict[str, int]:
     return {each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicas"] for each in by_cpu.values()} | {
         each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicaCount"] for each in by_keda.values()
     }
+
+
+def _prometheus_triggers(manifests: list[Manifest]) -> list[tuple[str, Manifest]]:
+    """Returns the metadata of each trigger with the name of the service that it scales."""
+    return [
+        (scaled["spec"]["scaleTargetRef"]["name"], trigger["metadata"])
+        for scaled in of_kind(manifests, "ScaledObject").values()
+        for trigger in scaled["spec"]["triggers"]
+        if trigger["type"] == "prometheus"
+    ]
 
 
 def _mebibytes(quantity: str) -> int:

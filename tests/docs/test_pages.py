@@ -56,6 +56,15 @@ def test_every_metric_that_is_named_is_there(page: Path) -> None:
         assert re.search(rf'"{re.sub("_(total|info|bucket)$", "", name)}', known), name
 
 
+def test_an_alarm_on_a_metric_of_several_services_names_the_service() -> None:
+    """A metric that is defined in `shopkit` is of every service that uses it."""
+    shared = {*re.findall(r'"(gozon_\w+)"', joined([*(ROOT / "shopkit").rglob("*.py")]))}
+    queries = parts(ROOT / "docs/operations.md", r"^\| `([^`]+ > [^`]+)`")
+    alarms = [query for query in queries if shared & {*re.findall(r"gozon_\w+", query)}]
+    assert len(alarms) == 3
+    assert [query for query in alarms if not re.search(r'by \(service\)|service="', query)] == []
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
 def test_every_setting_that_is_named_is_there(name: str) -> None:
     fields = joined(CODE).upper() + joined([ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("*.py")])

@@ -20,7 +20,7 @@ from notifier.streams import sockets_key
 from tests.conftest import Shop
 from tests.faults.conftest import all_ready, kill
 from tests.faults.page import Close, Page
-from tests.support import Caller, eventually
+from tests.support import Caller, eventually, metric
 
 USERS, WITH_TWO_PAGES = 40, 30
 PAUSE = 0.05  # between two orders
@@ -128,17 +128,11 @@ def notifiers(shop: Shop) -> dict[str, str]:
     return {replica["name"]: replica["url"] for replica in shop.servers["replicas"]["notifier"]}
 
 
-async def metric(session: aiohttp.ClientSession, url: str, line: str) -> float:
-    async with session.get(url + "/metrics") as response:
-        rows = (await response.text()).splitlines()
-    return next((float(row.rpartition(" ")[2]) for row in rows if row.startswith(line)), 0.0)
-
-
 async def holds_every_page(shop: Shop, session: aiohttp.ClientSession, crowd: Crowd) -> None:
     """What the pages believe is what the replicas hold."""
 
     async def as_the_pages_say() -> bool:
-        held = {name: await metric(session, url, "gozon_sockets ") for name, url in notifiers(shop).items()}
+        held = {name: await metric(session, url, "gozon_sockets") for name, url in notifiers(shop).items()}
         return held == {name: len(crowd.on(name)) for name in held}
 
     await crowd.all_live()

@@ -43,7 +43,7 @@ async def test_pages_answer_pings_and_renew_their_identity(
 ) -> None:
     await asyncio.sleep(6)  # longer than a page lives that answers no ping, or shows no new ticket
     assert [page.why_lost for page in user.pages] == ["", ""]
-    assert await replica.metric(session, "gozon_sockets ") == 2
+    assert await replica.metric(session, "gozon_sockets") == 2
     user.leave()
 
 

@@ -32,7 +32,7 @@ STAY_SECONDS = 0.0, 0.5
 FIGURES = {
     "tasks": "gozon_tasks",
     "channels": "gozon_channels",
-    "sockets": "gozon_sockets ",
+    "sockets": "gozon_sockets",
     "users": "gozon_users_connected",
     "files": "process_open_fds",
     "memory": "process_resident_memory_bytes",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import aiohttp
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder
@@ -139,6 +140,15 @@ async def test_the_metrics_say_what_is_running(spawn: Spawn, session: aiohttp.Cl
     replica = await spawn(FRAIL, REVISION="abc1234")
     labels = f'replica="{replica.name}",revision="abc1234",service="frail",version="{project["version"]}"'
     assert await replica.metric(session, f"gozon_build_info{{{labels}}}") == 1
+
+
+async def test_every_metric_names_its_service(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+    replica = await spawn(FRAIL)
+    async with session.get(replica.url + "/metrics") as response:
+        families = [*text_string_to_metric_families(await response.text())]
+    assert {"gozon_relay_failures", "gozon_tasks", "process_open_fds"} <= {family.name for family in families}
+    samples = [sample for family in families for sample in family.samples]
+    assert {sample.labels.get("service") for sample in samples} == {"frail"}
 
 
 async def test_what_is_not_http_is_refused_with_a_problem_document_and_the_connection_closed(spawn: Spawn) -> None:
