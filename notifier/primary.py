@@ -50,20 +50,23 @@ class PrimaryConnection(Connection):
 def by_sentinel(url: str) -> dict[str, Any]:
     """What a pool is told for `redis+sentinel://user:password@host:port,host:port/primary/database`.
 
-    User and password are those of Redis; the sentinels have none. Raises ValueError.
+    User and password are those of Redis and of its sentinels. Raises ValueError.
     """
     whole = urlsplit(url)
     sentinels = [(host.hostname, host.port or SENTINEL_PORT) for host in map(urlsplit, one_by_one(url))]
+    credentials = {
+        "username": unquote(whole.username or "") or None,
+        "password": unquote(whole.password or "") or None,
+    }
     primary, _, database = whole.path.strip("/").partition("/")
     if not primary:
         raise ValueError("an address of sentinels names no primary")
     return {
         "connection_class": PrimaryConnection,
-        "sentinel": Sentinel(sentinels, sentinel_kwargs=_to_sentinels()),
+        "sentinel": Sentinel(sentinels, sentinel_kwargs=_to_sentinels() | credentials),
         "primary": primary,
         "db": int(database or 0),
-        "username": unquote(whole.username or "") or None,
-        "password": unquote(whole.password or "") or None,
+        **credentials,
     }
 
 

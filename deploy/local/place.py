@@ -94,7 +94,7 @@ class Shop:
 
     @property
     def redis(self) -> str:
-        return f"redis://127.0.0.1:{self.port('redis')}/0"
+        return f"redis://:{self.passwords['redis']}@127.0.0.1:{self.port('redis')}/0"
 
     def log(self, program: str) -> Path:
         return self.dir / "logs" / f"{program}.log"
@@ -214,11 +214,13 @@ def _key(path: Path) -> str:
 
 
 def passwords_in(directory: Path) -> dict[str, str]:
+    """A password that is missing, also in a file of an older release, is made."""
     path = directory / "passwords.json"
-    if not path.exists():
-        names = (*DATABASES, "postgres", "rabbitmq")
-        write_private(path, json.dumps({name: secrets.token_urlsafe(18) for name in names}))
-    return json.loads(path.read_text())
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    names = (*DATABASES, "postgres", "rabbitmq", "redis")
+    if missing := {name: secrets.token_urlsafe(18) for name in names if name not in kept}:
+        write_private(path, json.dumps(kept | missing))
+    return kept | missing
 
 
 def last_settings(directory: Path) -> dict[str, Any]:

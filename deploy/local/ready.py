@@ -23,13 +23,18 @@ def probes(shop: Shop) -> dict[str, Probe]:
         # An SSLRequest, which PostgreSQL answers with one letter once it takes connections.
         "postgres": partial(_talk, shop.port("postgres"), b"\0\0\0\x08\x04\xd2\x16\x2f", (b"S", b"N")),
         "rabbitmq": partial(_rabbitmq, shop),
-        "redis": partial(_talk, shop.port("redis"), b"PING\r\n", (b"+PONG",)),
+        # While Redis loads its data it answers the PING with -LOADING.
+        "redis": partial(_talk, shop.port("redis"), _redis_ping(shop), (b"+OK\r\n+PONG",)),
     }
     if not shop.servers_only:
         checks |= {r.name: partial(http, f"{r.url}/health/ready") for r in shop.all_replicas()}
         checks["web"] = partial(http, f"http://127.0.0.1:{shop.web_port}/")
         checks["nginx"] = partial(http, f"{shop.entrance}/")
     return checks
+
+
+def _redis_ping(shop: Shop) -> bytes:
+    return f"AUTH {shop.passwords['redis']}\r\nPING\r\n".encode()
 
 
 def _rabbitmq(shop: Shop) -> str:

@@ -134,7 +134,8 @@ def rabbitmq(shop: Shop) -> Program:
 
 def redis(shop: Shop) -> Program:
     home = private_folder(shop.dir / "redis")
-    (home / "redis.conf").write_text(_fill("redis.conf", port=shop.port("redis"), dir=home))
+    conf = _fill("redis.conf", port=shop.port("redis"), dir=home, password=shop.passwords["redis"])
+    write_private(home / "redis.conf", conf)
     return Program("redis", f"{program('redis-server')} {home / 'redis.conf'}", 10, directory=home)
 
 

@@ -122,7 +122,7 @@ class Shop:
         """From the sources in `tree`, and with nothing left of what was."""
         await self.supervisorctl("stop", *self.replicas)
         await self.contents.forget()
-        await _output("redis-cli", "-p", str(self._port("redis")), "FLUSHALL")
+        await _output("redis-cli", "--no-auth-warning", "-u", self.at["redis"], "FLUSHALL")
         self.wiped_at.clear()
         await self.run_from(tree)
         await self.until_well()

@@ -6,11 +6,13 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from tests.notifier.watched import OwnRedis
+from tests.notifier.watched import PASSWORD, OwnRedis
 from tests.support import free_port
 
-WATCHING = """
-sentinel monitor shop 127.0.0.1 {port} 1
+WATCHING = f"""
+requirepass {PASSWORD}
+sentinel monitor shop 127.0.0.1 {{port}} 1
+sentinel auth-pass shop {PASSWORD}
 sentinel down-after-milliseconds shop 1000
 sentinel failover-timeout shop 3000
 """
@@ -19,7 +21,7 @@ sentinel failover-timeout shop 3000
 class Sentinel:
     def __init__(self, home: Path, primary: OwnRedis) -> None:
         self._port = free_port()
-        self.url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self._port}/shop/0"
+        self.url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{free_port()},127.0.0.1:{self._port}/shop/0"
         self._config = home / "sentinel.conf"
         self._config.write_text(
             f"port {self._port}\nbind 127.0.0.1\ndir {home}\n" + WATCHING.format(port=primary.port)
@@ -38,11 +40,12 @@ class Sentinel:
         await self._process.wait()
 
     async def state(self) -> dict[str, Any]:
-        async with Redis(port=self._port, protocol=2) as sentinel:
+        async with Redis(port=self._port, protocol=2, password=PASSWORD) as sentinel:
             return cast("Any", await sentinel.sentinel_master("shop"))
 
     async def names(self, primary: OwnRedis) -> None:
         """Another one from now on, though nothing has happened to the one before."""
-        async with Redis(port=self._port, protocol=2) as sentinel:
+        async with Redis(port=self._port, protocol=2, password=PASSWORD) as sentinel:
             await sentinel.sentinel_remove("shop")
             await sentinel.sentinel_monitor("shop", "127.0.0.1", primary.port, 1)
+            await sentinel.sentinel_set("shop", "auth-pass", PASSWORD)

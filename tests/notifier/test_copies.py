@@ -93,6 +93,7 @@ def test_an_address_of_sentinels_is_taken_apart() -> None:
     assert (told["username"], told["password"], told["primary"], told["db"]) == ("us@er", "p:w", "shop", 3)
     addresses = [sentinel.connection_pool.connection_kwargs for sentinel in told["sentinel"].sentinels]
     assert [(each["host"], each["port"]) for each in addresses] == [("one", 1), ("two", 2), ("three", 26379)]
+    assert {(each["username"], each["password"]) for each in addresses} == {("us@er", "p:w")}
     bare = by_sentinel("redis+sentinel://one/shop")
     assert (bare["username"], bare["password"], bare["db"]) == (None, None, 0)
 

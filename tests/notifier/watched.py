@@ -24,6 +24,7 @@ USERS = 3
 TELL_SECONDS = 0.2
 RED_SECONDS = 10
 HEALING = 40
+PASSWORD = "of-this-test"
 
 
 class OwnRedis:
@@ -31,12 +32,12 @@ class OwnRedis:
 
     def __init__(self, home: Path, more: str = "") -> None:
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
         home.mkdir(exist_ok=True)
         self._data = home / "data"
         self._config = home / "redis.conf"
-        options = Template((ROOT / "deploy/local/redis.conf").read_text() + more)
-        self._config.write_text(options.substitute(port=self.port, dir=self._data))
+        options = Template((ROOT / "deploy/local/redis.conf").read_text() + "masterauth $password\n" + more)
+        self._config.write_text(options.substitute(port=self.port, dir=self._data, password=PASSWORD))
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, *, empty: bool = False) -> None:
