@@ -1,12 +1,18 @@
 # One image for orders, payments, notifier, gateway, backstage and auditor; docker-compose.yml gives each its command.
-FROM python:3.14-slim AS build
-RUN pip install --no-cache-dir uv
+ARG PYTHON_IMAGE=python:3.14-slim
+
+FROM ${PYTHON_IMAGE} AS build
+RUN pip install --no-cache-dir uv==0.13.9
 ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1
 WORKDIR /app
 COPY pyproject.toml uv.lock ./
 RUN uv sync --locked --no-dev
 
-FROM python:3.14-slim
+# For tests/image/run: the same environment with the tools of the tests.
+FROM build AS test
+RUN uv sync --locked --all-groups
+
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --no-create-home --uid 10001 gozon
 WORKDIR /app
 COPY --from=build /app/.venv .venv

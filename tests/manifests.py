@@ -28,6 +28,8 @@ class Part(NamedTuple):
     environment: dict[str, str | None]  # None: known only where it runs
     port: int | None
     probes: dict[str, Probe]
+    memory: str  # as Kubernetes writes it
+    written: set[str]  # folders in memory or on the node that end with the container
 
 
 class _Loader(yaml.SafeLoader):
@@ -86,8 +88,8 @@ def services_of(*files: Path) -> dict[str, Any]:
     """As Compose puts files together, but for a list without `!override`: here it is the last file's."""
     together: Manifest = {}
     for file in files:
-        together = _merged(together, yaml.load(file.read_text(), _Loader))  # noqa: S506 (it is a safe one)
-    return together["services"]
+        together = _merged(together, _loaded(file))
+    return {name: _extended(service) for name, service in together["services"].items()}
 
 
 def of_compose(*files: Path) -> dict[str, Part]:
@@ -103,6 +105,16 @@ def default(value: object) -> str:
     while (innermost := re.sub(r"\$\{\w+(?::?-([^{}]*))?\}", lambda match: match[1] or "", text)) != text:
         text = innermost
     return text
+
+
+def _loaded(file: Path) -> Manifest:
+    return yaml.load(file.read_text(), _Loader)  # noqa: S506 (it is a safe one)
+
+
+def _extended(service: Manifest) -> Manifest:
+    if not (base := service.get("extends")):
+        return service
+    return _merged(_loaded(Path(base["file"]))["services"][base["service"]], service)
 
 
 def _merged(below: Any, above: Any) -> Any:
@@ -121,7 +133,13 @@ def _of_pod(template: Manifest) -> Part:
         {each["name"]: each.get("value") for each in container.get("env", [])},
         next(iter(ports.values()), None),
         {kind: _probe(container[probe], ports) for probe, kind in PROBES.items() if probe in container},
+        container["resources"]["limits"]["memory"],
+        {each["mountPath"] for each in container.get("volumeMounts", []) if each["name"] in _emptied(template)},
     )
+
+
+def _emptied(template: Manifest) -> set[str]:
+    return {volume["name"] for volume in template["spec"].get("volumes", []) if "emptyDir" in volume}
 
 
 def _probe(probe: Manifest, ports: Mapping[str, int]) -> Probe:
@@ -138,7 +156,19 @@ def _of_service(service: Mapping[str, Any]) -> Part:
         {name: default(value) for name, value in service.get("environment", {}).items()},
         probes["ready"].port if probes else None,
         probes,
+        memory_of(service),
+        in_memory(service),
     )
+
+
+def memory_of(service: Mapping[str, Any]) -> str:
+    """Returns the limit of a Compose service in the unit of Kubernetes: 512m is 512Mi."""
+    return service["deploy"]["resources"]["limits"]["memory"].upper() + "i"
+
+
+def in_memory(service: Mapping[str, Any]) -> set[str]:
+    volumes: list[Any] = service.get("volumes") or []
+    return {each["target"] for each in volumes if isinstance(each, dict) and each["type"] == "tmpfs"}
 
 
 def _asked(test: str) -> dict[str, Probe]:

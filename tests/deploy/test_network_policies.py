@@ -1,6 +1,7 @@
 """Who may speak to whom, worked out from the policies as a network would, is what is written down here."""
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network, ip_address
 from typing import Any, NamedTuple
 
 from tests.manifests import Manifest, of_kind, pod_templates
@@ -9,8 +10,11 @@ HERE = "gozon"
 
 
 class Pod(NamedTuple):
+    """`address`: of a server outside the cluster; empty for a pod."""
+
     namespace: str
     labels: dict[str, str]
+    address: str = ""
 
 
 # Pods that operators make, with the labels that they give them.
@@ -22,6 +26,10 @@ SERVERS = {
 REDIS = {"app": "redis", "redis_setup_type": "replication", "role": "replication"}
 ALONE = {"app": "redis", "redis_setup_type": "standalone", "role": "standalone"}
 SENTINEL = {"app": "redis-sentinel", "redis_setup_type": "sentinel", "role": "sentinel"}
+# Kubernetes' API: in kind or minikube, and where `production` has it until its address is put in.
+API_OF_SMALL = ("172.18.0.2", "192.168.49.2")
+API_OF_PRODUCTION = ("192.0.2.1",)
+INTERNET = "198.51.100.7"
 # Labels of namespaces.
 ELSEWHERE = {
     "entrance": {"gozon-entrance": "true"},
@@ -36,7 +44,24 @@ ELSEWHERE = {
 # A number is one of TCP.
 Port = int | str
 DNS = (53, "53/UDP")
-PORTS: tuple[Port, ...] = (*DNS, 80, 443, 5432, 5672, 6379, 6443, 8000, 8080, 9187, 15672, 15692, 25672, 26379)
+PORTS: tuple[Port, ...] = (
+    *DNS,
+    80,
+    443,
+    5432,
+    5672,
+    6379,
+    6443,
+    8000,
+    8080,
+    8443,
+    9187,
+    15672,
+    15692,
+    25672,
+    26379,
+)
+DATABASES = ("orders-db", "payments-db")
 SERVICES = ("gateway", "orders", "payments", "notifier", "backstage")
 
 EDGES: set[tuple[str, str, Port]] = {
@@ -65,19 +90,12 @@ EDGES: set[tuple[str, str, Port]] = {
     ("migrate-payments", "payments-db", 5432),
     ("auditor", "payments-db", 5432),
     # Those who run the servers.
-    *(("cnpg", database, port) for database in ("orders-db", "payments-db") for port in (5432, 8000)),
+    *(("cnpg", database, port) for database in DATABASES for port in (5432, 8000)),
     ("rabbitmq-operator", "rabbitmq", 15672),
     ("redis-operator", "redis", 6379),
     # Nodes of one server, on whatever ports they have.
     *((server, server, port) for server in SERVERS for port in PORTS),
     ("redis", "redis", 6379),
-    # Kubernetes' API.
-    *(
-        (database, place, port)
-        for database in ("orders-db", "payments-db")
-        for place in ELSEWHERE
-        for port in (443, 6443)
-    ),
 }
 PRODUCTION: set[tuple[str, str, Port]] = EDGES | {
     ("sentinel", "redis", 6379),
@@ -94,12 +112,23 @@ PRODUCTION: set[tuple[str, str, Port]] = EDGES | {
 
 def test_in_small_these_and_no_others(overlays: dict[str, list[Manifest]]) -> None:
     pods = _pods(overlays["small"]) | {"redis": Pod(HERE, ALONE)}
-    assert _allowed(overlays["small"], pods) == EDGES | _names(pods)
+    pods |= _outside(API_OF_SMALL)
+    assert _allowed(overlays["small"], pods) == EDGES | _names(pods) | _to_api(API_OF_SMALL, 6443, 8443)
 
 
 def test_in_production_these_and_no_others(production: list[Manifest]) -> None:
     pods = _pods(production) | {"redis": Pod(HERE, REDIS), "sentinel": Pod(HERE, SENTINEL)}
-    assert _allowed(production, pods) == PRODUCTION | _names(pods)
+    pods |= _outside(API_OF_PRODUCTION)
+    assert _allowed(production, pods) == PRODUCTION | _names(pods) | _to_api(API_OF_PRODUCTION, 443, 6443)
+
+
+def _outside(api: tuple[str, ...]) -> dict[str, Pod]:
+    return {address: Pod("", {}, address) for address in (*api, INTERNET)}
+
+
+def _to_api(api: tuple[str, ...], *ports: Port) -> set[tuple[str, str, Port]]:
+    """The databases ask it, and go nowhere else."""
+    return {(database, address, port) for database in DATABASES for address in api for port in ports}
 
 
 def _names(pods: dict[str, Pod]) -> set[tuple[str, str, Port]]:
@@ -154,12 +183,19 @@ def _port(allowed: dict[str, Any]) -> Port:
 
 
 def _is_peer(peer: Manifest, pod: Pod) -> bool:
-    assert peer.keys() <= {"podSelector", "namespaceSelector"}
+    assert peer.keys() <= {"podSelector", "namespaceSelector"} or peer.keys() == {"ipBlock"}
+    if pod.address or "ipBlock" in peer:
+        return bool(pod.address) and "ipBlock" in peer and ip_address(pod.address) in _network(peer["ipBlock"])
     if "namespaceSelector" in peer:
         inside = _selects(peer["namespaceSelector"], ELSEWHERE.get(pod.namespace, {}))
     else:
         inside = pod.namespace == HERE
     return inside and _selects(peer.get("podSelector", {}), pod.labels)
+
+
+def _network(block: Manifest) -> IPv4Network:
+    assert block.keys() == {"cidr"}
+    return IPv4Network(block["cidr"])
 
 
 def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:

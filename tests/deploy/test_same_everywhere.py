@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from shopkit import VERSION
-from tests.manifests import Manifest, Part, default, of_compose, of_kind, of_kubernetes, pod_templates, services_of
+from tests.manifests import (
+    Manifest,
+    Part,
+    default,
+    memory_of,
+    of_compose,
+    of_kind,
+    of_kubernetes,
+    pod_templates,
+    services_of,
+)
 
 COMPOSE = Path("docker-compose.yml")
 CLUSTER = Path("deploy/cluster/docker-compose.yml")
@@ -32,6 +42,9 @@ ADDRESSES = {
 ONLY_THERE = {"MIGRATE", "REDIS_PASSWORD", "REDIS_REPLICAS"}
 # Without the page, Kubernetes and Swarm still let it serve the API.
 BY_ITS_PORT = {"nginx"}
+# The check of Swarm writes a note.
+SWARM_WRITES = {"/tmp"}  # noqa: S108
+FILES = {"compose": (COMPOSE,), "swarm": SWARM, "cluster": (COMPOSE, CLUSTER)}
 NAMESPACE = ".gozon.svc.cluster.local"
 
 
@@ -82,6 +95,31 @@ def test_the_same_ports_and_probes(way: dict[str, Part], compose: dict[str, Part
             assert part.probes.get("ready") == compose[name].probes.get("ready"), name
 
 
+def test_the_same_memory(way: dict[str, Part], compose: dict[str, Part]) -> None:
+    assert {name: part.memory for name, part in way.items()} == {
+        name: part.memory for name, part in compose.items()
+    }
+
+
+def test_the_same_folders_can_be_written(way: dict[str, Part], compose: dict[str, Part]) -> None:
+    for name, part in way.items():
+        assert part.written - SWARM_WRITES == compose[name].written - SWARM_WRITES, name
+
+
+@pytest.mark.parametrize("files", FILES.values(), ids=FILES)
+def test_a_container_has_no_rights_and_has_limits(files: tuple[Path, ...]) -> None:
+    """Kubernetes says the same in other words: tests/deploy/test_pods.py."""
+    for name, service in services_of(*files).items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert service["logging"] == {"driver": "local", "options": {"max-size": "10m", "max-file": "3"}}, name
+        assert service["deploy"]["resources"]["limits"].keys() == {"memory", "pids"}, name
+        # The Dockerfiles of the others end with USER.
+        assert service.get("user", "root") != "root" or "gozon" in service["image"], name
+
+
 def test_a_replica_that_lacks_a_part_is_not_killed_for_it(way: dict[str, Part]) -> None:
     """Compose kills none."""
     for name in SERVICES:
@@ -124,11 +162,18 @@ def test_a_replica_goes_on_until_nobody_asks_it(manifests: list[Manifest]) -> No
 def test_the_servers_are_of_the_same_releases(manifests: list[Manifest]) -> None:
     services = services_of(COMPOSE)
     for database, cluster in of_kind(manifests, "Cluster").items():
-        assert f":{_tag(services[database]['image'])}-" in cluster["spec"]["imageName"]
+        assert f":{_tag(default(services[database]['image']))}-" in cluster["spec"]["imageName"]
     for each in of_kind(manifests, "Redis", "RedisReplication", "RedisSentinel").values():
-        assert f":v{_tag(services['redis']['image'])}." in each["spec"]["kubernetesConfig"]["image"]
+        assert f":v{_tag(default(services['redis']['image']))}." in each["spec"]["kubernetesConfig"]["image"]
     [rabbitmq] = of_kind(manifests, "RabbitmqCluster").values()
-    assert rabbitmq["spec"]["image"] == services["rabbitmq"]["image"]
+    assert rabbitmq["spec"]["image"] == default(services["rabbitmq"]["image"])
+
+
+def test_in_small_the_servers_have_the_memory_of_compose(overlays: dict[str, list[Manifest]]) -> None:
+    services = services_of(COMPOSE)
+    for name, server in of_kind(overlays["small"], "Cluster", "RabbitmqCluster", "Redis").items():
+        spec = server["spec"].get("kubernetesConfig", server["spec"])
+        assert spec["resources"]["limits"]["memory"] == memory_of(services[name]), name
 
 
 def test_in_small_the_servers_have_the_options_of_compose(overlays: dict[str, list[Manifest]]) -> None:
@@ -140,10 +185,10 @@ def test_in_small_the_servers_have_the_options_of_compose(overlays: dict[str, li
     options = [
         name.removeprefix("--") + " " + (value or '""')
         for name, value in zip(words[1::2], words[2::2], strict=True)
+        if name != "--requirepass"  # the operator's
     ]
-    *given, most = of_kind(overlays["small"], "ConfigMap")["redis"]["data"]["redis-additional.conf"].splitlines()
-    assert given == options
-    assert most.startswith("maxmemory ")
+    given = of_kind(overlays["small"], "ConfigMap")["redis"]["data"]["redis-additional.conf"].splitlines()
+    assert sorted(given) == sorted(options)
 
 
 def test_in_production_plans_are_not_compiled_either(production: list[Manifest]) -> None:
@@ -225,6 +270,14 @@ def test_each_release_has_its_own_migrations(manifests: list[Manifest]) -> None:
         [container] = jobs[f"migrate-{service}-{_tag(image)}"]["spec"]["template"]["spec"]["containers"]
         assert container["image"] == image
         assert container["command"] == ["python", "-m", "shopkit", "migrate", service]
+
+
+def test_uv_is_one_version() -> None:
+    """The image and `make` read uv.lock with the same uv."""
+    pins = [
+        re.findall(r"\buv==([\d.]+)", Path(file).read_text()) for file in ("Dockerfile", "deploy/local/get-uv.sh")
+    ]
+    assert pins[0] == pins[1] != []
 
 
 def _bare(image: str) -> str:
