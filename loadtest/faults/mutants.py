@@ -66,10 +66,8 @@ MUTANTS = (
         (
             Edit(
                 "shopkit/consumer.py",
-                "            await self._handle_or_isolate(events)\n"
-                "        await messages[-1].ack(multiple=True)\n",
-                "            await messages[-1].ack(multiple=True)\n"
-                "            await self._handle_or_isolate(events)\n",
+                "            await self._handle_all(events)\n        await messages[-1].ack(multiple=True)\n",
+                "            await messages[-1].ack(multiple=True)\n            await self._handle_all(events)\n",
             ),
         ),
         ("kill before-redis-publish",),
@@ -107,8 +105,8 @@ MUTANTS = (
         (
             Edit(
                 "shopkit/relay.py",
-                "            if taken:\n                await self._publish(taken)\n",
-                "        await self._publish(taken)\n",
+                "                if taken:\n                    await self._publish(taken)\n",
+                "            await self._publish(taken)\n",
             ),
         ),
         ("kill before-publish",),
