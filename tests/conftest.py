@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from shopkit.db import Database
 from shopkit.schema import migrate
+from tests.fork_server import FORK_SERVER
 from tests.servers import Broker, CopyOf, Forwarder, Handler, StandIn, admin, database_at
 from tests.support import OPENED, Caller, Replica
 
@@ -85,6 +86,12 @@ async def session() -> AsyncGenerator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def close_fork_server() -> AsyncGenerator[None]:
+    yield
+    await FORK_SERVER.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,14 @@
 """The commands of `python -m shopkit`, as those who operate the shop give them."""
 
-import asyncio
 import io
 import json
 import os
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
 from shopkit.__main__ import parser
 from shopkit.dead_letters.command import run
-from tests.support import ROOT
+from tests.fork_server import FORK_SERVER
 
 
 class Outcome(NamedTuple):
@@ -37,13 +35,5 @@ async def dead_letters_process(*words: str, **environment: str) -> Outcome:
 
 
 async def shopkit_process(*words: str, **environment: str) -> Outcome:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "shopkit", *words),
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, complaints = await process.communicate()
-    return Outcome(process.returncode or 0, output.decode(), complaints.decode())
+    ran = await FORK_SERVER.run("shopkit", *words, environment={"PATH": os.environ["PATH"], **environment})
+    return Outcome(*ran)

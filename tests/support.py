@@ -5,7 +5,6 @@ import json
 import os
 import re
 import socket as sockets
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,8 @@ import websockets
 from multidict import CIMultiDict
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Origin, Subprotocol
+
+from tests.fork_server import FORK_SERVER, Fork
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30
@@ -202,7 +203,7 @@ class Replica:
         self.url = f"http://127.0.0.1:{self.port}"
         self._settings = settings
         self._log = log
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Fork | None = None
 
     async def start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}} | {
@@ -210,10 +211,9 @@ class Replica:
             "REPLICA": self.name,
             **self._settings,
         }
-        with self._log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self.service, cwd=ROOT, env=environment, stdout=log, stderr=log
-            )
+        self.process = await FORK_SERVER.fork(
+            self.service, environment=environment, stdout=self._log, stderr=self._log
+        )
 
     async def readiness(self, session: aiohttp.ClientSession) -> tuple[int, dict[str, Any]]:
         """Status and body of its readiness; (0, {}) while it does not listen."""
@@ -272,18 +272,9 @@ async def metric(session: aiohttp.ClientSession, url: str, named: str) -> float:
     return float(found[0].rpartition(" ")[2]) if found else 0.0
 
 
-async def audited(*options: str, **variables: str) -> tuple[int | None, str, str]:
+async def audited(*options: str, **variables: str) -> tuple[int, str, str]:
     """Exit status, standard output and standard error of `python -m auditor`."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "auditor", *options),
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"]} | variables,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
+    return await FORK_SERVER.run("auditor", *options, environment={"PATH": os.environ["PATH"]} | variables)
 
 
 def free_port() -> int:
