@@ -31,6 +31,8 @@ from docs.tools.shapes import differing, json_values, text_matches
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / ".run" / "shop"
 MOMENT = 1.0
+# How long a command that only asks is repeated while its output is not the expected one.
+REPEATED_SECONDS = 10.0
 ASKING, CHANGING = re.compile(r"curl |\w+=\$\(curl "), re.compile(r" -X | -d ")
 PATIENCE = 240.0
 # What curl says goes to the block's output, and its status beside it.
@@ -118,7 +120,7 @@ def _bash() -> Generator[Bash]:
 
 def _look(block: Block, bash: Bash) -> None:
     """What only asks is asked again for a while: an order takes its time to be paid."""
-    late = time.monotonic() + 10
+    late = time.monotonic() + REPEATED_SECONDS
     while True:
         outputs = bash.run(here(block.commands))
         try:

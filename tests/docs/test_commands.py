@@ -19,6 +19,7 @@ FENCE = "```"
 @pytest.fixture
 def document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("docs.tools.commands.MOMENT", 0)
+    monkeypatch.setattr("docs.tools.commands.REPEATED_SECONDS", 0.5)
     return tmp_path / "page.md"
 
 
