@@ -258,7 +258,7 @@ hostile = (
 )
 
 
-# httptools skips empty lines before a status line, and h11 does not. They stay within one answer, so they harm nothing.
+# httptools skips empty lines before a status line, and h11 does not. They stay within one answer and do no harm.
 EMPTY_LINES_AFTER_1XX = re.compile(rb"(HTTP/1\.[01] 1[0-9]{2}[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)[\r\n]+")
 
 
