@@ -26,7 +26,7 @@ from payments.accounts import NewTopUp, TopUps, open_account
 from payments.charge import ChargeOrders, Ingest
 from payments.messages import receive
 from shopkit import inbox, intake, journey
-from shopkit.broker import EXCHANGE, ORDER_CREATED, declare
+from shopkit.broker import ORDER_CREATED, declare
 from shopkit.consumer import Consumer
 from shopkit.db import Connection, Database
 from shopkit.events import encode_batch
@@ -72,11 +72,10 @@ async def fill(broker: str, users: Sequence[str], count: int, a_message: int) ->
         channel = await connection.channel()
         await declare(channel)
         await (await channel.get_queue(ORDER_CREATED.name)).purge()
-        exchange = await channel.get_exchange(EXCHANGE)
         for start in range(0, count, a_message):
             body = encode_batch(events[start : start + a_message])
             message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-            await exchange.publish(message, ORDER_CREATED.routing_keys[0])
+            await channel.default_exchange.publish(message, ORDER_CREATED.name)
 
 
 async def take(database: Database, broker: str, count: int) -> Taken:

@@ -19,7 +19,6 @@ from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from shopkit.addresses import in_turn
 from shopkit.retry import Backoff, Fault, fault_of, pause
 
-EXCHANGE = "gozon.events"
 DEAD_LETTERS = "gozon.dead-letters"
 RESOLVED = "gozon.dead-letters.resolved"
 HEARTBEAT = 10
@@ -62,6 +61,8 @@ def losses() -> Generator[None]:
 
 
 class Queue(NamedTuple):
+    """A queue of a consumer. Each event whose type is one of `routing_keys` is published to it."""
+
     name: str
     routing_keys: tuple[str, ...]
 
@@ -82,9 +83,16 @@ ORDER_STATUS = Queue("notifier.order-status", ("order.finished", "order.cancelle
 TOPOLOGY = (ORDER_CREATED, PAYMENT_RESULTS, ORDER_STATUS)
 
 
+def queues_of(routing_key: str) -> list[str]:
+    """Returns the names of all queues that must have an event of this type."""
+    return [queue.name for queue in TOPOLOGY if routing_key in queue.routing_keys]
+
+
 async def declare(channel: AbstractChannel) -> None:
-    """Every service declares everything, so that nothing published before a consumer's first start vanishes."""
-    events = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
+    """Every service declares everything, so that nothing published before a consumer's first start vanishes.
+
+    Events need no exchange of ours: in the default exchange, each queue is bound by its name while it exists.
+    """
     dead = await channel.declare_exchange(DEAD_LETTERS, "direct", durable=True)
     looked_at = {"x-delivery-limit": PRACTICALLY_UNLIMITED}
     await _quorum(channel, RESOLVED, looked_at | {"x-message-ttl": RESOLVED_KEPT_MS})
@@ -93,9 +101,7 @@ async def declare(channel: AbstractChannel) -> None:
         await graveyard.bind(dead, queue.name)
         # The broker gives a message up when it was returned more often than the limit.
         await _quorum(channel, queue.alone, _consumed(queue, LONELY_CRASHES - 1))
-        declared = await _quorum(channel, queue.name, _consumed(queue, DELIVERY_LIMIT))
-        for routing_key in queue.routing_keys:
-            await declared.bind(events, routing_key)
+        await _quorum(channel, queue.name, _consumed(queue, DELIVERY_LIMIT))
 
 
 def _consumed(queue: Queue, delivery_limit: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from shopkit import event_log, journey, outbox, tracing
 from shopkit.db import Database
 from shopkit.events import Outgoing, batches
 from shopkit.low_water_mark import LowWaterMark
-from shopkit.publisher import Publisher
+from shopkit.publisher import Publisher, all_confirmed
 from shopkit.retry import Backoff, BatchSize, Progress, first_of, is_transient, pause
 from shopkit.telemetry import RELAY_FAILURES, RELAYED
 
@@ -99,15 +99,11 @@ class Relay:
 
     async def _publish(self, taken: list[Outgoing]) -> None:
         with tracing.batch("relay", (tracing.of_event(event.event) for event in taken)):
-            publishing = [
+            # The transaction must not end while a message is still on its way.
+            await all_confirmed(
                 self._publisher.publish(routing_key, self._stamped(routing_key, events))
                 for routing_key, events in batches(taken)
-            ]
-            # All are waited for, so that none is still on its way when the transaction ends.
-            outcomes = await asyncio.gather(*publishing, return_exceptions=True)
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+            )
 
     def _stamped(self, routing_key: str, events: list[bytes]) -> list[bytes]:
         if routing_key not in self._hops:

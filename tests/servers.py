@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import NullPool, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shopkit.broker import EXCHANGE, declare
+from shopkit.broker import declare, queues_of
 from shopkit.db import Database, Row
 from shopkit.events import Outgoing, encode_batch
 from shopkit.retry import Stalled
@@ -114,9 +114,9 @@ class Broker:
         await self.publish_body(events[0].routing_key, encode_batch([event.event for event in events]))
 
     async def publish_body(self, routing_key: str, body: bytes) -> None:
-        exchange = await self.channel.get_exchange(EXCHANGE, ensure=False)
-        message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        await exchange.publish(message, routing_key, mandatory=True)
+        for queue in queues_of(routing_key):
+            message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+            await self.channel.default_exchange.publish(message, queue, mandatory=True)
 
     async def take(self, name: str) -> AbstractIncomingMessage:
         """Waits for the next message in the queue and removes it."""

@@ -1,8 +1,8 @@
-"""Everything that is published comes up to five times more, shuffled, in other messages than before."""
+"""The events that services publish to the queues of consumers, read along and published again."""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -11,18 +11,21 @@ from uuid import uuid4
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from shopkit.broker import EXCHANGE, TOPOLOGY
+from loadtest.faults.firehose import Published, firehose, published
+from loadtest.faults.shop import Shop
+from shopkit.broker import ORDER_CREATED, TOPOLOGY, declare
 from shopkit.events import decode_batch, encode_batch
 from shopkit.publisher import persistent
 
 MOST = 5
 LATER_SECONDS = 2.0
 SENT_IN = 60
-QUEUES = {key: queue.name for queue in TOPOLOGY for key in queue.routing_keys}
+QUEUES = frozenset(queue.name for queue in TOPOLOGY)
+OURS = {"x-copy": True}
 
 
 class Copier:
-    """Reads along, and puts copies straight into the queues of the consumers, so that it does not copy its own.
+    """Publishes everything up to five times more, shuffled, in other messages than before.
 
     When it is `reminding`, a copy of order.created is an event of its own, as the reconciler sends it.
     """
@@ -34,23 +37,37 @@ class Copier:
         self._reminding = reminding
         self.sending: set[asyncio.Task[None]] = set()
 
-    async def copy(self, message: AbstractIncomingMessage) -> None:
-        reminding = self._reminding and message.routing_key == "order.created"
+    def copy(self, message: Published) -> None:
+        reminding = self._reminding and message.queue == ORDER_CREATED.name
         for _ in range(self._random.randint(1, MOST)):
             events = decode_batch(message.body)
             self._random.shuffle(events)
             if reminding:
                 events = [_reminder(event) for event in events]
-            task = asyncio.create_task(self._send(QUEUES[message.routing_key or ""], events))
-            self.sending.add(task)
+            self.sending.add(asyncio.create_task(self._send(message.queue, events)))
 
     async def _send(self, queue: str, events: list[bytes]) -> None:
         await asyncio.sleep(self._random.uniform(0, LATER_SECONDS))
         middle = self._random.randint(0, len(events))
         for part in (events[middle:], events[:middle]):
             if part:
-                await self._channel.default_exchange.publish(persistent(encode_batch(part)), queue)
+                await send(self._channel, queue, encode_batch(part))
                 self.made += len(part)
+
+
+class Record:
+    """The messages that services published to `queue`: the bodies that it took, and how many were returned."""
+
+    def __init__(self, queue: str) -> None:
+        self.bodies: list[bytes] = []
+        self.returned = 0
+        self._queue = queue
+
+    def keep(self, message: Published) -> None:
+        if message.queue == self._queue and message.routed:
+            self.bodies.append(message.body)
+        elif message.queue == self._queue:
+            self.returned += 1
 
 
 def _reminder(event: bytes) -> bytes:
@@ -58,15 +75,47 @@ def _reminder(event: bytes) -> bytes:
     return json.dumps(reminded).encode()
 
 
+async def send(channel: AbstractChannel, queue: str, body: bytes) -> None:
+    await channel.default_exchange.publish(persistent(body, headers=OURS), queue)
+
+
 @asynccontextmanager
-async def copying(url: str, random: Random, *, reminding: bool = False) -> AsyncGenerator[Copier]:
-    async with await aio_pika.connect(url, timeout=10) as connection:
+async def copying(shop: Shop, random: Random, *, reminding: bool = False) -> AsyncGenerator[Copier]:
+    async with await aio_pika.connect(shop.at["broker"], timeout=10) as connection:
         channel = await connection.channel(publisher_confirms=True)
         copier = Copier(channel, random, reminding=reminding)
-        queue = await channel.declare_queue("", exclusive=True)
-        await queue.bind(EXCHANGE, "#")
-        tag = await queue.consume(copier.copy, no_ack=True)
-        yield copier
-        await queue.cancel(tag)
+        async with _reading(shop, channel, copier.copy):
+            yield copier
         async with asyncio.timeout(SENT_IN):
             await asyncio.gather(*copier.sending)
+
+
+@asynccontextmanager
+async def sent_again(shop: Shop, queue: str) -> AsyncGenerator[Record]:
+    """At the end, publishes again what `queue` got meanwhile."""
+    async with await aio_pika.connect(shop.at["broker"], timeout=10) as connection:
+        channel = await connection.channel(publisher_confirms=True)
+        record = Record(queue)
+        async with _reading(shop, channel, record.keep):
+            yield record
+        await declare(channel)
+        for body in record.bodies:
+            await send(channel, queue, body)
+
+
+@asynccontextmanager
+async def _reading(shop: Shop, channel: AbstractChannel, read: Callable[[Published], None]) -> AsyncGenerator[None]:
+    """Lets `read` have each message that a service publishes to a queue of the topology."""
+
+    async def trace(on: bool) -> None:
+        await shop.contents.broker("PUT", "vhosts/%2F", {"tracing": on})
+
+    async def heard(copy: AbstractIncomingMessage) -> None:
+        message = published(copy)
+        if message.queue in QUEUES and "x-copy" not in message.properties["headers"]:
+            read(message)
+
+    async with firehose(channel, trace) as queue:
+        tag = await queue.consume(heard, no_ack=True)
+        yield
+        await queue.cancel(tag)

@@ -16,9 +16,9 @@ from loadtest.faults.to_servers import (
     server_killed,
     snapshots_held,
     stopped,
-    unbound,
+    unroutable,
 )
-from shopkit.broker import ORDER_CREATED, ORDER_STATUS, PAYMENT_RESULTS
+from shopkit.broker import ORDER_STATUS, TOPOLOGY
 
 # What a deleted queue held is sent again by the reconciler, which looks after a minute.
 REMINDED_IN = 100.0
@@ -39,11 +39,8 @@ FAULTS: dict[str, Fault[Shop]] = {
         *(Fault(f"kill {server}", partial(server_killed, server)) for server in SERVERS),
         Fault("memory alarm", memory_alarm),
         # Not the notifier's: the toasts in it would be gone, and nobody sends them again.
-        *(
-            Fault(f"delete {q.name}", partial(queue_deleted, q), REMINDED_IN)
-            for q in (ORDER_CREATED, PAYMENT_RESULTS)
-        ),
-        *(Fault(f"unbind {q.name}", partial(unbound, q)) for q in (ORDER_CREATED, PAYMENT_RESULTS, ORDER_STATUS)),
+        *(Fault(f"delete {q.name}", partial(queue_deleted, q), REMINDED_IN) for q in TOPOLOGY if q != ORDER_STATUS),
+        *(Fault(f"unroute {q.name}", partial(unroutable, q)) for q in TOPOLOGY),
         Fault("wipe redis", redis_wiped),
         Fault("terminate backends", backends_terminated),
         Fault("hold a snapshot", snapshots_held),

@@ -76,7 +76,7 @@ MUTANTS = (
     Mutant(
         "returned messages count as published",
         (Edit("shopkit/broker.py", "on_return_raises=True", "on_return_raises=False"),),
-        ("unbind notifier.order-status",),
+        ("unroute notifier.order-status",),
         ("no-toast-lost",),
     ),
     Mutant(

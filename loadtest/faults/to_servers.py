@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from random import Random
 
-from loadtest.faults.copies import copying
+from loadtest.faults.contents import NotThere
+from loadtest.faults.copies import copying, sent_again
 from loadtest.faults.place import NotHappened
 from loadtest.faults.servers import rabbitmqctl, wipe_redis
 from loadtest.faults.shop import Shop
@@ -13,6 +15,10 @@ from shopkit.broker import Queue
 # A transaction is over in a few milliseconds, so most looks at the server find nobody at work.
 VOLLEYS_SECONDS, ENOUGH_BACKENDS = 20, 10
 SNAPSHOT_SECONDS = 90.0
+# A message that was published before the fault began is handled within this time.
+HANDLED_SECONDS = 3.0
+# A consumer whose queue was deleted opens a new session, which declares the queue, within this time.
+DECLARED_SECONDS, MOST_DELETIONS = 2.0, 10
 
 
 async def stopped(server: str, shop: Shop, random: Random) -> str:
@@ -49,11 +55,20 @@ async def queue_deleted(queue: Queue, shop: Shop, random: Random) -> str:  # noq
     return queue.name
 
 
-async def unbound(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: ARG001
-    """What is published has no queue and is returned, until a new session declares the binding again."""
-    for key in queue.routing_keys:
-        await shop.contents.broker("DELETE", f"bindings/%2F/e/gozon.events/q/{queue.name}/{key}")
-    return queue.name
+async def unroutable(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: ARG001
+    """Deletes the queue, so that messages are returned to their publisher until a new session declares it again.
+
+    A deleted queue takes its messages with it. The fault sends them again, because no service sends a toast again.
+    """
+    async with sent_again(shop, queue.name) as record:
+        await asyncio.sleep(HANDLED_SECONDS)
+        for deletions in range(1, MOST_DELETIONS + 1):
+            with suppress(NotThere):
+                await shop.contents.broker("DELETE", f"queues/%2F/{queue.name}")
+            await asyncio.sleep(DECLARED_SECONDS)
+            if record.returned:
+                return f"deleted {deletions} times, {record.returned} messages returned"
+    raise NotHappened(f"no message was returned in {MOST_DELETIONS} deletions")
 
 
 async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001
@@ -92,7 +107,7 @@ async def snapshots_held(shop: Shop, random: Random) -> str:  # noqa: ARG001
 
 
 async def copied(reminding: bool, shop: Shop, random: Random) -> str:
-    async with copying(shop.at["broker"], random, reminding=reminding) as copier:
+    async with copying(shop, random, reminding=reminding) as copier:
         await asyncio.sleep(6)
     if not copier.made:
         raise NotHappened("nothing was published")

@@ -1,26 +1,58 @@
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import aio_pika
 import aiohttp
 import pytest
 
-from shopkit.broker import EXCHANGE
+from loadtest.faults.firehose import Published, firehose, published
+from shopkit.broker import TOPOLOGY
 from tests.conftest import Spawn
-from tests.servers import Broker
 from tests.support import Caller, Replica, Socket, eventually, free_port
 
 ORIGIN = "http://shop.test"
 
 
+class Overheard:
+    """Gives the messages that are published to the queues of consumers."""
+
+    def __init__(self, copies: aio_pika.abc.AbstractQueue) -> None:
+        self._copies = copies
+
+    async def next(self) -> Published | None:
+        while copy := await self._copies.get(no_ack=True, fail=False):
+            message = published(copy)
+            if message.queue in {queue.name for queue in TOPOLOGY}:
+                return message
+        return None
+
+
+@asynccontextmanager
+async def overhearing(
+    broker_url: str, servers: dict[str, Any], session: aiohttp.ClientSession
+) -> AsyncGenerator[Overheard]:
+    vhost = quote(urlsplit(broker_url).path[1:] or "/", safe="")
+
+    async def trace(on: bool) -> None:
+        url = f"{servers['broker_management']}/api/vhosts/{vhost}"
+        async with session.put(url, json={"tracing": on}) as response:
+            response.raise_for_status()
+
+    async with (
+        await aio_pika.connect(broker_url) as connection,
+        firehose(await connection.channel(), trace) as copies,
+    ):
+        yield Overheard(copies)
+
+
 class Chain:
     """A gateway, orders, payments and a notifier of this test alone, and a listener to all of their events."""
 
-    def __init__(
-        self, replicas: list[Replica], session: aiohttp.ClientSession, overheard: aio_pika.abc.AbstractQueue
-    ):
+    def __init__(self, replicas: list[Replica], session: aiohttp.ClientSession, overheard: Overheard) -> None:
         self.gateway, self.orders, self.payments, self.notifier = self.replicas = replicas
         self._session = session
         self._overheard = overheard
@@ -41,7 +73,7 @@ class Chain:
         """The first `count` events of the order, in the order in which they were published."""
 
         async def heard() -> list[dict[str, Any]] | None:
-            while message := await self._overheard.get(no_ack=True, fail=False):
+            while message := await self._overheard.next():
                 self._events += json.loads(message.body)
             events = [event for event in self._events if event["subject"] == order_id]
             return events if len(events) >= count else None
@@ -70,14 +102,13 @@ async def make_chain(
     session: aiohttp.ClientSession,
     orders_url: str,
     payments_url: str,
-    broker: Broker,
     broker_url: str,
-) -> MakeChain:
+) -> AsyncGenerator[MakeChain]:
     """`await make_chain(LOG_LEVEL="DEBUG")` starts one with these settings."""
+    chains = AsyncExitStack()
 
     async def make(**settings: str) -> Chain:
-        overheard = await broker.channel.declare_queue(exclusive=True)
-        await overheard.bind(EXCHANGE, "#")
+        overheard = await chains.enter_async_context(overhearing(broker_url, servers, session))
         orders, payments, notifier = await asyncio.gather(
             spawn("orders", DATABASE_URL=orders_url, BROKER_URL=broker_url, **settings),
             spawn("payments", DATABASE_URL=payments_url, BROKER_URL=broker_url, **settings),
@@ -105,4 +136,5 @@ async def make_chain(
         await eventually(listens)
         return Chain([gateway, orders, payments, notifier], session, overheard)
 
-    return make
+    async with chains:
+        yield make

@@ -6,33 +6,32 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any
 
-import aio_pika
 import aiohttp
 import pytest
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractIncomingMessage
 
-from shopkit.broker import EXCHANGE, LONELY_CRASHES, ORDER_CREATED, RESOLVED
+from shopkit.broker import LONELY_CRASHES, ORDER_CREATED, RESOLVED
 from shopkit.publisher import persistent
 from tests.conftest import Shop, Spawn
 from tests.contracts import asyncapi
+from tests.contracts.conftest import Overheard, overhearing
 from tests.operating import dead_letters
 from tests.servers import Broker
 from tests.support import PATIENCE, Caller, Socket, eventually
 
 DOCUMENT = asyncapi.document()
 MESSAGES = DOCUMENT["components"]["messages"]
-PUBLISHED = {message["name"]: message for message in DOCUMENT["channels"]["events"]["messages"].values()}
+EVENTS_OF = {
+    channel["address"]: {message["name"]: message for message in channel["messages"].values()}
+    for channel in DOCUMENT["channels"].values()
+}
 PUSHED = {message["name"]: message for message in asyncapi.messages_of(DOCUMENT["operations"]["notifierPushes"])}
 
 
 @pytest.fixture
-async def overheard(servers: dict[str, Any]) -> AsyncGenerator[AbstractQueue]:
-    """A queue of our own that gets whatever the shop publishes."""
-    async with await aio_pika.connect(servers["broker"]) as connection:
-        channel = await connection.channel()
-        queue = await channel.declare_queue(exclusive=True)
-        await queue.bind(EXCHANGE, "#")
-        yield queue
+async def overheard(servers: dict[str, Any], session: aiohttp.ClientSession) -> AsyncGenerator[Overheard]:
+    async with overhearing(servers["broker"], servers, session) as overheard:
+        yield overheard
 
 
 def properties(message: AbstractIncomingMessage) -> dict[str, Any]:
@@ -42,15 +41,19 @@ def properties(message: AbstractIncomingMessage) -> dict[str, Any]:
     return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in given.items()}
 
 
-def check(message: AbstractIncomingMessage, described: Any) -> None:
-    asyncapi.must_be(described["bindings"]["amqp"]["x-properties"], properties(message))
-    asyncapi.must_be(described["headers"], message.headers)
+def check(described: Any, body: bytes, properties: dict[str, Any], headers: dict[str, Any]) -> None:
+    asyncapi.must_be(described["bindings"]["amqp"]["x-properties"], properties)
+    asyncapi.must_be(described["headers"], headers)
     if "payload" in described:
-        asyncapi.must_be(described["payload"], json.loads(message.body))
+        asyncapi.must_be(described["payload"], json.loads(body))
+
+
+def check_taken(message: AbstractIncomingMessage, described: Any) -> None:
+    check(described, message.body, properties(message), dict(message.headers))
 
 
 async def test_what_a_shop_publishes_is_what_the_document_says(
-    overheard: AbstractQueue, caller: Caller, session: aiohttp.ClientSession
+    overheard: Overheard, caller: Caller, session: aiohttp.ClientSession
 ) -> None:
     await caller.open_account(1_000)
     stranger = Caller(session, caller.url)
@@ -58,9 +61,11 @@ async def test_what_a_shop_publishes_is_what_the_document_says(
     events: list[dict[str, Any]] = []
 
     async def all_is_told() -> bool:
-        while message := await overheard.get(no_ack=True, fail=False):
-            check(message, PUBLISHED[message.routing_key or ""])
-            events.extend(json.loads(message.body))
+        while message := await overheard.next():
+            given = json.loads(message.body)
+            headers = message.properties.pop("headers")
+            check(EVENTS_OF[message.queue][given[0]["type"]], message.body, message.properties, headers)
+            events.extend(given)
         return len(ours()) >= 3 * len(orders)
 
     def ours() -> list[dict[str, Any]]:
@@ -69,8 +74,10 @@ async def test_what_a_shop_publishes_is_what_the_document_says(
     await eventually(all_is_told)
     assert {(event["source"], event["type"]) for event in ours()} == {
         (operation["tags"][0]["name"], message["name"])
-        for operation in (DOCUMENT["operations"]["ordersSends"], DOCUMENT["operations"]["paymentsSends"])
-        for message in operation["messages"]
+        for operation in map(
+            DOCUMENT["operations"].get, ("ordersSendsCreated", "ordersSendsStatus", "paymentsSends")
+        )
+        for message in asyncapi.messages_of(operation)
     }
     reasons = {event["data"]["reason"] for event in ours() if "reason" in event["data"]}
     assert reasons == set(DOCUMENT["components"]["schemas"]["Reason"]["enum"])
@@ -151,9 +158,9 @@ async def test_dead_letters_have_the_headers_that_the_document_names(
         return await broker.ready_in(ORDER_CREATED.dead) == 2
 
     await eventually(both_are_set_aside)
-    check(await broker.take(ORDER_CREATED.dead), MESSAGES["deadLetter"])
+    check_taken(await broker.take(ORDER_CREATED.dead), MESSAGES["deadLetter"])
     await dead_letters("discard", "--all", "--by", "ann", "--broker", broker_url)
-    check(await broker.take(RESOLVED), MESSAGES["resolvedLetter"])
+    check_taken(await broker.take(RESOLVED), MESSAGES["resolvedLetter"])
 
 
 async def test_a_letter_that_the_broker_gave_up_has_the_headers_that_the_document_names(broker: Broker) -> None:
@@ -161,4 +168,4 @@ async def test_a_letter_that_the_broker_gave_up_has_the_headers_that_the_documen
     await broker.channel.default_exchange.publish(persistent(b"[]"), queue.name)
     for _ in range(LONELY_CRASHES):
         await (await queue.get()).reject(requeue=True)
-    check(await broker.take(ORDER_CREATED.dead), MESSAGES["deadLetter"])
+    check_taken(await broker.take(ORDER_CREATED.dead), MESSAGES["deadLetter"])

@@ -27,7 +27,7 @@ SHORT = (
     "kill before-charge-commit",
     "kill before-redis-publish",
     "lose commits of orders",
-    "unbind notifier.order-status",
+    "unroute notifier.order-status",
 )
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from orders.messages import order_created
 from payments.messages import payment_decided
+from shopkit import broker as shop_broker
 from shopkit import journey, outbox, relay, retry
-from shopkit.broker import EXCHANGE, Lost
+from shopkit.broker import ORDER_CREATED, TOPOLOGY, Lost, Queue
 from shopkit.db import Database
 from shopkit.events import Outgoing
 from shopkit.low_water_mark import LowWaterMark
@@ -108,16 +109,31 @@ async def test_an_event_that_no_queue_takes_leaves_every_row(
     assert len(await waiting(orders_database)) == 3
 
 
-async def test_a_queue_that_lost_its_binding_has_it_again(
-    orders_database: Database, publisher: Publisher, broker: Broker
+@pytest.fixture
+def second_reader(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    """A second queue of the topology that takes `order.created`."""
+    queue = Queue("test.order-created", ORDER_CREATED.routing_keys)
+    monkeypatch.setattr(shop_broker, "TOPOLOGY", (*TOPOLOGY, queue))
+    return queue
+
+
+@pytest.mark.parametrize("deleted", [None, "test.order-created", CREATED])
+async def test_an_event_leaves_the_outbox_only_when_every_queue_of_its_type_has_it(
+    orders_database: Database, second_reader: Queue, publisher: Publisher, broker: Broker, deleted: str | None
 ) -> None:
-    created = orders_created(1)
-    queue = await broker.channel.get_queue(CREATED)
-    await queue.unbind(EXCHANGE, "order.created")
-    relaying = Relay(orders_database, publisher, "orders-1")
+    created = orders_created(2)
     await put(orders_database, created)
+    await succeeds(publisher.check)
+    relaying = Relay(orders_database, publisher, "orders-1")
+    if deleted:
+        await broker.channel.queue_delete(deleted)
+        with pytest.raises(NotPublished):
+            await relaying.relay_once()
+        assert await waiting(orders_database) == ids(created)
     async with running(relaying):
-        assert await received(broker, CREATED, 1) == ids(created)
+        await eventually(lambda: empty(orders_database))
+    for queue in (CREATED, second_reader.name):
+        assert set(ids(created)) == set(await received(broker, queue, 2))
 
 
 async def test_a_connection_lost_before_the_confirm_leaves_every_row(

@@ -1,0 +1,43 @@
+"""RabbitMQ's firehose: a copy of each message that is published, with what became of it.
+
+Events go to queues through the default exchange, to which nobody can bind a queue to read along.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+
+
+class Published(NamedTuple):
+    """`queue` is where the message should go, `routed` whether that queue was there to take it.
+
+    `properties` are those that are set, the headers among them.
+    """
+
+    queue: str
+    routed: bool
+    body: bytes
+    properties: dict[str, Any]
+
+
+def published(copy: AbstractIncomingMessage) -> Published:
+    about: dict[str, Any] = dict(copy.headers)
+    (queue,) = about["routing_keys"]
+    return Published(queue, bool(about["routed_queues"]), copy.body, about["properties"])
+
+
+@asynccontextmanager
+async def firehose(
+    channel: AbstractChannel, trace: Callable[[bool], Awaitable[None]]
+) -> AsyncGenerator[AbstractQueue]:
+    """A queue of copies, to be read with `published`. `trace` switches the tracing of the virtual host."""
+    queue = await channel.declare_queue(exclusive=True)
+    await queue.bind("amq.rabbitmq.trace", "publish.#")
+    await trace(True)
+    try:
+        yield queue
+    finally:
+        await trace(False)
+        await queue.delete(if_unused=False, if_empty=False)
