@@ -31,7 +31,7 @@ class OrderStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 class PaymentResult(msgspec.Struct, frozen=True):
     order_id: UUID
     user_id: str
-    amount: Annotated[int, msgspec.Meta(gt=0)]
+    amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
     reason: str | None = None
 
 

@@ -1,20 +1,22 @@
 """Hop 7: a payment result makes its order FINISHED or CANCELLED, with the status event in one transaction."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
 
-from orders.messages import OrderStatus, PaymentEvent, status_changed
+from orders.messages import OrderStatus, PaymentEvent, PaymentResult, status_changed
 from shopkit import event_log, journey, outbox, tracing
-from shopkit.db import Connection, Database
+from shopkit.consumer import Refused
+from shopkit.db import Connection, Database, Row
 from shopkit.events import Outgoing
 from shopkit.journey import UPDATED, Hop
 from shopkit.telemetry import DUPLICATES
 
 DECIDED = Counter("gozon_orders_decided", "Orders that reached a final status", ["status"])
-CONTRADICTIONS = Counter("gozon_contradicting_results", "Payment results that contradict a final status")
+CONTRADICTIONS = Counter("gozon_contradicting_results", "Payment results that disagree with their order")
 
 # Locked in the order of their ids, so that two replicas with overlapping batches cannot deadlock.
 LOCK = "SELECT id FROM orders WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
@@ -22,23 +24,26 @@ LOCK = "SELECT id FROM orders WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY
 # A result without a journey keeps the order's own.
 APPLY = """
     UPDATE orders SET status = result.status, reason = result.reason, version = version + 1, updated_at = now(),
-        journey = coalesce(CAST(result.journey AS jsonb), orders.journey) || $5::jsonb
-    FROM unnest($1::uuid[], $2::text[], $3::text[],
-                $4::text[]) AS result (id, status, reason, journey)
-    WHERE orders.id = result.id AND orders.status = 'NEW'
-    RETURNING orders.id, user_id, amount, description, orders.status, version, orders.reason, orders.journey
+        journey = coalesce(CAST(result.journey AS jsonb), orders.journey) || $7::jsonb
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[],
+                $6::text[]) AS result (id, user_id, amount, status, reason, journey)
+    WHERE orders.id = result.id AND orders.user_id = result.user_id AND orders.amount = result.amount
+        AND orders.status = 'NEW'
+    RETURNING orders.id, orders.user_id, orders.amount, description, orders.status, version, orders.reason,
+        orders.journey
 """
 
-STATUSES = "SELECT id, status FROM orders WHERE id = ANY ($1::uuid[])"
+ORDERS = "SELECT id, user_id, amount, status FROM orders WHERE id = ANY ($1::uuid[])"
 
+Subject: TypeAlias = tuple[UUID, str, int]
 log = structlog.get_logger()
 
 
 class ApplyResults:
     """Handles a batch of payment results on `replica`. `committed` wakes the relay.
 
-    The guard `status = 'NEW'` makes it idempotent, so it needs no inbox. A result that contradicts a final
-    status is an alarm and is never applied.
+    The guard `status = 'NEW'` makes it idempotent, so it needs no inbox. A result is never applied when it names
+    no order, another user or amount than its order, or another final status. It is an alarm and a dead letter.
     """
 
     def __init__(self, database: Database, replica: str, committed: Callable[[], None]) -> None:
@@ -47,23 +52,32 @@ class ApplyResults:
         self._committed = committed
 
     async def __call__(self, events: Sequence[PaymentEvent]) -> None:
-        first = first_of_each_order(events)
+        first = first_of_each(events)
         hop = journey.now(UPDATED, self._replica)
         async with self._database.begin() as connection:
             changed = await _apply(connection, list(first.values()), hop)
-            told = [_status_changed(order, first[order.order_id], hops) for order, hops in changed.items()]
+            told = [_status_changed(order, first[_subject(order)], hops) for order, hops in changed.items()]
             await outbox.add(connection, told)
-            ignored = await _not_applied(connection, events, changed)
+            refused = await _not_applied(connection, events, changed)
         self._committed()
         event_log.each(UPDATED, (event.event for event in told))
         for order in changed:
             DECIDED.labels(order.status).inc()
-        _report(ignored, len(events) - len(changed))
+        _report({events[index]: reason for index, reason in refused.items()}, len(events) - len(changed))
+        if refused:
+            raise Refused(refused)
 
 
-def first_of_each_order(events: Sequence[PaymentEvent]) -> dict[UUID, PaymentEvent]:
-    """An `UPDATE ... FROM` with one order twice applies one of the two, and it does not say which."""
-    return {event.data.order_id: event for event in reversed(events)}
+def first_of_each(events: Sequence[PaymentEvent]) -> dict[Subject, PaymentEvent]:
+    """An `UPDATE ... FROM` with one order twice applies one of the two, and it does not say which.
+
+    A result with another user or amount matches no order, and does not displace the right one.
+    """
+    return {_subject(event.data): event for event in reversed(events)}
+
+
+def _subject(of: OrderStatus | PaymentResult) -> Subject:
+    return of.order_id, of.user_id, of.amount
 
 
 def _status_changed(order: OrderStatus, result: PaymentEvent, hops: Sequence[Hop]) -> Outgoing:
@@ -79,6 +93,8 @@ async def _apply(
     rows = await connection.fetch(
         APPLY,
         ids,
+        [event.data.user_id for event in events],
+        [event.data.amount for event in events],
         [event.status for event in events],
         [event.data.reason for event in events],
         [journey.encode(*e.journey).decode() if e.journey else None for e in events],
@@ -89,18 +105,27 @@ async def _apply(
 
 async def _not_applied(
     connection: Connection, events: Sequence[PaymentEvent], changed: Collection[OrderStatus]
-) -> list[PaymentEvent]:
-    """The results that say something else than the order's final status, or speak of no order of ours."""
+) -> dict[int, str]:
+    """Returns the results that disagree with their order, by their position in `events`, with the reason."""
     if len(changed) == len(events):
-        return []
-    rows = await connection.fetch(STATUSES, [event.data.order_id for event in events])
-    final = {row.id: row.status for row in rows}
-    return [event for event in events if final.get(event.data.order_id) != event.status]
+        return {}
+    rows = await connection.fetch(ORDERS, [event.data.order_id for event in events])
+    orders = {row.id: row for row in rows}
+    found = (_disagreement(orders.get(event.data.order_id), event) for event in events)
+    return {index: reason for index, reason in enumerate(found) if reason}
 
 
-def _report(contradictions: Sequence[PaymentEvent], not_changing: int) -> None:
-    DUPLICATES.labels("payment-results").inc(not_changing - len(contradictions))
-    for event in contradictions:
+def _disagreement(order: Row | None, event: PaymentEvent) -> str | None:
+    if order is None:
+        return "there is no such order"
+    if (order.id, order.user_id, order.amount) != _subject(event.data):
+        return "the order has another user or amount"
+    return None if order.status == event.status else f"the order is {order.status}"
+
+
+def _report(refused: Mapping[PaymentEvent, str], not_changing: int) -> None:
+    DUPLICATES.labels("payment-results").inc(not_changing - len(refused))
+    for event, reason in refused.items():
         CONTRADICTIONS.inc()
         log.error(
             "payment result contradicts the order",
@@ -108,4 +133,5 @@ def _report(contradictions: Sequence[PaymentEvent], not_changing: int) -> None:
             event_id=str(event.id),
             trace_id=tracing.trace_id(event.traceparent or ""),
             result=event.type,
+            reason=reason,
         )

@@ -9,7 +9,7 @@ broker counts the crashes of that message and nothing else, and moves it to the 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
@@ -38,6 +38,17 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+class Refused(Exception):
+    """Raised by a handler when its events are safe, except for some that it will never accept.
+
+    `reasons` says why, by the position of the event in the batch. These events become dead letters.
+    """
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__(*reasons.values())
+        self.reasons = reasons
+
+
 class Decoded(NamedTuple, Generic[T]):
     encoded: bytes
     event: T
@@ -47,7 +58,7 @@ class Consumer(Generic[T]):
     """`decode` turns one encoded event into what `handle` takes; it raises msgspec.DecodeError for one that is not.
 
     `handle` is given the events of several messages at once. It must be idempotent, and it must raise
-    unless everything it was given is safe.
+    unless everything it was given is safe. It raises Refused for single events while the others are safe.
     """
 
     def __init__(
@@ -150,6 +161,10 @@ class Consumer(Generic[T]):
                     tracing.batch(f"handle {self._queue.name}", (tracing.of_event(e.encoded) for e in events)),
                 ):
                     return await self._handle([event.event for event in events])
+            except Refused as refused:
+                for index, reason in refused.reasons.items():
+                    await self._set_aside(encode_batch([events[index].encoded]), reason)
+                return None
             except Exception as error:
                 HANDLER_FAILURES.labels(self._queue.name).inc()
                 fault = fault_of(error)

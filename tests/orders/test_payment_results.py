@@ -1,7 +1,8 @@
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -9,12 +10,12 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from orders.messages import PaymentEvent, decode_payment_event
-from orders.payment_results import LOCK, ApplyResults, first_of_each_order
+from orders.payment_results import LOCK, ApplyResults, first_of_each
 from orders.place_order import NewOrder, PlaceOrders
 from payments.messages import payment_decided
 from shopkit import journey
 from shopkit.broker import PAYMENT_RESULTS
-from shopkit.consumer import Consumer
+from shopkit.consumer import Consumer, Refused
 from shopkit.db import Database, Row
 from shopkit.journey import Hop, now
 from shopkit.publisher import Publisher
@@ -32,9 +33,22 @@ async def placed(database: Database, count: int = 1) -> list[UUID]:
     return [order.id for order in orders]
 
 
-def result(order_id: UUID, reason: str | None = None, journey: Sequence[Hop] = ()) -> PaymentEvent:
+def result(
+    order_id: UUID,
+    reason: str | None = None,
+    journey: Sequence[Hop] = (),
+    *,
+    user_id: str = "ann",
+    amount: int = AMOUNT,
+) -> PaymentEvent:
     """As payments writes it and orders reads it: a new event each time."""
-    return decode_payment_event(payment_decided(order_id, "ann", AMOUNT, reason, None, journey).event)
+    return decode_payment_event(payment_decided(order_id, user_id, amount, reason, None, journey).event)
+
+
+async def refused(applying: Awaitable[None]) -> dict[int, str]:
+    with pytest.raises(Refused) as refusal:
+        await applying
+    return dict(refusal.value.reasons)
 
 
 async def order(database: Database, order_id: UUID) -> Row:
@@ -118,8 +132,9 @@ def test_of_several_results_for_an_order_the_first_counts() -> None:
     one, other = uuid4(), uuid4()
     first, contradicting, again = result(one), result(one, "no_account"), result(one)
     only = result(other, "no_account")
-    counting = first_of_each_order([first, contradicting, only, again])
-    assert {event.id for event in counting.values()} == {first.id, only.id}
+    richer = result(one, amount=AMOUNT + 1)
+    counting = first_of_each([richer, first, contradicting, only, again])
+    assert {event.id for event in counting.values()} == {first.id, only.id, richer.id}
 
 
 @pytest.mark.parametrize(
@@ -137,8 +152,12 @@ async def test_a_contradiction_is_never_applied_and_is_counted(
     (order_id,) = await placed(orders_database)
     before = counted("gozon_contradicting_results")
     events = [result(order_id, first), result(order_id, then)]
-    for batch in [events] if in_one_batch else [[event] for event in events]:
-        await apply(batch)
+    if in_one_batch:
+        reasons = await refused(apply(events))
+        assert reasons == {1: f"the order is {status}"}
+    else:
+        await apply(events[:1])
+        assert await refused(apply(events[1:])) == {0: f"the order is {status}"}
     assert await order(orders_database, order_id) == (status, first, 2)
     assert len(await told(orders_database)) == 1
     assert counted("gozon_contradicting_results") == before + 1
@@ -176,9 +195,50 @@ async def test_a_result_for_an_order_that_is_not_ours_harms_no_other(
     orders_database: Database, apply: ApplyResults
 ) -> None:
     (order_id,) = await placed(orders_database)
-    await apply([result(uuid4()), result(order_id), result(uuid4(), "no_account")])
-    await apply([result(uuid4())])
+    unknown = "there is no such order"
+    batch = [result(uuid4()), result(order_id), result(uuid4(), "no_account")]
+    assert await refused(apply(batch)) == {0: unknown, 2: unknown}
+    assert await refused(apply([result(uuid4())])) == {0: unknown}
     assert await told(orders_database) == [("order.finished", order_id)]
+
+
+@pytest.mark.parametrize("wrong", [{"user_id": "bob"}, {"amount": AMOUNT - 1}], ids=["user", "amount"])
+@pytest.mark.parametrize("reason", [None, "no_account"], ids=["paid", "unpaid"])
+async def test_a_result_of_another_user_or_amount_is_not_applied_before_or_after_the_right_one(
+    orders_database: Database, apply: ApplyResults, wrong: dict[str, Any], reason: str | None
+) -> None:
+    alone, (first, second) = (await placed(orders_database))[0], await placed(orders_database, 2)
+    before = counted("gozon_contradicting_results")
+    disagrees = "the order has another user or amount"
+    assert await refused(apply([result(alone, reason, **wrong)])) == {0: disagrees}
+    assert await order(orders_database, alone) == ("NEW", None, 1)
+
+    batch = [result(first, reason, **wrong), result(first), result(second), result(second, reason, **wrong)]
+    assert await refused(apply(batch)) == {0: disagrees, 3: disagrees}
+    assert await told(orders_database) == [("order.finished", first), ("order.finished", second)]
+    assert await refused(apply([result(first, **wrong)])) == {0: disagrees}
+    assert counted("gozon_contradicting_results") == before + 4
+
+
+async def test_a_result_that_disagrees_with_its_order_becomes_a_dead_letter_and_its_neighbours_are_applied(
+    orders_database: Database, apply: ApplyResults, broker: Broker, broker_url: str
+) -> None:
+    publisher = Publisher(broker_url, "test")
+    wrong, right = await placed(orders_database, 2)
+    disagreeing = payment_decided(wrong, "ann", AMOUNT - 1, None)
+    unknown = payment_decided(uuid4(), "ann", AMOUNT, None)
+    consumer = Consumer(broker_url, "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher)
+    failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
+    await broker.publish(disagreeing, payment_decided(right, "ann", AMOUNT, None), unknown)
+    async with running(publisher, consumer):
+        letters = [await broker.take(PAYMENT_RESULTS.dead) for _ in range(2)]
+    assert [(letter.body, letter.headers["x-reason"]) for letter in letters] == [
+        (b"[%s]" % disagreeing.event, "the order has another user or amount"),
+        (b"[%s]" % unknown.event, "there is no such order"),
+    ]
+    assert await told(orders_database) == [("order.finished", right)]
+    assert await broker.left_in(PAYMENT_RESULTS.name) == 0
+    assert counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name) == failures
 
 
 async def test_replicas_with_overlapping_batches_apply_each_result_once(orders_database: Database) -> None:
