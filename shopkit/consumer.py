@@ -15,10 +15,10 @@ from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import structlog
-from aio_pika.abc import AbstractIncomingMessage
 
 from shopkit import tracing
 from shopkit.broker import Queue
+from shopkit.delivery import Delivery
 from shopkit.event_log import named
 from shopkit.events import UNDECODABLE, decode_batch, encode_batch
 from shopkit.intake import Intake, Stopped
@@ -77,6 +77,7 @@ class Consumer(Generic[T]):
         self._handle = handle
         self._publisher = publisher
         self._size = BatchSize(HANDLED_AT_ONCE)
+        self._moving_or_handling_alone = asyncio.Lock()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as intakes:
@@ -92,47 +93,60 @@ class Consumer(Generic[T]):
         await self._together.check()
         await self._alone.check()
 
-    async def _settle_unsuspicious(self, messages: list[AbstractIncomingMessage]) -> None:
-        unsuspicious: list[AbstractIncomingMessage] = []
-        for message in messages:
-            if _returns(message) < SUSPICIOUS:
-                unsuspicious.append(message)
-            else:
-                log.warning("came back, to be handled alone", queue=self._queue.name, id=message.message_id)
-                await self._move_alone(message, [message.body])
+    async def _settle_unsuspicious(self, messages: list[Delivery]) -> None:
+        suspicious = [message for message in messages if _returns(message) >= SUSPICIOUS]
+        unsuspicious = [message for message in messages if _returns(message) < SUSPICIOUS]
+        if suspicious:
+            await self._quarantine(suspicious)
         if unsuspicious:
             await self._settle(unsuspicious)
 
-    async def _settle_alone(self, messages: list[AbstractIncomingMessage]) -> None:
+    async def _quarantine(self, messages: list[Delivery]) -> None:
+        """Moves messages to the queue `.alone`. Returns when the broker has processed their acknowledgements.
+
+        Until then this process handles nothing from `.alone`. If a moved message killed the process before, both
+        its copies would come back, kill again, and become two dead letters.
+        """
+        async with self._moving_or_handling_alone:
+            for message in messages:
+                log.warning("came back, to be handled alone", queue=self._queue.name, id=message.message_id)
+                await self._move_alone(message, [message.body])
+            await messages[-1].acknowledged(self._queue.name)
+
+    async def _settle_alone(self, messages: list[Delivery]) -> None:
         """A message that comes back to its own queue is split, so that no event dies with another."""
         (message,) = messages
-        if _returns(message) and len(events := _events(message.body)) > 1:
-            await self._move_alone(message, [encode_batch([event]) for event in events])
-        else:
-            await self._settle(messages)
+        async with self._moving_or_handling_alone:
+            if _returns(message) and len(events := _events(message.body)) > 1:
+                await self._move_alone(message, [encode_batch([event]) for event in events])
+            else:
+                await self._settle(messages)
 
-    async def _move_alone(self, message: AbstractIncomingMessage, bodies: list[bytes]) -> None:
+    async def _move_alone(self, message: Delivery, bodies: list[bytes]) -> None:
         headers = {key: value for key, value in message.headers.items() if key not in COUNTS}
         for body in bodies:
             await self._until_published(partial(self._publisher.send, self._queue.alone, body, headers))
         await message.ack()
 
-    async def _settle(self, messages: list[AbstractIncomingMessage]) -> None:
+    async def _settle(self, messages: list[Delivery]) -> None:
         """Acknowledges when each event of `messages` is handled or set aside as a dead letter."""
         events: list[Decoded[T]] = []
         for message in messages:
-            events += await self._decoded(message.body)
+            events += await self._decoded(message)
         if events:
             BATCH_SIZE.labels(self._queue.name).observe(len(events))
             await self._handle_all(events)
         await messages[-1].ack(multiple=True)
         RECEIVED.labels(self._queue.name).inc(len(events))
 
-    async def _decoded(self, body: bytes) -> list[Decoded[T]]:
+    async def _decoded(self, message: Delivery) -> list[Decoded[T]]:
+        if message.flaw:
+            await self._set_aside(message.body, f"not a message of ours: {message.flaw}")
+            return []
         try:
-            encoded = decode_batch(body)
+            encoded = decode_batch(message.body)
         except UNDECODABLE as error:
-            await self._set_aside(body, f"not a batch of events: {error}")
+            await self._set_aside(message.body, f"not a batch of events: {error}")
             return []
         events: list[Decoded[T]] = []
         for event in encoded:
@@ -206,7 +220,7 @@ class Consumer(Generic[T]):
             raise Stopped
 
 
-def _returns(message: AbstractIncomingMessage) -> int:
+def _returns(message: Delivery) -> int:
     count = message.headers.get("x-delivery-count")
     return count if isinstance(count, int) else 0
 

@@ -5,16 +5,18 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
 
 from shopkit.broker import Session
+from shopkit.delivery import Delivery
 from shopkit.retry import Progress
 
 # Of events handled at once: a message holds up to a hundred, and a batch must end well within its timeouts.
 MOST_BYTES = 512 * 1024
 
-Deliveries: TypeAlias = "asyncio.Queue[AbstractIncomingMessage | None]"
-Settle: TypeAlias = Callable[[list[AbstractIncomingMessage]], Awaitable[None]]
+Deliveries: TypeAlias = "asyncio.Queue[Delivery | None]"
+Settle: TypeAlias = Callable[[list[Delivery]], Awaitable[None]]
 log = structlog.get_logger()
 
 
@@ -52,11 +54,15 @@ class Intake:
         self._progress.check()
 
     async def _consume(self, channel: AbstractChannel) -> None:
-        deliveries = self._deliveries = asyncio.Queue[AbstractIncomingMessage | None]()
+        deliveries = self._deliveries = asyncio.Queue[Delivery | None]()
         await _end_with(channel, deliveries)
         await channel.set_qos(prefetch_count=self._prefetch)
-        queue = await channel.get_queue(self._queue, ensure=False)
-        await queue.consume(deliveries.put)
+
+        async def receive(delivered: DeliveredMessage) -> None:
+            deliveries.put_nowait(Delivery(delivered))
+
+        underlay = await channel.get_underlay_channel()
+        await underlay.basic_consume(self._queue, receive)
         log.info("consuming", queue=self._queue)
         try:
             while not self.stopping.is_set() and (messages := await _take(deliveries)):
@@ -80,9 +86,9 @@ async def _end_with(channel: AbstractChannel, deliveries: Deliveries) -> None:
     underlay.on_consumer_cancel_callbacks.add(end)
 
 
-async def _take(deliveries: Deliveries) -> list[AbstractIncomingMessage]:
+async def _take(deliveries: Deliveries) -> list[Delivery]:
     """Waits for one message and takes what else is there. Nothing means that no more will come."""
-    taken: list[AbstractIncomingMessage] = []
+    taken: list[Delivery] = []
     size = 0
     message = await deliveries.get()
     while message is not None:

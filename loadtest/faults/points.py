@@ -28,8 +28,8 @@ POINTS = {
     "after-outbox-delete": Point(RELAYING, "shopkit.relay:Relay._report"),
     "before-ingest-commit": Point(("payments",), "shopkit.inbox_rows:store"),
     "after-ingest-commit": Point(("payments",), "shopkit.inbox_rows:store", after=True),
-    "before-ack": Point(CONSUMING, "aio_pika.message:IncomingMessage.ack"),
-    "after-ack": Point(CONSUMING, "aio_pika.message:IncomingMessage.ack", after=True),
+    "before-ack": Point(CONSUMING, "shopkit.delivery:Delivery.ack"),
+    "after-ack": Point(CONSUMING, "shopkit.delivery:Delivery.ack", after=True),
     # The last statement of each transaction, and what its commit is followed by.
     "before-charge-commit": Point(("payments",), "shopkit.inbox_rows:mark_processed", after=True),
     "after-charge-commit": Point(("payments",), "payments.charge:ChargeOrders._report"),

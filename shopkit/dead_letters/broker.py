@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from pamqp.commands import Basic
 
 from shopkit.addresses import one_by_one
 from shopkit.broker import HEARTBEAT, RESOLVED, TOPOLOGY, Lost, declare, losses
 from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
+from shopkit.delivery import Delivery
 from shopkit.publisher import CONFIRM_TIMEOUT, persistent
 
 MOST_HELD = 5_000
@@ -26,7 +28,7 @@ class BrokerLetters:
     def __init__(self, connection: AbstractConnection, publishing: AbstractChannel) -> None:
         self._connection = connection
         self._publishing = publishing
-        self._held: dict[str, AbstractIncomingMessage] = {}
+        self._held: dict[str, Delivery] = {}
 
     async def read(self, wanted: Wanted, *, resolved: bool) -> AsyncGenerator[Letter]:
         async with self._connection.channel() as channel:
@@ -83,32 +85,33 @@ async def _connect(address: str) -> AbstractConnection:
         )
 
 
-async def _taken(channel: AbstractChannel, name: str) -> AsyncGenerator[AbstractIncomingMessage]:
+async def _taken(channel: AbstractChannel, name: str) -> AsyncGenerator[Delivery]:
     """What lies in the queue now: a letter that comes back while its replay goes on is left for another time."""
     queue = await channel.declare_queue(name, passive=True)
     count = queue.declaration_result.message_count or 0
     if count > MOST_HELD:
         print(f"{name}: only the oldest {MOST_HELD} of {count} are looked at", file=sys.stderr)
+    underlay = await channel.get_underlay_channel()
     for _ in range(min(count, MOST_HELD)):
-        message = await queue.get(fail=False)
-        if message is None:
+        found = await underlay.basic_get(name)
+        if isinstance(found.delivery, Basic.GetEmpty):
             return
-        yield message
+        yield Delivery(found)
 
 
-def _letter(queue: str, message: AbstractIncomingMessage) -> Letter:
+def _letter(queue: str, message: Delivery) -> Letter:
     return Letter(
         id=f"{queue}/{message.message_id or hashlib.sha256(message.body).hexdigest()[:16]}",
         queue=queue,
         when=_when(message),
-        reason=_reason(message.headers),
+        reason=message.flaw or _reason(message.headers),
         body=message.body,
         events=summaries(message.body),
         headers=dict(message.headers),
     )
 
 
-def _resolved_letter(message: AbstractIncomingMessage) -> Letter:
+def _resolved_letter(message: Delivery) -> Letter:
     headers: dict[str, Any] = dict(message.headers)
     resolution = Resolution(headers["x-resolution"], headers["x-resolved-by"], headers.get("x-note"))
     resolved_at = datetime.fromisoformat(headers["x-resolved-at"])
@@ -133,12 +136,11 @@ def _deaths(headers: dict[str, Any]) -> list[dict[str, Any]]:
     return headers.get("x-death") or []
 
 
-def _when(message: AbstractIncomingMessage) -> datetime | None:
+def _when(message: Delivery) -> datetime | None:
     """When the broker gave it up, or when its consumer set it aside."""
     for death in _deaths(dict(message.headers)):
         return death["time"]
-    when = message.timestamp
-    return when if isinstance(when, datetime) else None
+    return message.timestamp
 
 
 def _reason(headers: Any) -> str:

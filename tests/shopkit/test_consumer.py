@@ -2,23 +2,30 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import asyncpg
 import msgspec
 import pytest
 from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelPreconditionFailed
+from pamqp import commands as spec
+from pamqp.header import ContentHeader
 
 from shopkit import consumer as shop_consumer
 from shopkit import retry
 from shopkit.broker import ORDER_CREATED, Queue, Session
-from shopkit.consumer import PREFETCH, Consumer
+from shopkit.consumer import PREFETCH, SUSPICIOUS, Consumer
 from shopkit.db import Database
+from shopkit.delivery import Delivery
 from shopkit.intake import Intake, Settle
 from shopkit.publisher import Publisher
 from tests.servers import Broker, Forwarder, running, stalls, succeeds
 from tests.shopkit.defects import DEFECTS
+from tests.shopkit.flawed import FLAWED, Raw
 from tests.support import PATIENCE, eventually
 
 QUEUE = ORDER_CREATED.name
@@ -338,3 +345,73 @@ async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(
         # Refused as long as the queue is not there.
         await succeeds(lambda: broker.publish_body(KEY, b'[{"n":2}]'))
         await handler.has(2)
+
+
+@pytest.mark.parametrize("properties", FLAWED.values(), ids=FLAWED.keys())
+async def test_a_message_with_properties_that_cannot_be_read_is_set_aside_and_the_rest_is_handled(
+    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, properties: Raw
+) -> None:
+    underlay = await broker.channel.get_underlay_channel()
+    await broker.publish_body(KEY, b'[{"n":1}]')
+    try:
+        await underlay.basic_publish(b'[{"n":2}]', routing_key=QUEUE, properties=properties)
+    except ChannelPreconditionFailed as error:
+        pytest.skip(f"this broker refuses it: {error}")  # RabbitMQ 4 does not
+    await broker.publish_body(KEY, b'[{"n":3}]')
+    async with consuming(broker_url, handler, publisher):
+        await handler.has(1, 3)
+        letter, reason = await dead_letter(broker)
+    assert (letter, reason[:21]) == (b'[{"n":2}]', "not a message of ours")
+    assert handler.handled == [1, 3]
+    assert await broker.left_in(QUEUE) == await broker.ready_in(ORDER_CREATED.alone) == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "flaw"), [(None, None), (1, None), (2, None), (0, "delivery mode 0"), (7, "delivery mode 7")]
+)
+def test_a_delivery_mode_that_amqp_does_not_know_is_a_flaw(mode: int | None, flaw: str | None) -> None:
+    properties = spec.Basic.Properties()
+    properties.delivery_mode = mode
+    header = ContentHeader(properties=properties)
+    assert Delivery(DeliveredMessage(spec.Basic.Deliver(), header, b"", cast("Any", None))).flaw == flaw
+
+
+@pytest.mark.parametrize("moved", [1, 3])
+async def test_a_message_that_is_moved_lies_in_one_queue_when_it_kills_its_process(
+    broker: Broker,
+    way: Forwarder,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    moved: int,
+) -> None:
+    """The loss of all connections to the consumer stands for its death: the broker sees no difference."""
+    dead = asyncio.Event()
+
+    async def die(_: Sequence[Number]) -> None:
+        await way.cut()
+        dead.set()
+        await asyncio.Event().wait()
+
+    async def ack_late(delivery: Delivery, *, multiple: bool = False) -> None:
+        await asyncio.sleep(0.2)  # long enough for the copy to be delivered
+        await ack(delivery, multiple=multiple)
+
+    ack = Delivery.ack
+    monkeypatch.setattr(Delivery, "ack", ack_late)
+    for n in range(moved):
+        await broker.publish_body(KEY, b'[{"n":%d}]' % n)
+    queue = await broker.channel.get_queue(QUEUE)
+    for _ in range(SUSPICIOUS):
+        for message in [await queue.get() for _ in range(moved)]:
+            await message.reject(requeue=True)
+
+    decode = msgspec.json.Decoder(Number).decode
+    consumer = Consumer(way.url, "test", ORDER_CREATED, decode, die, publisher)
+    consuming = asyncio.create_task(consumer.run())
+    await way.open()
+    await asyncio.wait_for(dead.wait(), 30)
+    assert await broker.left_in(QUEUE) == 0
+    assert await broker.left_in(ORDER_CREATED.alone) == moved
+    consuming.cancel()
+    with suppress(asyncio.CancelledError):
+        await consuming

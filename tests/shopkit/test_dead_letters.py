@@ -27,6 +27,7 @@ from shopkit.events import encode_batch, outgoing
 from shopkit.publisher import Publisher
 from tests.operating import Outcome, dead_letters, dead_letters_process
 from tests.servers import Broker
+from tests.shopkit.flawed import FLAWED
 from tests.support import eventually, free_port
 
 
@@ -105,6 +106,17 @@ async def test_a_letter_tells_when_and_why_its_consumer_set_it_aside(desk: Desk)
     assert letter["reason"] == "ValueError('odd')"
     assert abs(datetime.fromisoformat(letter["when"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert letter["events"] == [{name: written[name] for name in ("id", "type", "subject", "time")}]
+
+
+async def test_a_letter_whose_properties_cannot_be_read_is_listed_and_replayed(desk: Desk) -> None:
+    body = encode_batch([event("parcel.lost")])
+    underlay = await desk.broker.channel.get_underlay_channel()
+    await underlay.basic_publish(body, routing_key=ORDER_CREATED.dead, properties=FLAWED["timestamp"])
+    (letter,) = await desk.list()
+    assert (letter["events"][0]["type"], letter["when"]) == ("parcel.lost", None)
+    assert "year" in letter["reason"]
+    assert (await desk.does("replay", "--all", *BY)).status == 0
+    assert (await desk.broker.take(ORDER_CREATED.name)).body == body
 
 
 async def test_a_letter_tells_when_and_why_the_broker_gave_it_up(desk: Desk) -> None:
