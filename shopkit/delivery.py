@@ -1,4 +1,4 @@
-"""A message as the broker delivers it, whatever a foreign publisher has put into its properties.
+"""A message as the broker delivers it, also when a foreign publisher has set unreadable properties.
 
 aio-pika and pamqp raise for properties that AMQP does not allow. aio-pika drops such a message, and the next
 cumulative acknowledgement covers it. pamqp ends the connection. Here, `flaw` names the problem instead.
@@ -12,12 +12,12 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
-# Not given, not persistent, persistent. RabbitMQ 3 refuses other modes, RabbitMQ 4 delivers them.
+# Not given, not persistent, persistent. RabbitMQ 3.10 refuses other modes from AMQP publishers.
 DELIVERY_MODES = frozenset({None, 1, 2})
 
 
 class Delivery:
-    """`flaw` says what is wrong with the properties. Then the message must become a dead letter."""
+    """`flaw` names a problem of the properties. A message with a flaw must become a dead letter."""
 
     __slots__ = ("_delivered", "body", "flaw", "headers", "message_id", "timestamp")
 

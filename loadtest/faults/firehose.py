@@ -1,6 +1,6 @@
 """RabbitMQ's firehose: a copy of each message that is published, with what became of it.
 
-Events go to queues through the default exchange, to which nobody can bind a queue to read along.
+Events go to queues through the default exchange, and RabbitMQ binds no further queue to it.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 class Published(NamedTuple):
     """`queue` is where the message should go, `routed` whether that queue was there to take it.
 
-    `properties` are those that are set, the headers among them.
+    `properties` holds the properties that are set, with the headers among them.
     """
 
     queue: str

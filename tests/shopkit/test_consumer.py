@@ -356,7 +356,7 @@ async def test_a_message_with_properties_that_cannot_be_read_is_set_aside_and_th
     try:
         await underlay.basic_publish(b'[{"n":2}]', routing_key=QUEUE, properties=properties)
     except ChannelPreconditionFailed as error:
-        pytest.skip(f"this broker refuses it: {error}")  # RabbitMQ 4 does not
+        pytest.skip(f"this broker refuses it: {error}")
     await broker.publish_body(KEY, b'[{"n":3}]')
     async with consuming(broker_url, handler, publisher):
         await handler.has(1, 3)
