@@ -4,7 +4,6 @@ aio-pika and pamqp raise for properties that AMQP does not allow. aio-pika drops
 cumulative acknowledgement covers it. pamqp ends the connection. Here, `flaw` names the problem instead.
 """
 
-from datetime import datetime
 from typing import cast
 
 from aiormq.abc import DeliveredMessage
@@ -28,7 +27,7 @@ class Delivery:
         self.flaw = _flaw(delivered.header)
         self.headers: FieldTable = properties.headers or {}
         self.message_id = properties.message_id
-        self.timestamp = cast("datetime | None", properties.timestamp)
+        self.timestamp = properties.timestamp
 
     async def ack(self, *, multiple: bool = False) -> None:
         """Acknowledges this message; with `multiple`, every earlier one of its channel as well."""
@@ -53,12 +52,12 @@ def _flaw(header: ContentHeader) -> str | None:
 _unmarshal = ContentHeader.unmarshal
 
 
-def _unmarshal_or_note_flaw(header: ContentHeader, data: bytes) -> None:
+def _unmarshal_or_note_flaw(self: ContentHeader, data: bytes) -> None:
     try:
-        _unmarshal(header, data)
+        _unmarshal(self, data)
     except Exception as error:  # noqa: BLE001 (the bytes are a stranger's, and pamqp raises many kinds of errors)
-        header.properties = Basic.Properties()
-        setattr(header, "flaw", repr(error))  # noqa: B010 (pamqp's class does not declare it)
+        self.properties = Basic.Properties()
+        setattr(self, "flaw", repr(error))  # noqa: B010 (pamqp's class does not declare it)
 
 
 # The only place where the properties of a message pass before aiormq gives the connection up.
