@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 
 from shopkit.retry import is_transient
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {"Retry-After": "1"}
+# Most problems depend on the user. A cache may store some of their statuses, such as 404, without being told to.
+NO_STORE = {"Cache-Control": "no-store"}
 
 # Python 3.13 has other names for these two than 3.11.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
@@ -20,8 +22,12 @@ TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 DETAILS = {
     404: "There is nothing at this address.",
     405: "This method is not allowed here.",
+    408: "The request took too long to arrive.",
     413: "The body is larger than 64 KiB.",
 }
+
+# Litestar's detail of the error that it raises when a client leaves before its body is complete.
+CLIENT_LEFT = "client disconnected prematurely"
 
 log = structlog.get_logger()
 
@@ -94,7 +100,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         msgspec.json.encode(problem.document(path)),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers=problem.headers | headers,
+        headers=NO_STORE | problem.headers | headers,
     )
 
 
@@ -103,6 +109,8 @@ def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
         return error, {}
     if isinstance(error, ValidationException):
         return invalid(_litestar_errors(error)), {}
+    if isinstance(error, InternalServerException) and error.detail == CLIENT_LEFT:
+        return malformed(), {}
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return refusal(HTTPStatus(error.status_code)), error.headers or {}
     if is_transient(error):
@@ -129,6 +137,11 @@ def unavailable(detail: str) -> Problem:
 def malformed() -> Problem:
     """400 for what is no proper HTTP."""
     return ClosingProblem(HTTPStatus.BAD_REQUEST, "malformed-request", "The request is malformed.")
+
+
+def too_slow() -> Problem:
+    """408 for a body that takes too long."""
+    return refusal(HTTPStatus.REQUEST_TIMEOUT)
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:

@@ -7,6 +7,7 @@ import structlog
 from litestar import Request, post
 from litestar.params import FromPath
 
+from shopkit import http
 from shopkit.service import Service
 from shopkit.settings import Settings, load
 
@@ -63,6 +64,7 @@ async def repeat(request: Request[Any, Any, Any]) -> bytes:
 
 
 if __name__ == "__main__":
+    http.BODY_SECONDS = 1
     Service(
         "frail",
         load(Settings),

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder
-from tests.support import ROOT, Caller, Replica, eventually, said
+from tests.support import PATIENCE, ROOT, Caller, Replica, eventually, said
 
 FRAIL = "tests.shopkit.frail_service"
 ENDED = (0, -signal.SIGTERM)  # uvicorn gives itself the signal again once it has finished
@@ -172,6 +172,39 @@ async def test_an_answer_leaves_in_one_piece(spawn: Spawn) -> None:
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(b"word")
     assert (await reader.read(65536)).endswith(b"\r\n\r\nword")
+    writer.close()
+
+
+async def test_a_body_that_takes_too_long_is_refused_and_the_connection_closed(spawn: Spawn) -> None:
+    replica = await spawn(FRAIL)
+    head = b"POST /repeat HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n"
+    answer = await said("127.0.0.1", replica.port, head + b"half")
+    assert (answer.status, answer.fields(), answer.headers["connection"]) == (408, set(), "close")
+    assert answer.body["type"] == "urn:gozon:problem:request-timeout"
+    assert "request failed" not in replica.log()
+
+
+async def test_a_body_that_does_not_come_after_its_answer_ends_the_connection(spawn: Spawn) -> None:
+    replica = await spawn(FRAIL)
+    reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+    writer.write(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n")
+    async with asyncio.timeout(PATIENCE):
+        answers = await reader.read()
+    assert answers.startswith(b"HTTP/1.1 404 ")
+    assert answers.count(b"HTTP/1.1 ") == 1  # a second one would be taken for the answer to the next request
+    writer.close()
+
+
+async def test_a_body_in_parts_is_read_and_the_connection_stays(spawn: Spawn) -> None:
+    replica = await spawn(FRAIL)
+    reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+    request = b"POST /repeat HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nword"
+    writer.write(request[:-2])
+    await asyncio.sleep(0.1)
+    for part in (request[-2:], request):
+        writer.write(part)
+        assert (await reader.readuntil(b"word")).startswith(b"HTTP/1.1 201 ")
+        await asyncio.sleep(1.2)  # longer than a body may take
     writer.close()
 
 
