@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Annotated, cast
 
 import msgspec
-from litestar import Router, post
+from litestar import post
 from litestar.di import NamedDependency
 from redis.asyncio import Redis
 
 from notifier import scripts
 from shopkit.answers import Answer, refusals
 from shopkit.batcher import Batcher
+from shopkit.identity import user_router
 
 LIFETIME_SECONDS = 30
 
@@ -69,6 +70,4 @@ def _key(ticket: str) -> str:
     return f"tk:{ticket}"
 
 
-router = Router(
-    "/api/notifications", route_handlers=[issue_ticket], tags=["Notifications"], security=[{"user": []}]
-)
+router = user_router("/api/notifications", [issue_ticket], "Notifications")

@@ -14,14 +14,22 @@ from shopkit.journey import ACCEPTED, RECEIVED, RELAYED, RESULT_RELAYED, SETTLED
 
 Status: TypeAlias = Literal["NEW", "FINISHED", "CANCELLED"]
 Reason: TypeAlias = Literal["insufficient_funds", "no_account"]
+# PostgreSQL stores no NUL. `CreateOrder` checks the pattern, see `StrictJson`.
 Description: TypeAlias = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=500, pattern=r"^[^\x00]*$", examples=["felt boots"])
+    str,
+    msgspec.Meta(
+        min_length=1, max_length=500, extra_json_schema={"pattern": r"^[^\x00]*$"}, examples=["felt boots"]
+    ),
 ]
 
 
 class CreateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: Kopecks
     description: Description
+
+    def __post_init__(self) -> None:
+        if "\0" in self.description:
+            raise ValueError("Expected `str` without NUL - at `$.description`")
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Response, Router, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
@@ -19,6 +19,7 @@ from shopkit.batcher import Batcher
 from shopkit.body import StrictJson, not_json, too_large
 from shopkit.db import Database, Row
 from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
+from shopkit.identity import user_router
 from shopkit.problems import FieldError, Problem, invalid
 from shopkit.query import once_and_not_null
 
@@ -96,9 +97,4 @@ def _fields(row: Row) -> tuple[Any, ...]:
     return (*row[:8], row.reason or msgspec.UNSET)
 
 
-router = Router(
-    PATH,
-    route_handlers=[create_order, list_orders, show_order],
-    tags=["Orders"],
-    security=[{"user": []}],
-)
+router = user_router(PATH, [create_order, list_orders, show_order], "Orders")

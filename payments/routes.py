@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, Router, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
@@ -15,6 +15,7 @@ from shopkit.batcher import Batcher
 from shopkit.body import StrictJson, not_json, too_large
 from shopkit.db import Database, Row
 from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
+from shopkit.identity import user_router
 from shopkit.problems import FieldError, invalid
 from shopkit.query import once_and_not_null
 
@@ -87,9 +88,4 @@ def _fields(row: Row) -> tuple[Any, ...]:
     return (*row[:6], row.order_id or msgspec.UNSET)
 
 
-router = Router(
-    PATH,
-    route_handlers=[open_account, show_account, top_up, show_ledger],
-    tags=["Payments"],
-    security=[{"user": []}],
-)
+router = user_router(PATH, [open_account, show_account, top_up, show_ledger], "Payments")

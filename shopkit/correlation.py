@@ -1,9 +1,10 @@
 """What ties together all that one request causes: the request's id in log lines, and its trace."""
 
+from collections import Counter
 from uuid import uuid4
 
 import structlog
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, RawHeaders, Receive, Scope, Send
 
 from shopkit import tracing
 
@@ -17,7 +18,7 @@ def correlate(app: ASGIApp) -> ASGIApp:
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(FOR_OPERATORS):
             return await app(scope, receive, send)
-        given = dict(scope["headers"])
+        given = _given_once(scope["headers"])
         request_id = given.get(b"x-request-id", b"").decode("latin-1")[:100] or uuid4().hex
         traceparent = given.get(b"traceparent", b"").decode("latin-1")
         # Litestar has no template for what is mounted.
@@ -29,3 +30,13 @@ def correlate(app: ASGIApp) -> ASGIApp:
             return await app(scope, receive, send if span is None else span.watch(send))
 
     return middleware
+
+
+def _given_once(headers: RawHeaders) -> dict[bytes, bytes]:
+    """A header that is repeated counts as missing: W3C Trace Context has a new trace for such a `traceparent`."""
+    lines = list(headers)
+    given = dict(lines)
+    if len(given) == len(lines):
+        return given
+    counted = Counter(name for name, _ in lines)
+    return {name: value for name, value in given.items() if counted[name] == 1}

@@ -4,11 +4,16 @@ from typing import Any
 
 from litestar import Request
 
+from shopkit.identity import identify
 from shopkit.problems import FieldError, invalid
 
 
 async def once_and_not_null(request: Request[Any, Any, Any]) -> None:
-    """For `before_request` of a handler with query parameters. Raises a 400 Problem naming one that is neither."""
+    """For `before_request` of a user's call with query parameters. Identifies the user first.
+
+    Raises a 400 Problem naming a parameter that is repeated or null.
+    """
+    await identify(request)
     given: set[str] = set()
     for name, value in request.query_params.multi_items():
         if name in given or value == "null":

@@ -227,9 +227,9 @@ def _allow_every_method(app: Litestar) -> None:
     """Litestar 2 answers OPTIONS by the first handler of an address alone (litestar-org/litestar#4169)."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
-            first, model = route.route_handler_map["OPTIONS"]
+            _, model = route.route_handler_map["OPTIONS"]
             every = route.create_options_handler(route.path)
-            every.owner = first.owner
+            every.owner = app  # not a router, whose calls may need a user
             every.on_registration(app)
             route.route_handler_map["OPTIONS"] = every, model
 

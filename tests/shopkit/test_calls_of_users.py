@@ -1,0 +1,105 @@
+"""Every call of a user at every service. Nothing behind the services can be reached here."""
+
+import json
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+import pytest
+
+from tests.conftest import Spawn
+from tests.support import ROOT, Replica, eventually, free_port, said
+
+SERVICES = ("orders", "payments", "notifier")
+CALLS = [
+    (service, method.upper(), path.replace("{order_id}", "01a206e8-6bc4-7359-a38a-8da7f8c962e1"))
+    for service in SERVICES
+    for path, calls in json.loads((ROOT / f"docs/openapi/{service}.json").read_text())["paths"].items()
+    for method, call in calls.items()
+    if call["security"]
+]
+ENOUGH = "X-User-Id: ann\r\nContent-Type: application/json\r\n"
+
+Listening = Callable[[str], Awaitable[Replica]]
+
+
+@pytest.fixture
+def listening(spawn: Spawn, session: aiohttp.ClientSession) -> Listening:
+    """`await listening("orders")` is a replica that listens and has neither a database, nor a broker, nor Redis."""
+    nowhere = f"127.0.0.1:{free_port()}"
+
+    async def start(service: str) -> Replica:
+        replica = await spawn(
+            service,
+            wait=False,
+            DATABASE_URL=f"postgresql://{nowhere}/x",
+            BROKER_URL=f"amqp://{nowhere}/",
+            REDIS_URL=f"redis://{nowhere}/0",
+            ALLOWED_ORIGINS="http://shop",
+        )
+
+        async def its_answer() -> bool:
+            return (await replica.readiness(session))[0] != 0
+
+        await eventually(its_answer)
+        return replica
+
+    return start
+
+
+def calls_of(service: str) -> list[tuple[str, str]]:
+    return [(method, path) for name, method, path in CALLS if name == service]
+
+
+def test_there_are_calls_of_users() -> None:
+    assert {service: len(calls_of(service)) for service in SERVICES} == {"orders": 3, "payments": 4, "notifier": 1}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_caller_without_identity_gets_401_before_the_body_is_read(
+    listening: Listening, service: str
+) -> None:
+    replica = await listening(service)
+    for method, path in calls_of(service):
+        # The body that is announced never comes. `said` waits until the connection is closed.
+        head = (
+            f"{method} {path}?limit=no HTTP/1.1\r\nHost: shop\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+        )
+        answer = await said("127.0.0.1", replica.port, f"{head}Content-Length: 1000\r\n\r\n".encode())
+        assert (answer.status, answer.body["type"]) == (401, "urn:gozon:problem:missing-user")
+        assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_trailer_names_no_user(listening: Listening, service: str) -> None:
+    replica = await listening(service)
+    for method, path in calls_of(service):
+        head = f"{method} {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+        rest = "Content-Type: application/json\r\n\r\n2\r\n{}\r\n0\r\nX-User-Id: ann\r\n\r\n"
+        answer = await said("127.0.0.1", replica.port, (head + rest).encode())
+        assert (answer.status, answer.body["type"]) == (401, "urn:gozon:problem:missing-user")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_header_with_one_value_is_refused_when_it_is_repeated(listening: Listening, service: str) -> None:
+    replica = await listening(service)
+    for method, path in calls_of(service):
+        for header in ("X-User-Id: bob", "X-User-Id: ann", "Content-Type: text/plain", "Idempotency-Key: a"):
+            head = f"{method} {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nIdempotency-Key: b\r\n{ENOUGH}"
+            answer = await said("127.0.0.1", replica.port, f"{head}{header}\r\n\r\n".encode())
+            assert (answer.status, answer.fields()) == (400, {header.partition(":")[0]})
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_options_needs_no_user(listening: Listening, session: aiohttp.ClientSession, service: str) -> None:
+    replica = await listening(service)
+    for _, path in calls_of(service):
+        async with session.options(replica.url + path) as response:
+            assert response.status == 204
+
+
+async def test_a_problem_of_a_user_is_stored_by_no_cache(
+    listening: Listening, session: aiohttp.ClientSession
+) -> None:
+    replica = await listening("orders")
+    async with session.get(replica.url + "/api/orders", headers={"X-User-Id": "ann"}) as response:
+        assert (response.status, response.headers["Cache-Control"]) == (503, "no-store")
