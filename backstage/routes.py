@@ -6,16 +6,8 @@ from litestar.di import NamedDependency
 
 from backstage.latest import Latest
 from backstage.snapshot import EXAMPLE, Snapshot
-from shopkit.answers import Answer, refusal
+from shopkit.answers import NO_STORE, Answer, refusal
 from shopkit.problems import internal
-
-NO_STORE = {
-    "Cache-Control": {
-        "description": "It is old within a second.",
-        "required": True,
-        "schema": {"const": "no-store"},
-    }
-}
 
 
 @get(

@@ -20,7 +20,7 @@ from shopkit.body import StrictJson, not_json, too_large
 from shopkit.db import Database, Row
 from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
 from shopkit.identity import user_router
-from shopkit.problems import FieldError, Problem, invalid
+from shopkit.problems import FieldError, Problem, invalid, too_slow
 from shopkit.query import once_and_not_null
 
 PATH = "/api/orders"
@@ -43,7 +43,9 @@ def order_not_found() -> Problem:
     return_dto=None,
     summary="Place an order",
     responses={201: contract.PLACED}
-    | refusals(invalid([FieldError("amount", "Expected `int` >= 1")]), too_large(), not_json(), key_reused()),
+    | refusals(
+        invalid([FieldError("amount", "Expected `int` >= 1")]), too_large(), too_slow(), not_json(), key_reused()
+    ),
 )
 async def create_order(
     data: JSONBody[CreateOrder], call: NamedDependency[Call], idempotency_key: IdempotencyKey = None

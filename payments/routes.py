@@ -16,7 +16,7 @@ from shopkit.body import StrictJson, not_json, too_large
 from shopkit.db import Database, Row
 from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
 from shopkit.identity import user_router
-from shopkit.problems import FieldError, invalid
+from shopkit.problems import FieldError, invalid, too_slow
 from shopkit.query import once_and_not_null
 
 
@@ -51,6 +51,7 @@ async def show_account(call: NamedDependency[Call]) -> Account:
         invalid([FieldError("amount", "Expected `int` >= 1")]),
         no_account(),
         too_large(),
+        too_slow(),
         not_json(),
         key_reused(),
         balance_limit(),

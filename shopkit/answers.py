@@ -21,6 +21,9 @@ RETRY_AFTER: Mapping[str, Json] = {
         "example": 1,
     }
 }
+NO_STORE: Mapping[str, Json] = {
+    "Cache-Control": {"description": "No cache stores it.", "required": True, "schema": {"const": "no-store"}}
+}
 
 
 class Answer(ResponseSpec):

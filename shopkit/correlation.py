@@ -1,10 +1,11 @@
 """What ties together all that one request causes: the request's id in log lines, and its trace."""
 
 from collections import Counter
+from collections.abc import Iterable
 from uuid import uuid4
 
 import structlog
-from litestar.types import ASGIApp, RawHeaders, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from shopkit import tracing
 
@@ -32,7 +33,7 @@ def correlate(app: ASGIApp) -> ASGIApp:
     return middleware
 
 
-def _given_once(headers: RawHeaders) -> dict[bytes, bytes]:
+def _given_once(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """A header that is repeated counts as missing: W3C Trace Context has a new trace for such a `traceparent`."""
     lines = list(headers)
     given = dict(lines)

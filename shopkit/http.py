@@ -88,13 +88,13 @@ class Http(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's words are for a log)
-        self._refuse(malformed())
+        self._refuse(malformed(), "/")
 
     def _end_slow_body(self) -> None:
         """Closes the connection, so that the handler sees that its client has left."""
         # Otherwise the 408 would be taken for a response to another request, or follow part of a response.
         if not self.cycle.response_started and not self.pipeline:
-            self._refuse(too_slow())
+            self._refuse(too_slow(), self.scope["raw_path"].decode("latin-1"))
         self.transport.close()
 
     def _forget_deadline(self) -> None:
@@ -102,9 +102,9 @@ class Http(HttpToolsProtocol):
             self._body_deadline.cancel()
             self._body_deadline = None
 
-    def _refuse(self, problem: Problem) -> None:
+    def _refuse(self, problem: Problem, instance: str) -> None:
         """Answers without the application, and closes the connection."""
-        body = msgspec.json.encode(problem.document("/"))
+        body = msgspec.json.encode(problem.document(instance))
         head = (
             f"HTTP/1.1 {problem.status.value} {problem.status.phrase}",
             f"content-type: {MEDIA_TYPE}",

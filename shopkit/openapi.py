@@ -5,7 +5,7 @@ parameter nullable and does not know the headers, links and examples of an answe
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, cast, get_args
 
 import msgspec
@@ -17,7 +17,7 @@ from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
 
 from shopkit import identity
-from shopkit.answers import Answer, Json
+from shopkit.answers import NO_STORE, Answer, Json
 from shopkit.body import JSON
 from shopkit.problems import ProblemDocument
 
@@ -28,6 +28,7 @@ USER = {
     "name": identity.HEADER,
     "description": f"Who calls: {identity.RULE}. The infrastructure in front sets it.",
 }
+PRIVATE: Mapping[str, Json] = {name: {"$ref": f"#/components/headers/{name}"} for name in NO_STORE}
 
 
 def document(name: str, about: str, app: Litestar) -> Json:
@@ -43,7 +44,11 @@ def document(name: str, about: str, app: Litestar) -> Json:
         "servers": [{"url": "/"}],
         "tags": [{"name": tag, "description": about} for tag in tags],
         "paths": paths,
-        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": {"user": USER}},
+        "components": {
+            "headers": NO_STORE,
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {"user": USER},
+        },
     }
 
 
@@ -60,14 +65,14 @@ def instance(path: str, parameters: Sequence[Json]) -> str:
     return path.format(**{parameter["name"]: parameter.get("example") for parameter in parameters})
 
 
-def described(answer: ResponseSpec, schema: Json, path: str) -> Json:
-    """Its problem documents are about `path`."""
+def described(answer: ResponseSpec, schema: Json, path: str, headers: Mapping[str, Json] | None = None) -> Json:
+    """Its problem documents are about `path`. It has `headers` beside its own."""
     examples = {str(example.id): {"value": _shown(example.value, path)} for example in answer.examples or ()}
     content = {answer.media_type: _without_empty({"schema": schema, "examples": examples})}
     return _without_empty(
         {
             "description": answer.description,
-            "headers": getattr(answer, "headers", None),
+            "headers": {**(headers or {}), **(getattr(answer, "headers", None) or {})},
             "content": content if schema else None,
             "links": getattr(answer, "links", None),
         }
@@ -131,8 +136,9 @@ class _Operation:
         answers: dict[int, ResponseSpec] = {self._handler.status_code: Answer("Done.", {})}
         answers |= self._handler.responses or {}
         returned = _returned(self._handler)
+        private = PRIVATE if self._handler.resolve_security() else None
         return {
-            str(status): described(answer, self._schema(answer.data_container or returned), path)
+            str(status): described(answer, self._schema(answer.data_container or returned), path, private)
             for status, answer in answers.items()
         }
 

@@ -4,7 +4,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.conftest import Serve, Spawn
-from tests.support import Caller, Replica, eventually, free_port
+from tests.support import Caller, Replica, eventually, free_port, said
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -55,6 +55,16 @@ async def test_a_traceparent_is_passed_on_and_hop_by_hop_headers_are_not(
     assert not {"TE", "X-Private", "Keep-Alive"} & set(headers)
     assert "Keep-Alive" not in answer.headers
     assert answer.headers["X-Mine"] == "1"
+
+
+async def test_a_trailer_is_no_header_and_names_no_user(spawn: Spawn, serve: Serve) -> None:
+    service = await serve(echo)
+    replica = await gateway(spawn, service.url)
+    head = "POST /api/orders HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = "2\r\n{}\r\n0\r\nX-User-Id: ann\r\n\r\n"
+    answer = await said("127.0.0.1", replica.port, (head + body).encode())
+    assert (answer.status, answer.body["size"]) == (207, 2)
+    assert "X-User-Id" not in service.seen[0].headers
 
 
 async def test_an_answer_is_streamed_while_it_is_made(

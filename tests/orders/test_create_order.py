@@ -39,6 +39,17 @@ async def test_an_order_is_accepted_as_new(buyer: Caller) -> None:
     assert shown == answer.body
 
 
+async def test_no_cache_stores_what_a_user_is_told(buyer: Caller) -> None:
+    placed = await buyer.call("POST", "/api/orders", ORDER)
+    listed = await buyer.call("GET", "/api/orders")
+    shown = await buyer.call("GET", placed.headers["Location"])
+    unknown = await buyer.call("GET", f"/api/orders/{UUID(int=1)}")
+    refused = await buyer.call("POST", "/api/orders", {})
+    assert [answer.status for answer in (placed, listed, shown, unknown, refused)] == [201, 200, 200, 404, 400]
+    for answer in (placed, listed, shown, unknown, refused):
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
 async def test_the_order_and_its_one_event_are_written_in_one_transaction(buyer: Caller, shelf: Database) -> None:
     order_id = await buyer.order(500)
     (row,) = await rows(

@@ -180,7 +180,7 @@ async def test_a_body_that_takes_too_long_is_refused_and_the_connection_closed(s
     head = b"POST /repeat HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n"
     answer = await said("127.0.0.1", replica.port, head + b"half")
     assert (answer.status, answer.fields(), answer.headers["connection"]) == (408, set(), "close")
-    assert answer.body["type"] == "urn:gozon:problem:request-timeout"
+    assert (answer.body["type"], answer.body["instance"]) == ("urn:gozon:problem:request-timeout", "/repeat")
     assert "request failed" not in replica.log()
 
 

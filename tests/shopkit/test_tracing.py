@@ -17,6 +17,7 @@ from tests.collector import Collector, collecting
 from tests.conftest import Spawn
 from tests.shopkit.test_service import ENDED, FRAIL
 from tests.support import Caller, Replica
+from tests.support import said as answer_to
 
 OK, ERROR = 1, 2
 ORDER = uuid4()
@@ -131,3 +132,14 @@ async def test_log_lines_name_the_request_and_its_trace(spawn: Spawn, session: a
     assert len({line["request_id"] for line in (first, second, third)}) == 3
     assert len({line["trace_id"] for line in (first, second, third)}) == 3
     assert len(second["trace_id"]) == len(third["trace_id"]) == 32
+
+
+async def test_a_repeated_traceparent_starts_a_new_trace(spawn: Spawn) -> None:
+    replica: Replica = await spawn(FRAIL)
+    lines = [
+        f"{name}: {value}" for name in ("traceparent", "X-Request-Id") for value in (traceparent(7), traceparent(8))
+    ]
+    head = "\r\n".join(["POST /say/hello HTTP/1.1", "Host: a", "Connection: close", "Content-Length: 0", *lines])
+    assert (await answer_to("127.0.0.1", replica.port, f"{head}\r\n\r\n".encode())).status == 201
+    (line,) = [line for line in replica.log().splitlines() if "hello" in line]
+    assert all(given not in line for number in (7, 8) for given in (traceparent(number), traceparent(number)[3:35]))

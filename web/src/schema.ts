@@ -394,6 +394,8 @@ export interface components {
     parameters: never;
     requestBodies: never;
     headers: {
+        /** @description No cache stores it. */
+        "Cache-Control": "no-store";
         /**
          * @description What the log lines of this call have in common: as it was sent, or made by nginx.
          * @example 5b1f5c3d8f0a4e0d9c6b7a8190e2f3d4
@@ -416,7 +418,7 @@ export interface operations {
             /** @description Counters of each replica; rates come from two of them. */
             200: {
                 headers: {
-                    /** @description It is old within a second. */
+                    /** @description No cache stores it. */
                     "Cache-Control": "no-store";
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -489,6 +491,7 @@ export interface operations {
             /** @description The ticket. */
             201: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -499,6 +502,7 @@ export interface operations {
             /** @description The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -509,6 +513,7 @@ export interface operations {
             /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -539,6 +544,7 @@ export interface operations {
             /** @description The service failed. */
             500: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -559,6 +565,7 @@ export interface operations {
             /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Seconds to wait before the next try.
                      * @example 1
@@ -602,6 +609,7 @@ export interface operations {
             /** @description One page. */
             200: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -612,6 +620,7 @@ export interface operations {
             /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -622,6 +631,7 @@ export interface operations {
             /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -652,6 +662,7 @@ export interface operations {
             /** @description The service failed. */
             500: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -672,6 +683,7 @@ export interface operations {
             /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Seconds to wait before the next try.
                      * @example 1
@@ -721,6 +733,7 @@ export interface operations {
             /** @description It is accepted, and NEW. */
             201: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /** @description `true` on an answer that was given before. Absent on the first. */
                     "Idempotency-Replayed"?: "true";
                     /**
@@ -738,6 +751,7 @@ export interface operations {
             /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -748,6 +762,18 @@ export interface operations {
             /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request took too long to arrive. */
+            408: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -758,6 +784,7 @@ export interface operations {
             /** @description The body is larger than 64 KiB. */
             413: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -778,6 +805,7 @@ export interface operations {
             /** @description Send application/json. */
             415: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -788,6 +816,7 @@ export interface operations {
             /** @description This key was used for a request with another body. */
             422: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -808,6 +837,7 @@ export interface operations {
             /** @description The service failed. */
             500: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -828,6 +858,7 @@ export interface operations {
             /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Seconds to wait before the next try.
                      * @example 1
@@ -870,6 +901,7 @@ export interface operations {
             /** @description The order. */
             200: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -880,6 +912,7 @@ export interface operations {
             /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -890,6 +923,7 @@ export interface operations {
             /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -900,6 +934,7 @@ export interface operations {
             /** @description You have no order with this id. */
             404: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -930,6 +965,7 @@ export interface operations {
             /** @description The service failed. */
             500: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -950,6 +986,7 @@ export interface operations {
             /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Seconds to wait before the next try.
                      * @example 1
@@ -986,6 +1023,7 @@ export interface operations {
             /** @description The account. */
             200: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -996,6 +1034,7 @@ export interface operations {
             /** @description The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1006,6 +1045,7 @@ export interface operations {
             /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1016,6 +1056,7 @@ export interface operations {
             /** @description You have no account yet. */
             404: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1046,6 +1087,7 @@ export interface operations {
             /** @description The service failed. */
             500: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1066,6 +1108,7 @@ export interface operations {
             /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Seconds to wait before the next try.
                      * @example 1
@@ -1102,6 +1145,7 @@ export interface operations {
             /** @description It is open, and empty. */
             201: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Where it is.
                      * @example /api/payments/account
@@ -1117,6 +1161,7 @@ export interface operations {
             /** @description The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1127,6 +1172,7 @@ export interface operations {
             /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1137,6 +1183,7 @@ export interface operations {
             /** @description You have an account already. */
             409: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1167,6 +1214,7 @@ export interface operations {
             /** @description The service failed. */
             500: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1187,6 +1235,7 @@ export interface operations {
             /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Seconds to wait before the next try.
                      * @example 1
@@ -1228,6 +1277,7 @@ export interface operations {
             /** @description One page. */
             200: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1238,6 +1288,7 @@ export interface operations {
             /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1248,6 +1299,7 @@ export interface operations {
             /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1258,6 +1310,7 @@ export interface operations {
             /** @description You have no account yet. */
             404: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1288,6 +1341,7 @@ export interface operations {
             /** @description The service failed. */
             500: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1308,6 +1362,7 @@ export interface operations {
             /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Seconds to wait before the next try.
                      * @example 1
@@ -1356,6 +1411,7 @@ export interface operations {
             /** @description The money is on the account. */
             201: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /** @description `true` on an answer that was given before. Absent on the first. */
                     "Idempotency-Replayed"?: "true";
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1368,6 +1424,7 @@ export interface operations {
             /** @description The request is not valid. The header X-User-Id is malformed. */
             400: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1378,6 +1435,7 @@ export interface operations {
             /** @description The header X-User-Id is missing. */
             401: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1388,6 +1446,18 @@ export interface operations {
             /** @description You have no account yet. */
             404: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request took too long to arrive. */
+            408: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1398,6 +1468,7 @@ export interface operations {
             /** @description The body is larger than 64 KiB. */
             413: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1418,6 +1489,7 @@ export interface operations {
             /** @description Send application/json. */
             415: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1428,6 +1500,7 @@ export interface operations {
             /** @description This key was used for a request with another body. The balance would exceed 9007199254740991 kopecks. */
             422: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1448,6 +1521,7 @@ export interface operations {
             /** @description The service failed. */
             500: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1468,6 +1542,7 @@ export interface operations {
             /** @description The service cannot reach its data right now. */
             503: {
                 headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
                     /**
                      * @description Seconds to wait before the next try.
                      * @example 1
