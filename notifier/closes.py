@@ -8,8 +8,10 @@ COME_BACK_MILLISECONDS = 100, 2_000
 
 
 class Close(IntEnum):
-    """Close codes of ours. uvicorn and the protocol itself add 1007 (not UTF-8) and 1009 (over 4 KiB)."""
+    """Close codes of ours. The protocol itself adds 1002 (bad frame), 1007 (not UTF-8) and 1009 (over 4 KiB)."""
 
+    INTERNAL_ERROR = 1011
+    """The replica has failed; its log says why. Come back."""
     RESTARTING = 1012
     """This replica ends; the reason is JSON with `retry_after_ms`. Come back then, with a new ticket."""
     TRY_AGAIN = 1013

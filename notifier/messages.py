@@ -69,7 +69,13 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
     """Everything up to this offset was shown."""
 
-    o: Annotated[int, msgspec.Meta(ge=0)]
+    o: int
+
+
+class _AckAsWritten(msgspec.Struct, frozen=True, tag="ack"):
+    """Keeps the offset as text. msgspec reads an integer of 4,000 digits in 200 µs, a good frame in 0.5 µs."""
+
+    o: msgspec.Raw
 
 
 class RenewTicket(msgspec.Struct, frozen=True, tag="renew"):
@@ -77,19 +83,30 @@ class RenewTicket(msgspec.Struct, frozen=True, tag="renew"):
 
 
 _order_status = msgspec.json.Decoder(OrderStatusEvent)
-_said = msgspec.json.Decoder(Pong | Ack | RenewTicket)
+_said = msgspec.json.Decoder(Pong | _AckAsWritten | RenewTicket)
 _encoder = msgspec.json.Encoder()
 
 FRAME_START = b'{"type":"order","o":'
+OFFSET_LIMIT, OFFSET_DIGITS_LIMIT = 2**53, 16
 
 
 def decode_order_status(encoded: bytes) -> OrderStatusEvent:
     return _order_status.decode(encoded)
 
 
-def decode_said(text: str | bytes) -> Pong | Ack | RenewTicket:
-    """What a client said. Raises msgspec.DecodeError for anything else."""
-    return _said.decode(text)
+def decode_said(text: str) -> Pong | Ack | RenewTicket:
+    """Returns what a client said. Raises msgspec.DecodeError, and nothing else, for any other text."""
+    try:
+        said = _said.decode(text)
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deep") from error
+    return Ack(_offset(bytes(said.o))) if isinstance(said, _AckAsWritten) else said
+
+
+def _offset(digits: bytes) -> int:
+    if len(digits) > OFFSET_DIGITS_LIMIT or not digits.isdigit() or int(digits) >= OFFSET_LIMIT:
+        raise msgspec.ValidationError("not an offset")
+    return int(digits)
 
 
 def frame_rest(event: OrderStatusEvent) -> bytes:

@@ -6,6 +6,7 @@ docs/push.md describes the protocol for those who write a client.
 import asyncio
 import math
 import re
+from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import parse_qs
@@ -31,6 +32,7 @@ SUBPROTOCOL = "gozon.v1"
 TICKET_PREFIX = "ticket."
 JOIN_SECONDS = 10
 RENEW_WITHIN_SECONDS = 60
+RENEW_RETRY_SECONDS = 1
 # A client acknowledges once a second at most and answers a ping now and then.
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 5, 20
 
@@ -64,7 +66,8 @@ class Door:
         async def order_socket(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "websocket":
                 raise Problem(HTTPStatus.UPGRADE_REQUIRED, "websocket-only", "This address speaks WebSocket only.")
-            await self._answer(scope, receive, send)
+            with suppress(ClientDisconnected):
+                await self._answer(scope, receive, send)
 
         return order_socket
 
@@ -81,10 +84,7 @@ class Door:
     async def _let_in(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
         offered = scope["subprotocols"]
         accepted = SUBPROTOCOL if SUBPROTOCOL in offered else None
-        try:
-            await send({"type": "websocket.accept", "subprotocol": accepted, "headers": []})
-        except ClientDisconnected:
-            return
+        await send({"type": "websocket.accept", "subprotocol": accepted, "headers": []})
         wire_of(scope).forget_handshake()
         ticket = next((name for name in offered if name.startswith(TICKET_PREFIX)), "")
         code = await self._serve(scope, receive, ticket.removeprefix(TICKET_PREFIX))
@@ -106,6 +106,9 @@ class Door:
         except (RedisError, TimeoutError) as error:
             log.warning("socket turned away", error=repr(error))
             return Close.TRY_AGAIN
+        except Exception:
+            log.exception("socket failed")
+            return Close.INTERNAL_ERROR
 
 
 class Session:
@@ -153,8 +156,8 @@ class Session:
         if now >= self._expires:
             return Close.EXPIRED
         if now >= self._renew:
-            self._renew = self._expires
-            self._socket.wire.offer(text_frame(encode(Renew(math.ceil(self._expires - now)))))
+            asked = self._socket.wire.offer(text_frame(encode(Renew(math.ceil(self._expires - now)))))
+            self._renew = self._expires if asked else min(self._expires, now + RENEW_RETRY_SECONDS)
         if now < self._due:
             return None
         if self._pinged:
@@ -168,7 +171,7 @@ class Session:
         if not self._allowed():
             return Close.TOO_MUCH
         try:
-            said = decode_said(message.get("text") or message.get("bytes") or b"")
+            said = decode_said(message.get("text") or "")  # a binary message has no text
         except msgspec.DecodeError:
             return Close.BAD_MESSAGE
         match said:
@@ -199,6 +202,7 @@ def _now() -> float:
 
 async def _refuse(send: Send, status: HTTPStatus) -> None:
     REFUSED.labels(status.value).inc()
+    log.debug("socket refused", status=status.value)
     await send({"type": "websocket.http.response.start", "status": status, "headers": [(b"retry-after", b"1")]})  # type: ignore[typeddict-item]
     await send({"type": "websocket.http.response.body", "body": status.phrase.encode(), "more_body": False})  # type: ignore[typeddict-item]
 

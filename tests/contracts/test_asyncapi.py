@@ -199,7 +199,8 @@ def test_a_wrong_value_is_refused(field: str, wrong: Any) -> None:
 
 def test_close_codes_are_those_of_the_code_and_those_of_the_protocol() -> None:
     described = {close["code"]: close["name"] for close in CHANNELS["socket"]["x-close-codes"]}
-    assert described == {1007: "not UTF-8", 1009: "over 4 KiB"} | {close.value: close.reason for close in Close}
+    protocol = {1002: "bad frame", 1007: "not UTF-8", 1009: "over 4 KiB"}
+    assert described == protocol | {close.value: close.reason for close in Close}
 
 
 async def test_the_broker_of_the_shop_has_the_exchanges_queues_and_bindings(

@@ -84,7 +84,33 @@ async def test_a_page_from_elsewhere_gets_403(replicas: list[Replica], session: 
     with pytest.raises(InvalidStatus) as refusal:
         await caller.connect(origin="http://evil.test")
     assert refusal.value.response.status_code == 403
+    assert await replicas[0].metric(session, 'gozon_sockets_refused_total{status="403"}') == 1
+    assert '"level": "error"' not in replicas[0].log()
     await (await caller.socket(origin="http://b.test")).close()
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "status"),
+    [
+        ("/ws", "X: y\r\n" * 200, b"431"),
+        ("/ws", "Sec-WebSocket-Key: again\r\n", b"400"),
+        ("/ws", "Origin: http://evil.test\r\n", b"403"),
+        ("/nowhere", "", b"403"),
+    ],
+    ids=["200 headers", "two keys", "a foreign origin", "no such address"],
+)
+async def test_a_bad_handshake_is_refused_and_is_no_error_of_the_replica(
+    replicas: list[Replica], path: str, more: str, status: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", replicas[0].port)
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{upgrade}{key}{more}\r\n".encode())
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    writer.close()
+    assert answer.split()[1] == status
+    assert not [line for line in replicas[0].log().splitlines() if '"level": "error"' in line or "Trace" in line]
 
 
 @pytest.mark.parametrize("offered", ["nonsense", "used"])

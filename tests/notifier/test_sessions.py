@@ -305,11 +305,17 @@ def send_frame(socket: Socket, frame: Frame) -> None:
         pytest.param('{"type":"ack","o":-1}', (4400, "bad message"), id="an ack below zero"),
         pytest.param('{"type":"ack","o":"1"}', (4400, "bad message"), id="an ack that is no number"),
         pytest.param('{"type":"renew","ticket":1}', (4400, "bad message"), id="no ticket"),
+        pytest.param('{"type":"ack","o":9007199254740992}', (4400, "bad message"), id="an ack beyond 2^53"),
+        pytest.param('{"type":"ack","o":' + "9" * 4000 + "}", (4400, "bad message"), id="an ack of many digits"),
         pytest.param(b"\x00\x01", (4400, "bad message"), id="bytes"),
+        pytest.param(b'{"type":"pong"}', (4400, "bad message"), id="bytes, though good"),
+        pytest.param(b'{"type":"renew","ticket":"\xff"}', (4400, "bad message"), id="bytes that are not UTF-8"),
         pytest.param("[" * 4000, (4400, "bad message"), id="deep"),
+        pytest.param('{"type":"pong","x":' + "[" * 1000, (4400, "bad message"), id="deep within a message"),
         pytest.param("", (4400, "bad message"), id="nothing"),
         pytest.param("x" * 4097, (1009, None), id="over 4 KiB"),
         pytest.param(Frame(Opcode.TEXT, b"\xff"), (1007, None), id="not UTF-8"),
+        pytest.param(Frame(Opcode.CONT, b"x"), (1002, None), id="the rest of no message"),
     ],
 )
 async def test_a_client_that_does_not_keep_to_the_protocol_is_sent_away(
@@ -325,6 +331,26 @@ async def test_a_client_that_does_not_keep_to_the_protocol_is_sent_away(
         await socket.connection.send(said)
     code, reason = await closed(socket)
     assert (code, reason if expected[1] else None) == expected
+    assert await replicas[0].metric(session, f'gozon_sockets_closed_total{{code="{code}"}}') == 1
+    assert not severe(replicas[0])
+
+
+def severe(replica: Replica) -> list[str]:
+    """Returns the lines that the replica has logged as its own failure."""
+    words = ('"level": "error"', '"level": "critical"', "Traceback")
+    return [line for line in replica.log().splitlines() if any(word in line for word in words)]
+
+
+async def test_a_failure_of_the_replica_itself_closes_with_1011_and_is_logged(
+    replicas: list[Replica], session: aiohttp.ClientSession, redis: Redis
+) -> None:
+    caller = on(replicas[0], session)
+    await redis.xadd(f"n:{{{caller.user_id}}}:s", {"not": "ours"})
+    connection = await caller.connect(origin=ORIGIN)
+    with pytest.raises(ConnectionClosed):
+        await connection.recv()
+    assert connection.close_code == 1011
+    assert severe(replicas[0])
 
 
 async def test_a_client_that_says_too_much_is_sent_away_and_one_that_keeps_to_the_pace_is_not(
@@ -380,16 +406,61 @@ async def test_a_client_that_is_gone_without_a_word_is_found_by_the_ping(
     assert gone.connection.close_code in (None, 1006)
 
 
-async def narrow(caller: Caller) -> Socket:
-    """A socket whose own buffers hold almost nothing."""
+async def small_buffers(caller: Caller) -> sockets.socket:
+    """A connection whose own buffers hold almost nothing."""
     connection = sockets.socket()
     connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
     connection.setblocking(False)
     port = int(caller.url.rpartition(":")[2])
     await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
-    socket = await caller.socket(origin=ORIGIN, sock=connection)
+    return connection
+
+
+async def narrow(caller: Caller) -> Socket:
+    socket = await caller.socket(origin=ORIGIN, sock=await small_buffers(caller))
     socket.connection.transport.pause_reading()
     return socket
+
+
+async def test_a_socket_that_took_nothing_when_it_was_to_be_asked_is_asked_for_its_identity_later(
+    two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    [replica, _] = await two(IDENTITY_SECONDS="12")
+    caller = on(replica, session)
+    socket = await caller.socket(origin=ORIGIN)
+    socket.connection.transport.pause_reading()
+    for _ in range(12):
+        await tell(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(8)])
+
+    async def it_is_behind() -> bool:
+        return await replica.metric(session, "gozon_sockets_behind_total") >= 1
+
+    await eventually(it_is_behind)
+    await asyncio.sleep(7)  # it is to be asked after six
+    socket.connection.transport.resume_reading()
+    assert (await next_frame(socket, "renew"))["within"] <= 6
+
+
+async def test_a_client_that_does_not_take_its_welcome_is_closed(
+    two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
+) -> None:
+    [replica, _] = await two(PING_SECONDS="1")
+    caller = on(replica, session)
+    first = await caller.socket(origin=ORIGIN)
+    for _ in range(12):
+        await tell(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(8)])
+    for _ in range(96):
+        await first.next_order()
+    await first.close()
+
+    query = f"?e={first.welcome['epoch']}&o={first.welcome['offset']}"
+    connection = await caller.connect(query=query, origin=ORIGIN, sock=await small_buffers(caller))
+    connection.transport.pause_reading()
+
+    async def it_is_closed() -> bool:
+        return await replica.metric(session, 'gozon_sockets_closed_total{code="4408"}') == 1
+
+    await eventually(it_is_closed, 60)
 
 
 async def test_sockets_that_take_nothing_are_closed_and_cost_no_more_than_their_write_buffers(

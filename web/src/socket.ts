@@ -4,6 +4,7 @@ import { type Clock, Timer } from './timer'
 /** Named as in the notifier's closes.py; 1008 is the protocol's own word for a refusal. */
 export const closeCode = {
   policy: 1008,
+  internalError: 1011,
   restarting: 1012,
   tryAgain: 1013,
   badMessage: 4400,
