@@ -38,7 +38,8 @@ from notifier.wire import Wire, text_frame
 from shopkit.batcher import Batcher
 
 CATCH_UP_AT_ONCE = 256
-SLOW_SECONDS = 10
+# As many as a stream keeps.
+HELD_LIMIT = 100
 # A replica that ends sends its clients to the others a few at a time, and every one after a moment of its own.
 DRAIN_SECONDS, DRAIN_STEP, DRAIN_AT_ONCE = 8, 0.05, 10
 
@@ -82,7 +83,7 @@ class Published:
 
 
 class Socket:
-    """One open WebSocket. Frames wait in `held` only while older ones are being read for it.
+    """One open WebSocket. Frames wait in `held` only while older ones are being read for it, HELD_LIMIT at most.
 
     `gap` is the offset of the last frame that had a gap before it.
     """
@@ -100,23 +101,37 @@ class Socket:
         self.joined = False
         self.behind = False
 
+    def hold(self, published: Published) -> None:
+        """Keeps a frame until older ones are read.
+
+        Beyond the limit, the frame replaces the last one. The gap that this makes is read from the stream.
+        """
+        self.held = self.held or []
+        del self.held[HELD_LIMIT - 1 :]
+        self.held.append(published)
+
     def ping(self) -> bool:
-        """Whether the ping was sent. Whether a socket that is behind takes anything is watched anyway."""
-        return not self.behind and self.wire.offer(PING)
+        """Returns whether the ping was sent. The wire closes a socket that takes nothing anyway."""
+        return self.wire.offer(PING)
 
     def close(self, why: Close) -> None:
         self.wire.part(why, why.reason)
 
 
 class Hub:
-    """Sockets by user. `join` and `leave` bracket the life of a socket."""
+    """Sockets by user. `join` and `leave` bracket the life of a socket.
+
+    Nothing here outgrows the open sockets: `_sockets` holds each of them once, `_tasks` two catch-ups of each at
+    most, and the batchers what these and the sockets that join wait for.
+    """
 
     def __init__(self, redis: Redis, probing: Redis, replica: str, sockets_per_user: int) -> None:
         self._redis = redis
         self._replica = replica
         self._sockets: dict[bytes, tuple[Socket, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: Batcher[tuple[Command, Command], Read] = Batcher("first reads", self._read_first)
+        self._open: Batcher[tuple[Socket, int | None], Read] = Batcher("first reads", self._read_first)
+        self._read_on: Batcher[Socket, None] = Batcher("further reads", self._read_further, CATCH_UP_AT_ONCE)
         self.presence = Presence(redis, sockets_per_user, self._replaced)
         self.subscriber = Subscriber(probing, self._received, self._connecting, self._restored)
 
@@ -130,17 +145,17 @@ class Hub:
         self._count(1)
         await self.subscriber.subscribe(name)
         session = self.subscriber.sessions
-        attending = self.presence.opening(socket.user_id, socket.id)
-        read = await self._open.submit((attending, reading(socket.user_id, since.offset if since else None)))
+        read = await self._open.submit((socket, since.offset if since else None))
         self._welcome(socket, read, recovered(since, read))
         socket.joined = True
         self._release(socket, [])
-        if (
-            self.subscriber.sessions != session
-        ):  # others were given what lay between the two; this one had not joined
-            await self._read_on([socket])
+        # A publication between two sessions reached no replica, and `_restored` passes over a socket that joins.
+        if self.subscriber.sessions != session:
+            await self._read_on.submit(socket)
 
     def leave(self, socket: Socket) -> None:
+        """Gives back the socket's place in Redis also when it never joined: its opening may have reached Redis."""
+        socket.joined = False
         name = channel(socket.user_id)
         left = tuple(other for other in self._sockets[name] if other is not socket)
         if left:
@@ -149,8 +164,7 @@ class Hub:
             del self._sockets[name]
             self.subscriber.unsubscribe(name)
         self._count(-1)
-        if socket.joined:
-            self.presence.left(socket.user_id, socket.id)
+        self.presence.left(socket.user_id, socket.id)
 
     def acked(self, socket: Socket, offset: int) -> None:
         """What was never given to this socket is not acknowledged."""
@@ -176,8 +190,18 @@ class Hub:
     def _everybody(self) -> list[Socket]:
         return list(chain.from_iterable(self._sockets.values()))
 
-    async def _read_first(self, opening: Sequence[tuple[Command, Command]]) -> list[Read]:
-        replies = await scripts.run(self._redis, list(chain.from_iterable(opening)))
+    async def _read_first(self, opening: Sequence[tuple[Socket, int | None]]) -> list[Read]:
+        commands: list[Command] = []
+        for socket, after in opening:
+            commands.append(self.presence.opening(socket.user_id, socket.id))
+            commands.append(reading(socket.user_id, after))
+        try:
+            replies = await scripts.run(self._redis, commands)
+        finally:
+            for socket, _ in opening:
+                if socket not in self._sockets.get(channel(socket.user_id), ()):
+                    # It left meanwhile, and Redis may have been told so before it was told of the opening.
+                    self.presence.left(socket.user_id, socket.id)
         return [what_was_read(reply) for reply in replies[1::2]]
 
     def _welcome(self, socket: Socket, read: Read, all_there: bool) -> None:
@@ -210,7 +234,7 @@ class Hub:
             given = 0
             for socket in sockets:
                 if socket.held is not None:
-                    socket.held.append(published)
+                    socket.hold(published)
                 elif not socket.behind:
                     given += self._give(socket, published)
             if given:
@@ -255,7 +279,7 @@ class Hub:
         held, socket.held = socket.held or [], None
         for published in held:
             if socket.held is not None:
-                socket.held.append(published)
+                socket.hold(published)
             elif not socket.behind:
                 DELIVERED.inc(self._give(socket, published))
 
@@ -266,21 +290,27 @@ class Hub:
         self._spawn(self._wait_for(socket))
 
     async def _wait_for(self, socket: Socket) -> None:
-        try:
-            async with asyncio.timeout(SLOW_SECONDS):
-                await socket.wire.drained()
-        except TimeoutError:
-            socket.close(Close.TOO_SLOW)
-        else:
-            socket.behind = False
-            await self._catch_up(socket)
+        await socket.wire.drained()
+        socket.behind = False
+        socket.held = []
+        await self._catch_up(socket)
 
     async def _catch_up(self, socket: Socket) -> None:
-        """Reads on for one socket where it stopped."""
+        """Reads on for one socket where it stopped, or closes it."""
         try:
-            await self._read_on([socket])
+            await self._read_or_close(socket)
         except (RedisError, TimeoutError):
             socket.close(Close.TRY_AGAIN)
+
+    async def _read_or_close(self, socket: Socket) -> None:
+        """Raises RedisError or TimeoutError while Redis is unavailable; the socket then stays open."""
+        try:
+            await self._read_on.submit(socket)
+        except (RedisError, TimeoutError):
+            raise
+        except Exception:
+            log.exception("cannot read a stream", user_id=socket.user_id)
+            socket.close(Close.INTERNAL_ERROR)
 
     async def _connecting(self) -> None:
         """What is read from now on comes from the Redis that will publish, or from its successor."""
@@ -293,10 +323,14 @@ class Hub:
         """
         everybody = self._everybody()
         for start in range(0, len(everybody), CATCH_UP_AT_ONCE):
-            await self._read_on(everybody[start : start + CATCH_UP_AT_ONCE])
+            await asyncio.gather(*map(self._read_or_close, everybody[start : start + CATCH_UP_AT_ONCE]))
 
-    async def _read_on(self, sockets: Sequence[Socket]) -> None:
-        waiting = [socket for socket in sockets if socket.joined and not socket.behind]
+    async def _read_further(self, sockets: Sequence[Socket]) -> list[None]:
+        """Reads and gives before the batcher begins its next read: no two reads of a socket overlap.
+
+        The later of two that did could move the socket back to what the earlier had found.
+        """
+        waiting = [socket for socket in dict.fromkeys(sockets) if socket.joined and not socket.behind]
         for socket in waiting:
             socket.held = socket.held or []
         reads = await read_many(self._redis, ((socket.user_id, socket.position) for socket in waiting))
@@ -306,6 +340,7 @@ class Hub:
             else:
                 self._welcome(socket, read, all_there=False)
                 self._release(socket, [])
+        return [None] * len(sockets)
 
     def _replaced(self, user_id: str, socket_id: str) -> None:
         self._replaced_by_name(self._sockets.get(channel(user_id), ()), socket_id)

@@ -1,7 +1,7 @@
 """What the sockets tell Redis behind the backs of their clients: who is still here, who left, what was seen.
 
-It is written in batches that form while one is under way. Of each socket and user only the newest counts, so
-nothing piles up while Redis is away.
+It is written in batches that form while one is under way. Of each socket and user only the newest counts. No
+socket opens while Redis is unavailable, so what waits does not outgrow the sockets that were open then.
 """
 
 import asyncio

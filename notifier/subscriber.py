@@ -5,7 +5,8 @@ seen: everything is subscribed again, and `restored` then reads what was missed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
@@ -42,7 +43,12 @@ class Subscriber:
     """`received` gets channel and payload of the messages that came together. `restored` runs when a lost
     connection is back, `connecting` before each one is made.
 
-    Only `_write_changes` sends SUBSCRIBE and UNSUBSCRIBE, so that none can race another.
+    Only `_write_changes` sends SUBSCRIBE and UNSUBSCRIBE, and each after Redis has confirmed the one before, so
+    that none can race another.
+
+    No set outgrows the sockets. `_wanted` has a channel for each user with a socket, and that of the probe;
+    `_asked` those that Redis was last asked for; `_dirty` those that are in one of the two and not in the other;
+    `_unconfirmed` at most SUBSCRIBE_AT_ONCE; `_waiters` those of sockets that join.
     """
 
     def __init__(
@@ -60,9 +66,10 @@ class Subscriber:
         self._wanted: set[bytes] = {self._probe}
         self._asked: set[bytes] = set()
         self._dirty: set[bytes] = set()
-        self._unconfirmed: dict[bytes, int] = {}
+        self._unconfirmed: set[bytes] = set()
         self._waiters: dict[bytes, set[asyncio.Future[None]]] = {}
         self._changed = asyncio.Event()
+        self._confirmed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._heard = asyncio.Event()
         self._hearing = False
@@ -72,11 +79,11 @@ class Subscriber:
     async def subscribe(self, channel: bytes) -> None:
         """Returns when Redis has confirmed, which may be never."""
         self._wanted.add(channel)
+        self._change(channel)
         if channel in self._asked and channel not in self._unconfirmed:
             return
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(channel, set()).add(confirmed)
-        self._change(channel)
         try:
             await confirmed
         finally:
@@ -87,8 +94,11 @@ class Subscriber:
         self._change(channel)
 
     def _change(self, channel: bytes) -> None:
-        self._dirty.add(channel)
-        self._changed.set()
+        if (channel in self._wanted) == (channel in self._asked):
+            self._dirty.discard(channel)
+        else:
+            self._dirty.add(channel)
+            self._changed.set()
 
     async def check(self) -> None:
         if not self._hearing:
@@ -117,7 +127,7 @@ class Subscriber:
         # No read timeout: silence is normal here, and the probe finds the silence that is not.
         settings: dict[str, Any] = pool.connection_kwargs | {"socket_timeout": None}
         connection: AbstractConnection = pool.connection_class(**settings)
-        self._dirty |= self._wanted
+        self._dirty = set(self._wanted)
         self._changed.set()
         self.sessions += 1
         try:
@@ -156,10 +166,9 @@ class Subscriber:
         raise RedisConnectionError("closed by Redis")
 
     def _confirm(self, kind: bytes, channel: bytes) -> None:
-        self._unconfirmed[channel] -= 1
-        if self._unconfirmed[channel]:
-            return  # a later command for this channel is still on its way
-        del self._unconfirmed[channel]
+        self._unconfirmed.discard(channel)
+        if not self._unconfirmed:
+            self._confirmed.set()
         if kind == b"subscribe":
             for waiter in self._waiters.get(channel, ()):
                 if not waiter.done():
@@ -174,27 +183,23 @@ class Subscriber:
     async def _write_changes(self, connection: AbstractConnection) -> None:
         while True:
             await self._changed.wait()
-            self._changed.clear()
-            dirty, self._dirty = self._dirty, set()
-            await self._send(connection, "SUBSCRIBE", dirty - self._asked)
-            await self._send(connection, "UNSUBSCRIBE", dirty & self._asked)
+            await self._send(connection, "SUBSCRIBE", self._dirty - self._asked)
+            await self._send(connection, "UNSUBSCRIBE", self._dirty & self._asked)
+            if not self._dirty:
+                self._changed.clear()
 
-    async def _send(self, connection: AbstractConnection, command: str, channels: set[bytes]) -> None:
-        listed = list(channels)
-        for start in range(0, len(listed), SUBSCRIBE_AT_ONCE):
-            # Asked only now: sending may wait, and who left may be back by then.
-            some = [
-                channel
-                for channel in listed[start : start + SUBSCRIBE_AT_ONCE]
-                if (channel in self._wanted) == (command == "SUBSCRIBE")
-            ]
-            if not some:
-                continue
-            for channel in some:
-                self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
-                (self._asked.add if command == "SUBSCRIBE" else self._asked.discard)(channel)
-            await connection.send_command(command, *some)
-            CHANNELS.set(len(self._asked))
+    async def _send(self, connection: AbstractConnection, command: str, channels: Iterable[bytes]) -> None:
+        """Returns when Redis has confirmed the first SUBSCRIBE_AT_ONCE of `channels`."""
+        some = set(islice(channels, SUBSCRIBE_AT_ONCE))
+        if not some:
+            return
+        self._asked ^= some
+        self._dirty -= some
+        self._unconfirmed |= some
+        self._confirmed.clear()
+        await connection.send_command(command, *some)
+        CHANNELS.set(len(self._asked))
+        await self._confirmed.wait()
 
     async def _keep_probing(self, backoff: Backoff) -> None:
         """Publishes to our own channel: an answer proves the whole way, which an open connection does not.

@@ -78,9 +78,8 @@ class Wire(WebSocketsSansIOProtocol):
         if self.handshake_complete and not self._affords(len(data)):
             self.part(Close.TOO_MUCH, Close.TOO_MUCH.reason)
         super().data_received(data)
-        if (
-            not self.handshake_initiated
-        ):  # it has too many headers; uvicorn would keep the connection, and say nothing
+        if not self.handshake_initiated:
+            # The handshake has too many headers. uvicorn would keep the connection open and never answer.
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 

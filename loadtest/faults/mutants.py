@@ -45,6 +45,7 @@ SEEN_AGAIN = (
 )
 
 RESULTS = "tests/orders/test_payment_results.py"
+JOINING = "tests/notifier/test_hub_joining.py"
 
 MUTANTS = (
     # The key of payments, what is read of them and the key of the ledger each keep this alone.
@@ -162,6 +163,26 @@ MUTANTS = (
         (Edit("notifier/hub.py", "frames = [entry.frame for entry in read.kept]", "frames = []"),),
         ("kill notifier",),
         ("no-toast-lost",),
+    ),
+    # The subscription must be replaced between a read and its reply, which no fault brings about.
+    Mutant(
+        "a socket that joins does not notice that the subscription was replaced",
+        (Edit("notifier/hub.py", "if self.subscriber.sessions != session:", "if False:"),),
+        (),
+        (f"{JOINING}::test_what_is_published_while_the_subscription_is_lost_is_given_to_a_socket_that_joins",),
+    ),
+    Mutant(
+        "a socket that leaves before it has joined keeps its place",
+        (
+            Edit(
+                "notifier/hub.py",
+                "        self.presence.left(socket.user_id, socket.id)\n\n    def acked",
+                "        if socket.epoch:\n"
+                "            self.presence.left(socket.user_id, socket.id)\n\n    def acked",
+            ),
+        ),
+        (),
+        (f"{JOINING}::test_sockets_whose_openings_are_answered_too_late_give_their_places_back",),
     ),
     # Without the second half the process ends with its consumer, and the supervisor starts a whole one.
     Mutant(
