@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -18,6 +18,7 @@ from websockets.frames import Opcode
 from notifier.closes import Close
 from notifier.messages import OFFSET_LIMIT, Ack, decode_said
 from tests.conftest import Spawn
+from tests.fuzzing import fuzz
 from tests.notifier.push_events import ORIGIN, on
 from tests.support import Replica
 
@@ -31,12 +32,14 @@ numbers = st.one_of(
     st.integers(1, 4_000).map("9".__mul__),
     st.integers(1, 4_000).map(lambda digits: "1e" + "9" * digits),
 )
-deep = st.builds(
-    lambda opening, count, closed: opening * count + ("1" + {"[": "]", '{"a":': "}"}[opening] * count) * closed,
-    st.sampled_from(["[", '{"a":']),
-    st.integers(1, 2_000),
-    st.booleans(),
-)
+
+
+def nested(opening: str, count: int, closed: bool) -> str:
+    closing = "]" if opening == "[" else "}"
+    return opening * count + ("1" + closing * count) * closed
+
+
+deep = st.builds(nested, st.sampled_from(["[", '{"a":']), st.integers(1, 2_000), st.booleans())
 strings = st.text(max_size=120).map(json.dumps) | st.sampled_from([r'"\ud800"', r'"\u0000"', '"', '"\x00"'])
 values = st.one_of(numbers, deep, strings, st.sampled_from(["null", "true", "[]", "{}", ""]))
 types = st.sampled_from(['"pong"', '"ack"', '"renew"', '"order"']) | values
@@ -51,7 +54,7 @@ def said(kind: str, others: list[str], last: bool) -> str:
 texts = st.builds(said, types, st.lists(members, max_size=4), st.booleans()) | values | st.text(max_size=300)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@fuzz(200)
 @given(texts)
 @example('{"type":"pong","x":' + "[" * 1_000)
 @example('{"type":"ack","o":' + "9" * 4_000 + "}")
@@ -71,8 +74,12 @@ def framed(opcode: Opcode, data: bytes, fin: bool, reserved: bool) -> bytes:
     return head + (len(data).to_bytes(2) if long else b"") + bytes(4) + data
 
 
+def encoded(text: str) -> bytes:
+    return text.encode()[:60_000]
+
+
 opcodes = st.sampled_from([Opcode.TEXT, Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.PING, Opcode.PONG])
-payloads = texts.map(lambda text: text.encode()[:60_000]) | st.binary(max_size=300)
+payloads = texts.map(encoded) | st.binary(max_size=300)
 rarely = st.integers(0, 9).map(lambda number: number == 0)
 frames = st.builds(framed, opcodes, payloads, rarely.map(lambda so: not so), rarely) | st.binary(max_size=40)
 
@@ -93,10 +100,7 @@ async def replica(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> Rep
     return await spawn("notifier", SOCKETS_PER_USER="1000", **where)
 
 
-@settings(
-    max_examples=settings().max_examples // 4,  # each opens a socket
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@fuzz(25)
 @given(st.lists(frames, min_size=1, max_size=6))
 @example([framed(Opcode.BINARY, b'{"type":"pong","x":"\xff"}', fin=True, reserved=False)])
 @example([framed(Opcode.TEXT, b'{"type":"pong","x":' + b"[" * 1_000, fin=True, reserved=False)])
