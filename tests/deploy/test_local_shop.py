@@ -115,20 +115,18 @@ def test_a_port_that_cannot_be_is_refused(local_shop: LocalShop, variable: str, 
     assert why in output
 
 
-def test_a_port_in_use_is_refused_with_a_remedy(running: Running, tmp_path: Path) -> None:
-    other = LocalShop(tmp_path / "other")
-    other.base_port = running.base_port
-    status, output = other.run("up")
+def test_a_port_in_use_is_refused_with_a_remedy(running: Running, local_shop: LocalShop) -> None:
+    local_shop.base_port = running.base_port
+    status, output = local_shop.run("up")
     assert status == 1
     assert "GOZON_PORT=8081 GOZON_BASE_PORT=19000 make up" in output
     assert "building" not in output
 
 
-def test_more_replicas_than_the_cores_can_use_are_warned_of(running: Running) -> None:
-    other = LocalShop(running.directory.with_name("other"))
-    other.base_port = running.base_port
+def test_more_replicas_than_the_cores_can_use_are_warned_of(running: Running, local_shop: LocalShop) -> None:
+    local_shop.base_port = running.base_port
     cores = os.cpu_count() or 1
-    output = other.run("up", "--replicas", "99")[1]
+    output = local_shop.run("up", "--replicas", "99")[1]
     assert f"397 processes on {cores} cores" in output
 
 
