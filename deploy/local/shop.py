@@ -165,8 +165,8 @@ def _addresses(shop: Shop) -> None:
 
 def down(options: argparse.Namespace, quiet: bool = False) -> None:
     directory = real_dir(options.dir)
-    if Supervisor(directory).runs() and not quiet:
-        print("stopping", flush=True)
+    if not quiet:
+        print("stopping" if Supervisor(directory).runs() else "the shop is not running", flush=True)
     _stop(directory)
 
 
@@ -180,8 +180,8 @@ def _stop(directory: Path) -> None:
     stop_leftovers(directory)
 
 
-def clean(options: argparse.Namespace) -> None:
-    down(options)
+def clean(options: argparse.Namespace, quiet: bool = False) -> None:
+    down(options, quiet)
     remove_dir(options.dir)
 
 
@@ -240,7 +240,7 @@ def test(options: argparse.Namespace) -> None:
     packages.ensure("chromium")
     options.base_port = options.base_port or free_ports.claim()
     options.entrance_port = options.entrance_port or options.base_port + TEST_ENTRANCE
-    clean(options)
+    clean(options, quiet=True)
     try:
         up(options)
         outcome = _pytest(options)
