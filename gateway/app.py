@@ -1,6 +1,5 @@
 """The wiring of the gateway."""
 
-from gateway.body import Bodies
 from gateway.client import Client
 from gateway.openapi import Documents, openapi
 from gateway.routes import proxies
@@ -20,7 +19,7 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
 
 
 def build(settings: GatewaySettings) -> Service:
-    client, bodies = Client(), Bodies()
+    client = Client()
     needed = {
         "orders": Upstream("orders", settings.orders_urls),
         "payments": Upstream("payments", settings.payments_urls),
@@ -34,8 +33,8 @@ def build(settings: GatewaySettings) -> Service:
     return Service(
         "gateway",
         settings,
-        handlers=[*proxies(client, bodies, upstreams), openapi],
-        workers=[client, bodies, *upstreams.values()],
+        handlers=[*proxies(client, upstreams), openapi],
+        workers=[client, *upstreams.values()],
         checks={name: upstream.check for name, upstream in needed.items()},
         dependencies={"documents": lambda: documents},
     )

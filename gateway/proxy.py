@@ -7,21 +7,24 @@ a safe request (GET, HEAD, OPTIONS) on a connection that the replica had let go,
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from http import HTTPStatus
+from typing import cast
 
 import structlog
 from litestar.exceptions import NotFoundException
-from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPRequestEvent, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 from prometheus_client import Counter
 
 from gateway.answer import Answer, BrokenOff, Unreachable
-from gateway.body import Bodies, ClientLeft, TooSlow
 from gateway.client import Client
 from gateway.request import encode, hop_by_hop
 from shopkit.problems import Problem
 from shopkit.upstreams import Upstream
 
+# Longer bodies, and those that come without a length, are streamed.
+WHOLE_BODY = 64 * 1024
 # Our own server dates its answers, and takes none of these with a length.
 DATE = frozenset({b"date"})
 DATE_AND_LENGTH = frozenset({b"date", b"content-length"})
@@ -32,12 +35,15 @@ FAILED = Counter("gozon_upstream_failed", "Requests answered with 502 or 504", [
 log = structlog.get_logger()
 
 
+class ClientLeft(Exception):
+    """The client broke off its own request."""
+
+
 class Proxy:
     """An ASGI application, mounted at `prefix`, that passes everything on to one upstream."""
 
-    def __init__(self, client: Client, bodies: Bodies, prefix: str, upstream: Upstream) -> None:
+    def __init__(self, client: Client, prefix: str, upstream: Upstream) -> None:
         self._client = client
-        self._bodies = bodies
         self._inside = re.compile(re.escape(prefix.encode()) + rb"(?:/|$)")
         self._upstream = upstream
 
@@ -50,7 +56,7 @@ class Proxy:
             await self._pass_on(scope, receive, send)
 
     async def _pass_on(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        body, rest = await self._bodies.read(scope, receive)
+        body, rest = await _body(scope, receive)
         request = encode(scope, body)
         for target in self._upstream.in_order():
             target.busy += 1
@@ -73,6 +79,34 @@ class Proxy:
         return Problem(status, status.name.lower().replace("_", "-"), f"The service {self._upstream.name} {what}.")
 
 
+async def _body(scope: HTTPScope, receive: Receive) -> tuple[bytes | None, AsyncIterator[bytes] | None]:
+    """The whole body where it comes at once or is known to be short, otherwise a stream of it."""
+    first = await _part(receive)
+    if not first.get("more_body"):
+        return first.get("body", b""), None
+    rest = _stream(first.get("body", b""), receive)
+    length = dict(scope["headers"]).get(b"content-length")
+    if length is None or int(length) > WHOLE_BODY:
+        return None, rest
+    return b"".join([part async for part in rest]), None
+
+
+async def _stream(chunk: bytes, receive: Receive) -> AsyncIterator[bytes]:
+    yield chunk
+    more = True
+    while more:
+        message = await _part(receive)
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
+
+
+async def _part(receive: Receive) -> HTTPRequestEvent:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    return cast("HTTPRequestEvent", message)
+
+
 async def _pass_back(answer: Answer, receive: Receive | None, send: Send) -> None:
     """`receive` tells when the client leaves; there is none while its body is still on its way."""
     await send(_start(answer))
@@ -83,7 +117,7 @@ async def _pass_back(answer: Answer, receive: Receive | None, send: Send) -> Non
     try:
         while part := await answer.part():
             await send({"type": "http.response.body", "body": part, "more_body": True})
-    except (BrokenOff, TimeoutError, TooSlow) as error:
+    except (BrokenOff, TimeoutError) as error:
         log.warning("answer cut short", error=repr(error))
         return  # without an end, so that the server closes the connection and the client sees the cut
     finally:
@@ -94,8 +128,9 @@ async def _pass_back(answer: Answer, receive: Receive | None, send: Send) -> Non
 
 
 async def _leave_with_client(answer: Answer, receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    with suppress(ClientLeft):
+        while True:
+            await _part(receive)
     answer.leave(ClientLeft())
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from litestar import asgi
 from litestar.types import ControllerRouterHandler
 
-from gateway.body import Bodies
 from gateway.client import Client
 from gateway.proxy import Proxy
 from shopkit.upstreams import Upstream
@@ -19,9 +18,9 @@ ROUTES = {
 }
 
 
-def proxies(client: Client, bodies: Bodies, upstreams: Mapping[str, Upstream]) -> list[ControllerRouterHandler]:
+def proxies(client: Client, upstreams: Mapping[str, Upstream]) -> list[ControllerRouterHandler]:
     return [
-        asgi(prefix, is_mount=True, copy_scope=False)(Proxy(client, bodies, prefix, upstreams[name]).__call__)
+        asgi(prefix, is_mount=True, copy_scope=False)(Proxy(client, prefix, upstreams[name]).__call__)
         for prefix, name in ROUTES.items()
         if name in upstreams
     ]

@@ -28,6 +28,7 @@ from shopkit import crash_guard, inbox_rows, outbox
 from shopkit.db import Connection, Database, Row
 from shopkit.events import Outgoing
 from shopkit.inbox import Inbox
+from shopkit.low_water_mark import LowWaterMark
 from tests.servers import CopyOf, rows
 
 USERS = [f"user-{number}" for number in range(12)]
@@ -206,7 +207,7 @@ async def whole_way(shard: Shard, users: Sequence[str]) -> dict[Any, str]:
 async def _leaving(database: Database) -> list[Outgoing]:
     """What a relay would take."""
     async with database.begin() as connection:
-        return await outbox.take(connection, 500)
+        return await outbox.take(connection, 500, LowWaterMark())
 
 
 def _nothing() -> None:

@@ -4,15 +4,10 @@ The clients speak to the gateway itself. nginx would wait for a whole body befor
 """
 
 import asyncio
-from typing import Any
 
-import pytest
 from aiohttp import web
 
-from gateway import body
-from gateway.body import Bodies, TooSlow
 from tests.conftest import Serve, Spawn
-from tests.servers import running
 from tests.support import Answer, free_port, parsed, said
 
 ORDER = b"POST /api/orders HTTP/1.1\r\nHost: x\r\n"
@@ -58,35 +53,3 @@ async def test_a_slow_body_gets_408_and_its_connections_end(spawn: Spawn, serve:
     first, streamed, after = peers
     assert first == streamed, "a connection that had rested was taken from the pool"
     assert after != streamed
-
-
-async def test_the_limit_counts_the_waits_for_the_client_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "BODY_SECONDS", 0.3)
-    monkeypatch.setattr(body, "LOOK_SECONDS", 0.01)
-    held_up = asyncio.Event()
-
-    async def receive() -> Any:
-        if held_up.is_set():
-            await asyncio.Event().wait()
-        return {"type": "http.request", "body": b"part", "more_body": True}
-
-    bodies = Bodies()
-    async with running(bodies):
-        _, rest = await bodies.read({"headers": []}, receive)  # type: ignore[typeddict-item]
-        assert rest is not None
-        for _ in range(4):
-            assert await anext(rest) == b"part"
-            await asyncio.sleep(0.2)  # the replica takes its time
-        held_up.set()
-        with pytest.raises(TooSlow):
-            await anext(rest)
-
-
-async def test_a_client_whose_request_is_cancelled_is_not_called_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    bodies = Bodies()
-    async with running(bodies):
-        reading = asyncio.create_task(bodies.read({"headers": []}, asyncio.Event().wait))  # type: ignore[arg-type]
-        await asyncio.sleep(0)
-        reading.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reading
