@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket as sockets
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -203,7 +204,7 @@ class Replica:
         self.url = f"http://127.0.0.1:{self.port}"
         self._settings = settings
         self._log = log
-        self.process: Fork | None = None
+        self.process: Fork | asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}} | {
@@ -211,9 +212,19 @@ class Replica:
             "REPLICA": self.name,
             **self._settings,
         }
+        if any(name.startswith("PYTHON") for name in self._settings):
+            self.process = await self._start_interpreter(environment)
+            return
         self.process = await FORK_SERVER.fork(
             self.service, environment=environment, stdout=self._log, stderr=self._log
         )
+
+    async def _start_interpreter(self, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+        """Python's own variables take effect when an interpreter starts, and a fork starts none."""
+        with self._log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self.service, cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
 
     async def readiness(self, session: aiohttp.ClientSession) -> tuple[int, dict[str, Any]]:
         """Status and body of its readiness; (0, {}) while it does not listen."""
