@@ -53,6 +53,11 @@ class Contents:
         self._management = urlsplit(str(at["broker_management"]))
         self._session = session
 
+    @property
+    def broker_user(self) -> str:
+        """The user by which the services log in."""
+        return self._management.username or ""
+
     async def sql(self, database: str, query: str, *values: Any) -> list[Any]:
         url = self._databases[database]
 

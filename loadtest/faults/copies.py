@@ -56,18 +56,20 @@ class Copier:
 
 
 class Record:
-    """The messages that services published to `queue`: the bodies that it took, and how many were returned."""
+    """The bodies of the messages that services published to `queue` until it was closed."""
 
     def __init__(self, queue: str) -> None:
         self.bodies: list[bytes] = []
-        self.returned = 0
         self._queue = queue
+        self._closed = False
 
     def keep(self, message: Published) -> None:
-        if message.queue == self._queue and message.routed:
+        if message.queue == self._queue and not self._closed:
             self.bodies.append(message.body)
-        elif message.queue == self._queue:
-            self.returned += 1
+
+    def close(self) -> None:
+        """Keeps nothing more: from now on messages are returned, and their publishers have to notice."""
+        self._closed = True
 
 
 def _reminder(event: bytes) -> bytes:
@@ -96,11 +98,13 @@ async def sent_again(shop: Shop, queue: str) -> AsyncGenerator[Record]:
     async with await aio_pika.connect(shop.at["broker"], timeout=10) as connection:
         channel = await connection.channel(publisher_confirms=True)
         record = Record(queue)
-        async with _reading(shop, channel, record.keep):
-            yield record
-        await declare(channel)
-        for body in record.bodies:
-            await send(channel, queue, body)
+        try:
+            async with _reading(shop, channel, record.keep):
+                yield record
+        finally:
+            await declare(channel)
+            for body in record.bodies:
+                await send(channel, queue, body)
 
 
 @asynccontextmanager

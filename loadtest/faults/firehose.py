@@ -1,4 +1,4 @@
-"""RabbitMQ's firehose: a copy of each message that is published, with what became of it.
+"""RabbitMQ's firehose: a copy of each message that is published.
 
 Events go to queues through the default exchange, and RabbitMQ binds no further queue to it.
 """
@@ -11,13 +11,12 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 
 class Published(NamedTuple):
-    """`queue` is where the message should go, `routed` whether that queue was there to take it.
+    """`queue` is where the message should go; the firehose does not say whether that queue was there to take it.
 
     `properties` holds the properties that are set, with the headers among them.
     """
 
     queue: str
-    routed: bool
     body: bytes
     properties: dict[str, Any]
 
@@ -25,7 +24,7 @@ class Published(NamedTuple):
 def published(copy: AbstractIncomingMessage) -> Published:
     about: dict[str, Any] = dict(copy.headers)
     (queue,) = about["routing_keys"]
-    return Published(queue, bool(about["routed_queues"]), copy.body, about["properties"])
+    return Published(queue, copy.body, about["properties"])
 
 
 @asynccontextmanager

@@ -1,11 +1,12 @@
 """What can happen to RabbitMQ, PostgreSQL and Redis, and to what they hold."""
 
 import asyncio
+import re
 import time
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from random import Random
 
-from loadtest.faults.contents import NotThere
 from loadtest.faults.copies import copying, sent_again
 from loadtest.faults.place import NotHappened
 from loadtest.faults.servers import rabbitmqctl, wipe_redis
@@ -17,8 +18,9 @@ VOLLEYS_SECONDS, ENOUGH_BACKENDS = 20, 10
 SNAPSHOT_SECONDS = 90.0
 # A message that was published before the fault began is handled within this time.
 HANDLED_SECONDS = 3.0
-# A consumer whose queue was deleted opens a new session, which declares the queue, within this time.
-DECLARED_SECONDS, MOST_DELETIONS = 2.0, 10
+# A message is published to the deleted queue within this time.
+RETURNED_SECONDS = 30.0
+RELAY_FAILURES = "gozon_relay_failures_total"
 
 
 async def stopped(server: str, shop: Shop, random: Random) -> str:
@@ -56,19 +58,44 @@ async def queue_deleted(queue: Queue, shop: Shop, random: Random) -> str:  # noq
 
 
 async def unroutable(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: ARG001
-    """Deletes the queue, so that messages are returned to their publisher until a new session declares it again.
+    """Deletes the queue, and lets no session declare it again until a relay learns that a message was returned.
 
     A deleted queue takes its messages with it. The fault sends them again, because no service sends a toast again.
     """
     async with sent_again(shop, queue.name) as record:
         await asyncio.sleep(HANDLED_SECONDS)
-        for deletions in range(1, MOST_DELETIONS + 1):
-            with suppress(NotThere):
-                await shop.contents.broker("DELETE", f"queues/%2F/{queue.name}")
-            await asyncio.sleep(DECLARED_SECONDS)
-            if record.returned:
-                return f"deleted {deletions} times, {record.returned} messages returned"
-    raise NotHappened(f"no message was returned in {MOST_DELETIONS} deletions")
+        before = await relay_failures(shop)
+        async with undeclarable(queue, shop):
+            await rabbitmqctl(shop, "delete_queue", queue.name)
+            record.close()
+            deadline = time.monotonic() + RETURNED_SECONDS
+            while (failures := await relay_failures(shop) - before) == 0:
+                if time.monotonic() > deadline:
+                    raise NotHappened("no message was returned")
+                await asyncio.sleep(0.2)
+    return f"{failures:.0f} passes of relays were rolled back, {len(record.bodies)} messages sent again"
+
+
+async def relay_failures(shop: Shop) -> float:
+    """How many passes of all relays were rolled back. A returned message is one reason."""
+    failures = 0.0
+    for replica in shop.of("orders", "payments"):
+        async with shop.session.get(f"{shop.replicas[replica]}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        failures += sum(float(line.rsplit(" ")[-1]) for line in lines if line.startswith(RELAY_FAILURES))
+    return failures
+
+
+@asynccontextmanager
+async def undeclarable(queue: Queue, shop: Shop) -> AsyncGenerator[None]:
+    """Takes from the user of the services the right to declare the queue, and to delete it."""
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    path = f"permissions/%2F/{shop.contents.broker_user}"
+    await shop.contents.broker("PUT", path, everything | {"configure": f"^(?!{re.escape(queue.name)}$)"})
+    try:
+        yield
+    finally:
+        await shop.contents.broker("PUT", path, everything)
 
 
 async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001
