@@ -52,7 +52,13 @@ class LocalShop:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=heed_interrupts,
         )
+
+
+def heed_interrupts() -> None:
+    """A shell in the background starts its programs with SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def changed(path: Path) -> float:

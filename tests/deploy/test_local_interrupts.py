@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.local import LocalShop, running_in
+from tests.deploy.local import LocalShop, heed_interrupts, running_in
 from tests.support import ROOT
 
 # They are written while PostgreSQL's cluster is created, when supervisord has begun, while RabbitMQ begins.
@@ -41,7 +41,14 @@ def test_after_ctrl_c_nothing_runs_and_every_command_works(local_shop: LocalShop
 def test_ctrl_c_does_not_reach_an_installation(tmp_path: Path) -> None:
     files = tmp_path / "installation"
     command = [sys.executable, "-c", INSTALLATION, files]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
+    ) as process:
         while process.poll() is None and not files.with_suffix(".begun").exists():
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
