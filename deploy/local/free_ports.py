@@ -16,13 +16,13 @@ def claim() -> int:
     """
     for first in FIRST_PORTS:
         with socket.socket() as claimed:
-            if _bound(claimed, first) and all(_is_free(port) for port in range(first + 1, first + RANGE)):
+            if _bound(claimed, first) and all(is_free(port) for port in range(first + 1, first + RANGE)):
                 _claims.append(claimed.dup())
                 return first
     raise SystemExit(f"no {RANGE} free ports in a row from {FIRST_PORTS[0]} up; --base-port names other ones")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         # Without the option, a port is busy for a minute after its last connection.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

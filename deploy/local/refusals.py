@@ -2,9 +2,9 @@
 
 import os
 import shutil
-import socket
 from pathlib import Path
 
+from free_ports import is_free
 from place import DISK_FREE_LIMIT_MB, HIGHEST_BASE_PORT, PORTS, Shop
 
 # A new shop takes 100 MB. RabbitMQ's log grows to 256 MB, and PostgreSQL's to 2 GB under load.
@@ -24,22 +24,12 @@ def port(name: str, word: str | None) -> int | None:
 
 
 def refuse_busy(ports: dict[str, int]) -> None:
-    busy = [f"{port} ({name})" for name, port in ports.items() if _busy(port)]
+    busy = [f"{port} ({name})" for name, port in ports.items() if not is_free(port)]
     if busy:
         raise SystemExit(
             f"in use by another program: port {', '.join(busy)}\n"
             "choose other ports, for example: GOZON_PORT=8081 GOZON_BASE_PORT=19000 make up"
         )
-
-
-def _busy(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def refuse_full(directory: Path) -> None:

@@ -1,15 +1,24 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.conftest import Spawn
 from tests.notifier.push_events import ORIGIN, on
-from tests.notifier.watched import USERS, Crowd, Enter, Replicas, watched
+from tests.notifier.watched import USERS, Crowd, Enter, OwnRedis, Replicas, watched
 from tests.servers import Broker, running
 from tests.support import Replica, eventually
+
+
+@pytest.fixture
+async def own_redis(tmp_path: Path) -> AsyncGenerator[OwnRedis]:
+    own = OwnRedis(tmp_path)
+    await own.start()
+    yield own
+    await own.end()
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 from redis.asyncio import Redis
@@ -14,14 +13,6 @@ from notifier.streams import sockets_key
 from tests.notifier.hubs import Between, a_hub, a_socket, attends, happened, heard_again, opens
 from tests.notifier.watched import OwnRedis
 from tests.support import eventually, new_user
-
-
-@pytest.fixture
-async def own_redis(tmp_path: Path) -> AsyncGenerator[OwnRedis]:
-    own = OwnRedis(tmp_path)
-    await own.start()
-    yield own
-    await own.end()
 
 
 async def test_sockets_whose_openings_are_answered_too_late_give_their_places_back(

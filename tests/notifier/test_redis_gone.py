@@ -7,7 +7,6 @@ import asyncio
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -16,14 +15,6 @@ from shopkit.broker import ORDER_STATUS
 from tests.notifier.watched import Crowd, Enter, OwnRedis, Replicas, all_is_well_again, turn_red
 from tests.servers import Broker, Forwarder
 from tests.support import Replica, eventually
-
-
-@pytest.fixture
-async def own_redis(tmp_path: Path) -> AsyncGenerator[OwnRedis]:
-    own = OwnRedis(tmp_path)
-    await own.start()
-    yield own
-    await own.end()
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Collection
-from pathlib import Path
+from collections.abc import Collection
 from typing import cast
 
 import pytest
@@ -17,14 +16,6 @@ from tests.servers import running, succeeds
 from tests.support import eventually
 
 AT_ONCE = 8
-
-
-@pytest.fixture
-async def own_redis(tmp_path: Path) -> AsyncGenerator[OwnRedis]:
-    own = OwnRedis(tmp_path)
-    await own.start()
-    yield own
-    await own.end()
 
 
 def kept(subscriber: Subscriber) -> dict[str, int]:
