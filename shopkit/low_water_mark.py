@@ -8,16 +8,18 @@ import time
 
 from shopkit.db import Connection, Row
 
+MARK_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
-# A sweep that takes long is repeated less often: sweeps get at most one twentieth of the time.
-SWEEP_PAUSE_FACTOR = 20
+# A sweep that takes long is repeated less often: the sweeps of one reader get at most one hundredth of the time.
+SWEEP_PAUSE_FACTOR = 100
 
 
 class LowWaterMark:
     """Where one reader of a queue table begins.
 
-    Most reads begin at the mark. Once in SWEEP_SECONDS or more, one read is a sweep and begins at the lowest id.
-    The mark is the highest id that this reader had committed at the sweep before, so it lags one to two sweeps.
+    Most reads begin at the mark. Now and then, one read is a sweep and begins at the lowest id: after
+    SWEEP_SECONDS, or later if the sweep before took long. The mark is the highest id that this reader had
+    committed one to two times MARK_SECONDS ago.
 
     A row below the mark waits for the next sweep. Such a row is rare: either its transaction took longer than that
     lag between taking the id and committing, or another reader took the row and then rolled back. A read that is
@@ -28,6 +30,7 @@ class LowWaterMark:
         self._mark = 0
         self._next_mark = 0
         self._highest = 0
+        self._move_due = 0.0
         self._sweep_due = 0.0
         self._fetched = 0
         self._sweep_seconds: float | None = None
@@ -43,8 +46,10 @@ class LowWaterMark:
 
     def committed(self) -> None:
         """The rows of the last fetch are dealt with for good."""
+        now = time.monotonic()
         self._highest = max(self._highest, self._fetched)
-        if self._sweep_seconds is not None:
+        if now >= self._move_due:
             self._mark, self._next_mark = self._next_mark, self._highest
-            pause = max(SWEEP_SECONDS, SWEEP_PAUSE_FACTOR * self._sweep_seconds)
-            self._sweep_due = time.monotonic() + pause
+            self._move_due = now + MARK_SECONDS
+        if self._sweep_seconds is not None:
+            self._sweep_due = now + max(SWEEP_SECONDS, SWEEP_PAUSE_FACTOR * self._sweep_seconds)
