@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from auditor.agreement import agreement
 from auditor.decisions import DECISIONS
 from auditor.invariants import Finding, Limits, Queried, examine
 from auditor.ledger import LEDGER
 from auditor.progress import ORDERS, WAITING_IN_PAYMENTS
+from auditor.reconciliation import agreement
 from auditor.snapshot import Snapshot, connected
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Executable, NullPool, Row, RowMapping, TextClause, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shopkit.connect import engine_at
+from shopkit.db.connect import engine_at
 
 BATCH = 1_000
 

@@ -4,9 +4,9 @@ from backstage.latest import Latest
 from backstage.queues import Queues
 from backstage.replicas import Replicas
 from backstage.routes import show_backstage
-from shopkit.service import Service
-from shopkit.settings import Settings, load
-from shopkit.upstreams import Upstream, Urls
+from shopkit.runtime.settings import Settings, load
+from shopkit.web.service import Service
+from shopkit.web.upstreams import Upstream, Urls
 
 
 class BackstageSettings(Settings, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-from backstage.compose import compose
+from backstage.build_snapshot import compose
 from backstage.queues import Queues
 from backstage.replicas import Replicas
 from backstage.snapshot import Snapshot

@@ -5,7 +5,7 @@ import asyncio
 from aio_pika.abc import AbstractChannel
 
 from backstage.snapshot import QueueDepth
-from shopkit.broker import TOPOLOGY, HeldChannel, Lost
+from shopkit.messaging.broker import TOPOLOGY, HeldChannel, Lost
 
 ANSWER_SECONDS = 1
 

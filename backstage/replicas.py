@@ -7,8 +7,8 @@ from itertools import chain, islice, zip_longest
 import aiohttp
 import structlog
 
-from backstage.figures import Figures, figures
-from shopkit.upstreams import Upstream
+from backstage.scrape import Figures, figures
+from shopkit.web.upstreams import Upstream
 
 ANSWER_SECONDS = 1
 MOST = 64

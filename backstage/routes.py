@@ -6,8 +6,8 @@ from litestar.di import NamedDependency
 
 from backstage.latest import Latest
 from backstage.snapshot import EXAMPLE, Snapshot
-from shopkit.answers import NO_STORE, Answer, refusal
-from shopkit.problems import internal
+from shopkit.web.problems import internal
+from shopkit.web.responses import NO_STORE, Answer, refusal
 
 
 @get(

@@ -3,9 +3,9 @@
 from gateway.client import Client
 from gateway.openapi import Documents, openapi
 from gateway.routes import proxies
-from shopkit.service import Service
-from shopkit.settings import Settings, load
-from shopkit.upstreams import Upstream, Urls, UrlsIfAny
+from shopkit.runtime.settings import Settings, load
+from shopkit.web.service import Service
+from shopkit.web.upstreams import Upstream, Urls, UrlsIfAny
 
 
 class GatewaySettings(Settings, frozen=True, kw_only=True):

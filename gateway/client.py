@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from gateway.answer import Answer, Stale, Unreachable
 from gateway.connection import Connection
-from shopkit.retry import pause
-from shopkit.upstreams import Target
+from gateway.upstream_response import Answer, Stale, Unreachable
+from shopkit.runtime.retry import pause
+from shopkit.web.upstreams import Target
 
 CONNECT_SECONDS = 3
 LOOK_SECONDS = 0.5

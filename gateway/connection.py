@@ -17,7 +17,7 @@ from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from gateway.answer import Answer, BrokenOff, Headers, Stale
+from gateway.upstream_response import Answer, BrokenOff, Headers, Stale
 
 # Shorter than nginx waits for us, so that it is our problem document that says so.
 ANSWER_SECONDS = 25

@@ -11,12 +11,12 @@ import msgspec
 import structlog
 from litestar import MediaType, Response, get
 
-from gateway.answer import BrokenOff, Unreachable
 from gateway.client import Client
-from shopkit.answers import Answer
-from shopkit.openapi import described, instance
-from shopkit.problems import MEDIA_TYPE, Problem, ProblemDocument, unavailable
-from shopkit.upstreams import Upstream
+from gateway.upstream_response import BrokenOff, Unreachable
+from shopkit.web.openapi import described, instance
+from shopkit.web.problems import MEDIA_TYPE, Problem, ProblemDocument, unavailable
+from shopkit.web.responses import Answer
+from shopkit.web.upstreams import Upstream
 
 DOCUMENT = b"GET /schema/openapi.json HTTP/1.1\r\nhost: \r\n\r\n"
 DOCUMENT_LIMIT = 4 * 1024 * 1024

@@ -17,11 +17,11 @@ from litestar.exceptions import NotFoundException
 from litestar.types import HTTPRequestEvent, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 from prometheus_client import Counter
 
-from gateway.answer import Answer, BrokenOff, Unreachable
 from gateway.client import Client
 from gateway.request import encode, hop_by_hop
-from shopkit.problems import Problem
-from shopkit.upstreams import Upstream
+from gateway.upstream_response import Answer, BrokenOff, Unreachable
+from shopkit.web.problems import Problem
+from shopkit.web.upstreams import Upstream
 
 # Longer bodies, and those that come without a length, are streamed.
 WHOLE_BODY = 64 * 1024

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from litestar.types import HTTPScope
 
-from shopkit import tracing
-from shopkit.problems import malformed
+from shopkit.observability import tracing
+from shopkit.web.problems import malformed
 
 HOP_BY_HOP = frozenset(
     {

@@ -7,7 +7,7 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.client import Client
 from gateway.proxy import Proxy
-from shopkit.upstreams import Upstream
+from shopkit.web.upstreams import Upstream
 
 ROUTES = {
     "/api/orders": "orders",

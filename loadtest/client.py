@@ -1,4 +1,4 @@
-"""An HTTP client that costs as little as possible beside what it measures; `loadtest.clients` says how much.
+"""An HTTP client that costs as little as possible beside what it measures; `loadtest.bench.clients` says how much.
 
 Requests are bytes made beforehand, answers are parsed by httptools without looking at their headers, and what
 becomes of a request is told by a call, so that there is neither a task nor a future a request.

@@ -5,18 +5,18 @@ from typing import Annotated
 import msgspec
 
 from notifier import streams, tickets
+from notifier.fan_out import FanOut
 from notifier.hub import Hub
 from notifier.messages import decode_order_status
-from notifier.order_status import FanOut
 from notifier.sockets import Door, Rules
 from notifier.tickets import Call, Tickets
 from notifier.wire import Wire
-from shopkit.broker import ORDER_STATUS
-from shopkit.consumer import Consumer
-from shopkit.identity import on_behalf
-from shopkit.publisher import Publisher
-from shopkit.service import Service
-from shopkit.settings import Settings, load
+from shopkit.messaging.broker import ORDER_STATUS
+from shopkit.messaging.consumer import Consumer
+from shopkit.messaging.publisher import Publisher
+from shopkit.runtime.settings import Settings, load
+from shopkit.web.identity import on_behalf
+from shopkit.web.service import Service
 
 
 class NotifierSettings(Settings, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from uuid_utils import uuid7
 
 from notifier import scripts
-from notifier.closes import Close, come_back_later
+from notifier.close_codes import Close, come_back_later
 from notifier.messages import Ping, encode, welcome
 from notifier.presence import Presence
 from notifier.scripts import Command
@@ -35,7 +35,7 @@ from notifier.streams import (
 )
 from notifier.subscriber import Messages, Subscriber
 from notifier.wire import Wire, text_frame
-from shopkit.batcher import Batcher
+from shopkit.runtime.batcher import Batcher
 
 CATCH_UP_AT_ONCE = 256
 # As many as a stream keeps.

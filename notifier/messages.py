@@ -5,9 +5,9 @@ from uuid import UUID
 
 import msgspec
 
-from shopkit import tracing
-from shopkit.events import Event
-from shopkit.journey import Hop
+from shopkit.messaging.events import Event
+from shopkit.messaging.journey import Hop
+from shopkit.observability import tracing
 
 
 class OrderStatus(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from notifier import scripts
 from notifier.scripts import ACK, ATTEND, Command
 from notifier.streams import Position, channel, meta_key, sockets_key
-from shopkit.retry import Backoff, pause
+from shopkit.runtime.retry import Backoff, pause
 
 # Longer than a ping, the time for its answer and a short absence of Redis together.
 LEASE_SECONDS = 120

@@ -20,13 +20,13 @@ from prometheus_client import Counter
 from redis.exceptions import RedisError
 from uvicorn.protocols.utils import ClientDisconnected
 
-from notifier.closes import Close
+from notifier.close_codes import Close
 from notifier.hub import Hub, Socket
 from notifier.messages import Ack, Pong, Renew, RenewTicket, decode_said, encode
 from notifier.streams import Position
 from notifier.tickets import Tickets
 from notifier.wire import text_frame, wire_of
-from shopkit.problems import Problem
+from shopkit.web.problems import Problem
 
 SUBPROTOCOL = "gozon.v1"
 TICKET_PREFIX = "ticket."

@@ -13,7 +13,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from notifier import primary, scripts
+from notifier import scripts, sentinel
 from notifier.scripts import READ, Command
 
 
@@ -75,8 +75,8 @@ def connect(url: str) -> Redis:
         "max_connections": 50,
         "timeout": 5,
     }
-    if url.startswith(f"{primary.SCHEME}:"):
-        return Redis(connection_pool=BlockingConnectionPool(**options, **primary.by_sentinel(url)))
+    if url.startswith(f"{sentinel.SCHEME}:"):
+        return Redis(connection_pool=BlockingConnectionPool(**options, **sentinel.by_sentinel(url)))
     return Redis(connection_pool=BlockingConnectionPool.from_url(url, **options))
 
 

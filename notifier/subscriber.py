@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from notifier import scripts
 from notifier.scripts import Command
-from shopkit.retry import Backoff, pause
+from shopkit.runtime.retry import Backoff, pause
 
 SUBSCRIBE_AT_ONCE = 512
 READ_AT_ONCE = 64 * 1024

@@ -10,9 +10,9 @@ from litestar.di import NamedDependency
 from redis.asyncio import Redis
 
 from notifier import scripts
-from shopkit.answers import Answer, refusals
-from shopkit.batcher import Batcher
-from shopkit.identity import user_router
+from shopkit.runtime.batcher import Batcher
+from shopkit.web.identity import user_router
+from shopkit.web.responses import Answer, refusals
 
 LIFETIME_SECONDS = 30
 

@@ -14,7 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode
 from websockets.protocol import OPEN
 
-from notifier.closes import Close, come_back_later
+from notifier.close_codes import Close, come_back_later
 
 EXTENSION = "gozon.wire"
 # What a socket that takes nothing may hold of ours; the kernel's own buffers come on top.

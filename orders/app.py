@@ -1,25 +1,26 @@
 """The wiring of orders."""
 
+from orders.apply_payment_results import ApplyResults
 from orders.messages import decode_payment_event
 from orders.models import orders
-from orders.payment_results import ApplyResults
 from orders.place_order import PlaceOrders
-from orders.reconcile import EVERY_SECONDS, OVERDUE, Reconciler
+from orders.remind import EVERY_SECONDS, OVERDUE, Reconciler
 from orders.routes import Call, router
-from shopkit import outbox, retention
-from shopkit.backlog import Backlog
-from shopkit.batcher import Batcher
-from shopkit.broker import PAYMENT_RESULTS
-from shopkit.consumer import Consumer
-from shopkit.db import Database, Migrating
-from shopkit.identity import on_behalf
-from shopkit.journey import RELAYED
-from shopkit.periodic import Periodic
-from shopkit.publisher import Publisher
-from shopkit.relay import Relay
-from shopkit.retention import KeepKeys
-from shopkit.service import Service
-from shopkit.settings import Settings, load
+from shopkit.db import retention
+from shopkit.db.database import Database, Migrating
+from shopkit.db.gauges import Backlog
+from shopkit.db.periodic import Periodic
+from shopkit.db.retention import KeepKeys
+from shopkit.messaging import outbox
+from shopkit.messaging.broker import PAYMENT_RESULTS
+from shopkit.messaging.consumer import Consumer
+from shopkit.messaging.journey import RELAYED
+from shopkit.messaging.publisher import Publisher
+from shopkit.messaging.relay import Relay
+from shopkit.runtime.batcher import Batcher
+from shopkit.runtime.settings import Settings, load
+from shopkit.web.identity import on_behalf
+from shopkit.web.service import Service
 
 
 class OrdersSettings(Settings, frozen=True, kw_only=True):

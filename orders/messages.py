@@ -6,8 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from shopkit.events import Event, Outgoing, outgoing
-from shopkit.journey import Hop
+from shopkit.messaging.events import Event, Outgoing, outgoing
+from shopkit.messaging.journey import Hop
 
 SOURCE = "orders"
 

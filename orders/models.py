@@ -16,7 +16,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shopkit import outbox, retention
+from shopkit.db import retention
+from shopkit.messaging import outbox
 
 metadata = MetaData()
 

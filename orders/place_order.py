@@ -11,11 +11,12 @@ from prometheus_client import Counter
 from uuid_utils.compat import uuid7
 
 from orders.messages import order_created
-from shopkit import event_log, journey, tracing
-from shopkit.db import Connection, Database, Row
-from shopkit.idempotency import key_reused
-from shopkit.journey import ACCEPTED, Hop
-from shopkit.problems import unavailable
+from shopkit.db.database import Connection, Database, Row
+from shopkit.messaging import event_log, journey
+from shopkit.messaging.journey import ACCEPTED, Hop
+from shopkit.observability import tracing
+from shopkit.web.idempotency import key_reused
+from shopkit.web.problems import unavailable
 
 ACCEPTED_ORDERS = Counter("gozon_orders_accepted", "Orders accepted")
 

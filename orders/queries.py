@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from shopkit.db import Database, Row
+from shopkit.db.database import Database, Row
 
 ONE = """
     SELECT id, user_id, amount, description, status, version, created_at, updated_at, reason, journey FROM orders

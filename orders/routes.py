@@ -10,18 +10,19 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from orders import contract, queries
-from orders.contract import CreateOrder, Order, OrderPage, OrderWithJourney, Status
+from orders import api_schema, queries
+from orders.api_schema import CreateOrder, Order, OrderPage, OrderWithJourney, Status
 from orders.place_order import NewOrder, Placed
-from shopkit import journey, tracing
-from shopkit.answers import refusals
-from shopkit.batcher import Batcher
-from shopkit.body import StrictJson, not_json, too_large
-from shopkit.db import Database, Row
-from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
-from shopkit.identity import user_router
-from shopkit.problems import FieldError, Problem, invalid, too_slow
-from shopkit.query import once_and_not_null
+from shopkit.db.database import Database, Row
+from shopkit.messaging import journey
+from shopkit.observability import tracing
+from shopkit.runtime.batcher import Batcher
+from shopkit.web.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
+from shopkit.web.identity import user_router
+from shopkit.web.json_body import StrictJson, not_json, too_large
+from shopkit.web.problems import FieldError, Problem, invalid, too_slow
+from shopkit.web.query_params import once_and_not_null
+from shopkit.web.responses import refusals
 
 PATH = "/api/orders"
 
@@ -42,7 +43,7 @@ def order_not_found() -> Problem:
     dto=StrictJson[CreateOrder],
     return_dto=None,
     summary="Place an order",
-    responses={201: contract.PLACED}
+    responses={201: api_schema.PLACED}
     | refusals(
         invalid([FieldError("amount", "Expected `int` >= 1")]), too_large(), too_slow(), not_json(), key_reused()
     ),
@@ -63,7 +64,7 @@ async def create_order(
 @get(
     before_request=once_and_not_null,
     summary="List your orders",
-    responses={200: contract.LISTED} | refusals(invalid([FieldError("limit", "Expected `int` <= 100")])),
+    responses={200: api_schema.LISTED} | refusals(invalid([FieldError("limit", "Expected `int` <= 100")])),
 )
 async def list_orders(
     call: NamedDependency[Call],
@@ -80,11 +81,11 @@ async def list_orders(
 @get(
     "/{order_id:str}",
     summary="Show one of your orders",
-    responses={200: contract.SHOWN}
+    responses={200: api_schema.SHOWN}
     | refusals(invalid([FieldError("order_id", "Invalid UUID")]), order_not_found()),
 )
 async def show_order(
-    order_id: Annotated[UUID, PathParameter(description="Its `id`.", examples=[Example(value=str(contract.ID))])],
+    order_id: Annotated[UUID, PathParameter(description="Its `id`.", examples=[Example(value=str(api_schema.ID))])],
     call: NamedDependency[Call],
 ) -> OrderWithJourney:
     """With its journey: which replica did what, and when."""

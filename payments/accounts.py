@@ -8,12 +8,12 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from payments import ledger
-from payments.contract import ToppedUp
+from payments.api_schema import ToppedUp
+from payments.decisions import BALANCE_LIMIT, Account
 from payments.ledger import Entry
-from payments.settle import BALANCE_LIMIT, Account
-from shopkit.db import Database, Row
-from shopkit.idempotency import key_reused
-from shopkit.problems import FieldError, Problem
+from shopkit.db.database import Database, Row
+from shopkit.web.idempotency import key_reused
+from shopkit.web.problems import FieldError, Problem
 
 OPEN = """
     INSERT INTO accounts (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING RETURNING created_at

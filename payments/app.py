@@ -1,24 +1,25 @@
 """The wiring of payments."""
 
 from payments.accounts import TopUps
-from payments.charge import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
 from payments.models import ledger_entries
 from payments.routes import Call, router
-from shopkit import inbox_rows, outbox, retention
-from shopkit.backlog import Backlog
-from shopkit.batcher import Batcher
-from shopkit.broker import ORDER_CREATED
-from shopkit.consumer import Consumer
-from shopkit.db import Database, Migrating
-from shopkit.identity import on_behalf
-from shopkit.inbox import Inbox
-from shopkit.journey import RESULT_RELAYED
-from shopkit.publisher import Publisher
-from shopkit.relay import Relay
-from shopkit.retention import NOTES, PROCESSED_EVENTS, KeepInbox, KeepKeys
-from shopkit.service import Service
-from shopkit.settings import Settings, load
+from shopkit.db import retention
+from shopkit.db.database import Database, Migrating
+from shopkit.db.gauges import Backlog
+from shopkit.db.retention import NOTES, PROCESSED_EVENTS, KeepInbox, KeepKeys
+from shopkit.messaging import inbox_store, outbox
+from shopkit.messaging.broker import ORDER_CREATED
+from shopkit.messaging.consumer import Consumer
+from shopkit.messaging.inbox import Inbox
+from shopkit.messaging.journey import RESULT_RELAYED
+from shopkit.messaging.publisher import Publisher
+from shopkit.messaging.relay import Relay
+from shopkit.runtime.batcher import Batcher
+from shopkit.runtime.settings import Settings, load
+from shopkit.web.identity import on_behalf
+from shopkit.web.service import Service
 
 
 class PaymentsSettings(Settings, frozen=True, kw_only=True):
@@ -61,8 +62,8 @@ def build(settings: PaymentsSettings) -> Service:
         ],
         measures=[
             Backlog(database, *outbox.BACKLOG).measure,
-            Backlog(database, *inbox_rows.BACKLOG).measure,
-            Backlog(database, *inbox_rows.PARKED).measure,
+            Backlog(database, *inbox_store.BACKLOG).measure,
+            Backlog(database, *inbox_store.PARKED).measure,
         ],
         checks={
             "database": database.check,

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from payments.settle import Account
-from shopkit.db import Connection, Row
+from payments.decisions import Account
+from shopkit.db.database import Connection, Row
 
 # In the order of user ids, so that two transactions with overlapping accounts cannot deadlock.
 LOCK = """

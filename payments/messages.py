@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from shopkit.events import Event, Outgoing, outgoing
-from shopkit.inbox_rows import Received
-from shopkit.journey import Hop
+from shopkit.messaging.events import Event, Outgoing, outgoing
+from shopkit.messaging.inbox_store import Received
+from shopkit.messaging.journey import Hop
 
 SOURCE = "payments"
 

@@ -14,8 +14,9 @@ from sqlalchemy import (
     func,
 )
 
-from payments.settle import BALANCE_LIMIT
-from shopkit import inbox_rows, outbox, retention
+from payments.decisions import BALANCE_LIMIT
+from shopkit.db import retention
+from shopkit.messaging import inbox_store, outbox
 
 metadata = MetaData()
 
@@ -95,6 +96,6 @@ Index(
     postgresql_where=ledger_entries.c.idempotency_key.is_not(None),
 )
 
-inbox_rows.tables(metadata)
+inbox_store.tables(metadata)
 outbox.table(metadata)
 retention.table(metadata)

@@ -7,17 +7,17 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
-from payments import accounts, contract
+from payments import accounts, api_schema
 from payments.accounts import Done, NewTopUp, account_exists, balance_limit, no_account
-from payments.contract import LAST_VERSION, PATH, Account, EntryPage, LedgerEntry, ToppedUp, TopUp
-from shopkit.answers import refusals
-from shopkit.batcher import Batcher
-from shopkit.body import StrictJson, not_json, too_large
-from shopkit.db import Database, Row
-from shopkit.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
-from shopkit.identity import user_router
-from shopkit.problems import FieldError, invalid, too_slow
-from shopkit.query import once_and_not_null
+from payments.api_schema import LAST_VERSION, PATH, Account, EntryPage, LedgerEntry, ToppedUp, TopUp
+from shopkit.db.database import Database, Row
+from shopkit.runtime.batcher import Batcher
+from shopkit.web.idempotency import REPLAYED, IdempotencyKey, key_reused, parse_key
+from shopkit.web.identity import user_router
+from shopkit.web.json_body import StrictJson, not_json, too_large
+from shopkit.web.problems import FieldError, invalid, too_slow
+from shopkit.web.query_params import once_and_not_null
+from shopkit.web.responses import refusals
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -28,14 +28,14 @@ class Call(msgspec.Struct, frozen=True):
     top_ups: Batcher[NewTopUp, Done]
 
 
-@post(summary="Open your account", responses={201: contract.OPENED} | refusals(account_exists()))
+@post(summary="Open your account", responses={201: api_schema.OPENED} | refusals(account_exists()))
 async def open_account(call: NamedDependency[Call]) -> Response[Account]:
     """At most one per user; it starts empty."""
     created_at = await accounts.open_account(call.database, call.user_id)
     return Response(Account(call.user_id, 0, created_at), headers={"Location": PATH})
 
 
-@get(summary="Show your balance", responses={200: contract.SHOWN} | refusals(no_account()))
+@get(summary="Show your balance", responses={200: api_schema.SHOWN} | refusals(no_account()))
 async def show_account(call: NamedDependency[Call]) -> Account:
     balance, created_at = await accounts.show_account(call.database, call.user_id)
     return Account(call.user_id, balance, created_at)
@@ -46,7 +46,7 @@ async def show_account(call: NamedDependency[Call]) -> Account:
     dto=StrictJson[TopUp],
     return_dto=None,
     summary="Top up your account",
-    responses={201: contract.TOPPED_UP}
+    responses={201: api_schema.TOPPED_UP}
     | refusals(
         invalid([FieldError("amount", "Expected `int` >= 1")]),
         no_account(),
@@ -68,7 +68,7 @@ async def top_up(
     "/entries",
     before_request=once_and_not_null,
     summary="Show your ledger",
-    responses={200: contract.LISTED}
+    responses={200: api_schema.LISTED}
     | refusals(invalid([FieldError("limit", "Expected `int` <= 100")]), no_account()),
 )
 async def show_ledger(

@@ -4,8 +4,8 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 
-from shopkit.retry import is_transient
-from shopkit.schema import migrate
+from shopkit.db.migrations import migrate
+from shopkit.runtime.retry import is_transient
 
 HELP = "bring a database to the newest schema that this release knows, and end"
 

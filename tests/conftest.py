@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
-from shopkit.db import Database
-from shopkit.schema import migrate
+from shopkit.db.database import Database
+from shopkit.db.migrations import migrate
 from tests.fork_server import FORK_SERVER
 from tests.servers import Broker, CopyOf, Forwarder, Handler, StandIn, admin, database_at
 from tests.support import OPENED, Caller, Replica

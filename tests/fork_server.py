@@ -20,8 +20,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 # What every service imports. Other modules of the project register metrics that not every service has.
 IMPORTED = (
-    "shopkit.service",
-    "shopkit.schema",
+    "shopkit.web.service",
+    "shopkit.db.migrations",
     "aio_pika",
     "aiohttp",
     "redis.asyncio",

@@ -18,11 +18,11 @@ from prometheus_client import REGISTRY
 from sqlalchemy import NullPool, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shopkit.broker import declare, queues_of
-from shopkit.db import Database, Row
-from shopkit.events import Outgoing, encode_batch
-from shopkit.retry import Stalled
-from shopkit.service import Worker
+from shopkit.db.database import Database, Row
+from shopkit.messaging.broker import declare, queues_of
+from shopkit.messaging.events import Outgoing, encode_batch
+from shopkit.runtime.retry import Stalled
+from shopkit.web.service import Worker
 from tests.support import PATIENCE, Replica, eventually, free_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

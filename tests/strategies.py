@@ -5,7 +5,7 @@ from string import ascii_letters, digits
 
 from hypothesis import strategies as st
 
-from shopkit.journey import Hop
+from shopkit.messaging.journey import Hop
 
 # What code that looks into an event without parsing it might take for a part of its envelope.
 TRAPS = [

@@ -9,7 +9,7 @@ import notifier.app
 import orders.app
 import payments.app
 from gateway.openapi import merge
-from shopkit.service import Service
+from shopkit.web.service import Service
 
 FOLDER = Path(__file__).parents[1] / "openapi"
 DATABASE, BROKER, REDIS, HTTP = "postgresql://nowhere/none", "amqp://nowhere", "redis://nowhere", "http://nowhere"

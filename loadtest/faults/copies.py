@@ -13,9 +13,9 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from loadtest.faults.firehose import Published, firehose, published
 from loadtest.faults.shop import Shop
-from shopkit.broker import ORDER_CREATED, TOPOLOGY, declare
-from shopkit.events import decode_batch, encode_batch
-from shopkit.publisher import persistent
+from shopkit.messaging.broker import ORDER_CREATED, TOPOLOGY, declare
+from shopkit.messaging.events import decode_batch, encode_batch
+from shopkit.messaging.publisher import persistent
 
 MOST = 5
 LATER_SECONDS = 2.0

@@ -18,7 +18,7 @@ from loadtest.faults.to_servers import (
     stopped,
     unroutable,
 )
-from shopkit.broker import ORDER_STATUS, TOPOLOGY
+from shopkit.messaging.broker import ORDER_STATUS, TOPOLOGY
 
 # What a deleted queue held is sent again by the reconciler, which looks after a minute.
 REMINDED_IN = 100.0

@@ -27,8 +27,8 @@ class Mutant(NamedTuple):
 
 
 DECIDED_AGAIN = (
-    Edit("payments/settle.py", "known = dict(recorded)", "known = {}"),
-    Edit("payments/charge.py", "    ORDER BY order_id\n", "    ORDER BY order_id ON CONFLICT DO NOTHING\n"),
+    Edit("payments/decisions.py", "known = dict(recorded)", "known = {}"),
+    Edit("payments/charge_orders.py", "    ORDER BY order_id\n", "    ORDER BY order_id ON CONFLICT DO NOTHING\n"),
     Edit(
         "payments/migrations/versions/0001_accounts_payments_ledger.py",
         "order_id uuid CONSTRAINT ledger_entries_one_of_an_order UNIQUE,",
@@ -36,7 +36,7 @@ DECIDED_AGAIN = (
     ),
 )
 SEEN_AGAIN = (
-    Edit("shopkit/inbox_rows.py", "    ON CONFLICT (event_id) DO NOTHING\n", ""),
+    Edit("shopkit/messaging/inbox_store.py", "    ON CONFLICT (event_id) DO NOTHING\n", ""),
     Edit(
         "payments/migrations/versions/0001_accounts_payments_ledger.py",
         "event_id uuid PRIMARY KEY,",
@@ -66,7 +66,7 @@ MUTANTS = (
         "a message is acknowledged before its events are handled",
         (
             Edit(
-                "shopkit/consumer.py",
+                "shopkit/messaging/consumer.py",
                 "            await self._handle_all(events)\n        await messages[-1].ack(multiple=True)\n",
                 "            await messages[-1].ack(multiple=True)\n            await self._handle_all(events)\n",
             ),
@@ -76,28 +76,28 @@ MUTANTS = (
     ),
     Mutant(
         "returned messages count as published",
-        (Edit("shopkit/broker.py", "on_return_raises=True", "on_return_raises=False"),),
+        (Edit("shopkit/messaging/broker.py", "on_return_raises=True", "on_return_raises=False"),),
         ("unroute notifier.order-status",),
         ("no-toast-lost",),
     ),
     Mutant(
         "a final status is set again",
-        (Edit("orders/payment_results.py", " AND orders.status = 'NEW'", ""),),
+        (Edit("orders/apply_payment_results.py", " AND orders.status = 'NEW'", ""),),
         ("copy everything",),
         ("books",),
     ),
     # A deadlock is only a pause: one of the two batches is tried again.
     Mutant(
         "a batch of results does not lock its orders first",
-        (Edit("orders/payment_results.py", "    await connection.execute(LOCK, ids)\n", ""),),
+        (Edit("orders/apply_payment_results.py", "    await connection.execute(LOCK, ids)\n", ""),),
         (),
         (f"{RESULTS}::test_a_batch_locks_its_orders_in_the_order_of_their_ids",),
     ),
-    # With the settings of `shopkit/connect.py` PostgreSQL walks along the primary key, in the order of ids, whether
-    # it is asked for an order or not. With any other plan the line keeps two replicas from a deadlock.
+    # With the settings of `shopkit/db/connect.py` PostgreSQL walks along the primary key, in the order of ids, with or
+    # without ORDER BY. With any other plan the line keeps two replicas from a deadlock.
     Mutant(
         "orders are locked in the order in which a plan finds them",
-        (Edit("orders/payment_results.py", " ORDER BY id FOR NO KEY UPDATE", " FOR NO KEY UPDATE"),),
+        (Edit("orders/apply_payment_results.py", " ORDER BY id FOR NO KEY UPDATE", " FOR NO KEY UPDATE"),),
         (),
         (f"{RESULTS}::test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan",),
     ),
@@ -105,7 +105,7 @@ MUTANTS = (
         "the outbox is emptied before the broker confirms",
         (
             Edit(
-                "shopkit/relay.py",
+                "shopkit/messaging/relay.py",
                 "                if taken:\n                    await self._publish(taken)\n",
                 "            await self._publish(taken)\n",
             ),
@@ -117,7 +117,7 @@ MUTANTS = (
         "a status is told before it is committed",
         (
             Edit(
-                "orders/payment_results.py",
+                "orders/apply_payment_results.py",
                 "            await outbox.add(connection, told)\n",
                 "            async with self._database.at_once() as early:\n"
                 "                await outbox.add(early, told)\n",
@@ -188,8 +188,12 @@ MUTANTS = (
     Mutant(
         "a lost session ends the consumer for good",
         (
-            Edit("shopkit/intake.py", "        await self._session.run()", "        await self._session._once()"),
-            Edit("shopkit/service.py", "        self._exit()\n", ""),
+            Edit(
+                "shopkit/messaging/subscription.py",
+                "        await self._session.run()",
+                "        await self._session._once()",
+            ),
+            Edit("shopkit/web/service.py", "        self._exit()\n", ""),
         ),
         ("kill rabbitmq",),
         ("ready-again", "order-decided"),

@@ -7,7 +7,7 @@ from random import Random
 from loadtest.faults.cluster import Cluster
 from loadtest.faults.contents import DATABASES
 from loadtest.faults.place import Fault
-from shopkit.broker import TOPOLOGY
+from shopkit.messaging.broker import TOPOLOGY
 
 NODES = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
 SENTINELS = ("sentinel", "sentinel-2", "sentinel-3")

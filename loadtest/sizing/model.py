@@ -6,7 +6,7 @@ from typing import NamedTuple
 from loadtest.load.costs import Costs, OrderCosts
 from loadtest.load.parameters import Failed, Parameters
 from loadtest.load.report import EVERYTHING_ELSE, GENERATOR, Report
-from shopkit.db import MOST_CONNECTIONS
+from shopkit.db.database import MOST_CONNECTIONS
 
 # What is assumed, not measured.
 BUSY = 0.6  # of what there is; the rest is for peaks and for what a failed machine leaves behind

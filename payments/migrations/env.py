@@ -1,4 +1,4 @@
 from payments.models import metadata
-from shopkit.schema import run_migrations
+from shopkit.db.migrations import run_migrations
 
 run_migrations(metadata)

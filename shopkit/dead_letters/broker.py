@@ -15,11 +15,11 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
-from shopkit.addresses import one_by_one
-from shopkit.broker import HEARTBEAT, RESOLVED, TOPOLOGY, Lost, declare, losses
 from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
-from shopkit.delivery import Delivery
-from shopkit.publisher import CONFIRM_TIMEOUT, persistent
+from shopkit.messaging.broker import HEARTBEAT, RESOLVED, TOPOLOGY, Lost, declare, losses
+from shopkit.messaging.delivery import Delivery
+from shopkit.messaging.publisher import CONFIRM_TIMEOUT, persistent
+from shopkit.runtime.hosts import one_by_one
 
 MOST_HELD = 5_000
 

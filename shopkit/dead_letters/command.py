@@ -10,9 +10,9 @@ import asyncpg
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from shopkit.broker import losses
 from shopkit.dead_letters import broker, database, text
 from shopkit.dead_letters.letter import Letter, Letters, Resolution, Unusable, Wanted
+from shopkit.messaging.broker import losses
 
 DONE, FAILED, UNUSABLE = 0, 1, 2
 

@@ -9,9 +9,9 @@ from sqlalchemy import NullPool, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shopkit.connect import engine_at
+from shopkit.db.connect import engine_at
 from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
-from shopkit.events import encode_batch
+from shopkit.messaging.events import encode_batch
 
 PAGE = 500
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from shopkit.events import UNDECODABLE, decode_batch
+from shopkit.messaging.events import UNDECODABLE, decode_batch
 
 
 class Unusable(Exception):

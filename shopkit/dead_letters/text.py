@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from shopkit.dead_letters.letter import Letter
-from shopkit.events import UNDECODABLE
+from shopkit.messaging.events import UNDECODABLE
 
 HEADINGS = ("ID", "WHEN", "EVENTS", "TYPE", "SUBJECT", "REASON")
 REASON_WIDTH = 60

@@ -4,17 +4,17 @@ from uuid import UUID
 
 import pytest
 
+from orders.apply_payment_results import ApplyResults
 from orders.messages import decode_payment_event
-from orders.payment_results import ApplyResults
 from orders.place_order import NewOrder, PlaceOrders
 from payments.accounts import NewTopUp, TopUps, open_account
-from payments.charge import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
-from shopkit import outbox
-from shopkit.db import Database
-from shopkit.events import Outgoing
-from shopkit.inbox import Inbox
-from shopkit.low_water_mark import LowWaterMark
+from shopkit.db.database import Database
+from shopkit.messaging import outbox
+from shopkit.messaging.events import Outgoing
+from shopkit.messaging.inbox import Inbox
+from shopkit.messaging.low_water_mark import LowWaterMark
 from tests.servers import CopyOf
 
 # On both sides of the places where a comparison of signed or of partial numbers would turn round.

@@ -6,7 +6,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.agreement import (
+from auditor.invariants import Invariant
+from auditor.reconciliation import (
     AGREEMENT,
     PAYMENT_OF_AN_ORDER,
     RESULT_APPLIED,
@@ -18,7 +19,6 @@ from auditor.agreement import (
     compare,
     merge,
 )
-from auditor.invariants import Invariant
 
 T = TypeVar("T")
 

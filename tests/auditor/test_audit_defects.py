@@ -13,8 +13,8 @@ from auditor.audit import everything
 from auditor.invariants import Limits
 from auditor.report import as_json
 from auditor.snapshot import Snapshot
-from shopkit.connect import engine_at
-from shopkit.db import Database
+from shopkit.db.connect import engine_at
+from shopkit.db.database import Database
 from tests.auditor.conftest import Books
 from tests.auditor.defects_of_balances import SUMS, VERSIONS
 from tests.auditor.defects_of_decisions import DECLINED_WITHOUT_GROUND, OUTCOMES, PAID_WITHOUT_GROUND

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from auditor.snapshot import BATCH, Snapshot, Unreadable, connected
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.servers import rows
 
 COUNT = text("SELECT count(*) FROM accounts")

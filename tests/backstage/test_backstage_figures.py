@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Info, generate_latest
 
-from backstage.compose import compose
-from backstage.figures import Figures, figures
+from backstage.build_snapshot import compose
+from backstage.scrape import Figures, figures
 from backstage.snapshot import NotifierReplica, OrdersReplica, PaymentsReplica, Snapshot
 
 NOW = datetime.now(UTC)

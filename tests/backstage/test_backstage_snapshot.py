@@ -5,7 +5,7 @@ from typing import Any
 
 import aiohttp
 
-from shopkit.broker import TOPOLOGY
+from shopkit.messaging.broker import TOPOLOGY
 from tests.backstage.conftest import LookAt
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from loadtest.faults.firehose import Published, firehose, published
-from shopkit.broker import TOPOLOGY
+from shopkit.messaging.broker import TOPOLOGY
 from tests.conftest import Spawn
 from tests.support import Caller, Replica, Socket, eventually, free_port
 

@@ -8,8 +8,8 @@ import pytest
 import notifier.messages
 import orders.messages
 import payments.messages
-from shopkit.broker import TOPOLOGY
-from shopkit.events import Outgoing
+from shopkit.messaging.broker import TOPOLOGY
+from shopkit.messaging.events import Outgoing
 
 ORDER, USER = uuid4(), "a-user"
 

@@ -16,19 +16,19 @@ import pytest
 
 import orders.models
 import payments.models
-from orders import payment_results, place_order, queries
+from orders import apply_payment_results, place_order, queries
+from orders.apply_payment_results import ApplyResults
 from orders.messages import decode_payment_event
-from orders.payment_results import ApplyResults
 from orders.place_order import NewOrder, PlaceOrders
-from payments import accounts, charge, ledger
+from payments import accounts, charge_orders, ledger
 from payments.accounts import NewTopUp, TopUps
-from payments.charge import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import decode_order_created, receive
-from shopkit import crash_guard, inbox_rows, outbox
-from shopkit.db import Connection, Database, Row
-from shopkit.events import Outgoing
-from shopkit.inbox import Inbox
-from shopkit.low_water_mark import LowWaterMark
+from shopkit.db.database import Connection, Database, Row
+from shopkit.messaging import crash_guard, inbox_store, outbox
+from shopkit.messaging.events import Outgoing
+from shopkit.messaging.inbox import Inbox
+from shopkit.messaging.low_water_mark import LowWaterMark
 from tests.servers import CopyOf, rows
 
 USERS = [f"user-{number}" for number in range(12)]
@@ -41,8 +41,8 @@ QUEUES = {"outbox", "inbox", "inbox_in_hand", "dead_letters", "retention", "alem
 TABLES = {*orders.models.metadata.tables, *payments.models.metadata.tables}
 
 # Every statement in them is in the way of an order, or of a top-up or a list.
-MODULES = place_order, payment_results, queries, accounts, charge, ledger, outbox
-HOT = {inbox_rows.STORE, inbox_rows.CLAIM, inbox_rows.MARK, crash_guard.NOTE}.union(
+MODULES = place_order, apply_payment_results, queries, accounts, charge_orders, ledger, outbox
+HOT = {inbox_store.STORE, inbox_store.CLAIM, inbox_store.MARK, crash_guard.NOTE}.union(
     value
     for module in MODULES
     for name, value in vars(module).items()

@@ -8,9 +8,9 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from docs.tools.write_openapi import FOLDER, documents, text
-from orders.contract import Reason
-from payments.settle import INSUFFICIENT_FUNDS, NO_ACCOUNT
-from shopkit import problems
+from orders.api_schema import Reason
+from payments.decisions import INSUFFICIENT_FUNDS, NO_ACCOUNT
+from shopkit.web import problems
 from tests.support import ROOT
 
 NAMES = sorted(path.stem for path in FOLDER.iterdir())

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from shopkit.broker import LONELY_CRASHES, ORDER_CREATED, RESOLVED
-from shopkit.publisher import persistent
+from shopkit.messaging.broker import LONELY_CRASHES, ORDER_CREATED, RESOLVED
+from shopkit.messaging.publisher import persistent
 from tests.conftest import Shop, Spawn
 from tests.contracts import asyncapi
 from tests.contracts.conftest import Overheard, overhearing

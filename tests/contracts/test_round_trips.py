@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 import notifier.messages
 import orders.messages
 import payments.messages
+from notifier.fan_out import Message
 from notifier.hub import Published
 from notifier.messages import FRAME_START, OrderFrame, frame_rest, times
-from notifier.order_status import Message
 from notifier.wire import text_frame
 from orders.messages import OrderStatus
-from shopkit import event_log, journey, tracing
-from shopkit.events import Event, Outgoing, decode_batch, encode_batch
-from shopkit.journey import Hop
+from shopkit.messaging import event_log, journey
+from shopkit.messaging.events import Event, Outgoing, decode_batch, encode_batch
+from shopkit.messaging.journey import Hop
+from shopkit.observability import tracing
 from tests.strategies import amounts, hops, journeys, texts, traceparents, user_ids
 
 reasons = st.none() | texts

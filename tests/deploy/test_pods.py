@@ -2,7 +2,7 @@
 
 import re
 
-from shopkit.db import MOST_CONNECTIONS
+from shopkit.db.database import MOST_CONNECTIONS
 from tests.manifests import Manifest, of_kind, of_kubernetes, pod_templates
 
 

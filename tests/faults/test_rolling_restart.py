@@ -13,8 +13,8 @@ import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 
-from notifier.closes import COME_BACK_MILLISECONDS
-from notifier.closes import Close as Code
+from notifier.close_codes import COME_BACK_MILLISECONDS
+from notifier.close_codes import Close as Code
 from notifier.hub import DRAIN_AT_ONCE, DRAIN_STEP
 from notifier.streams import sockets_key
 from tests.conftest import Shop

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway import answer as answer_module
 from gateway import client as client_module
 from gateway import connection as connection_module
-from gateway.answer import BrokenOff
+from gateway import upstream_response as answer_module
 from gateway.client import Client
-from shopkit.upstreams import Target
+from gateway.upstream_response import BrokenOff
+from shopkit.web.upstreams import Target
 from tests.fuzzing import fuzz
 from tests.servers import running
 from tests.support import eventually

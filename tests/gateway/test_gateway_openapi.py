@@ -12,8 +12,8 @@ from aiohttp import web
 from gateway import openapi
 from gateway.client import Client
 from gateway.openapi import Documents
-from shopkit.problems import Problem
-from shopkit.upstreams import Upstream
+from shopkit.web.problems import Problem
+from shopkit.web.upstreams import Upstream
 from tests.conftest import Serve
 from tests.servers import StandIn, running, succeeds
 

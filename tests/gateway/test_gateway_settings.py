@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.app import GatewaySettings
-from shopkit.settings import load
+from shopkit.runtime.settings import load
 
 URLS = {f"{name}_URLS": "http://a:8000" for name in ("ORDERS", "PAYMENTS", "NOTIFIER", "WEB")}
 

@@ -179,7 +179,7 @@ REFUSED = {
 
 
 async def test_what_could_be_read_in_two_ways_reaches_nobody(behind: Behind) -> None:
-    """Our server refuses most before the gateway sees them, upgrades because of `shopkit.http`.
+    """Our server refuses most before the gateway sees them, upgrades because of `shopkit.web.protocol`.
 
     Two hosts, and a coding before chunked, the gateway refuses itself.
     """

@@ -13,7 +13,7 @@ from loadtest.load.local import LocalShop
 from loadtest.load.parameters import Failed
 from loadtest.load.soak import FILES, KEYS, MEMORY, TASKS, Soak
 from loadtest.load.stores import Stores
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.auditor.planting import order
 from tests.servers import rows
 from tests.support import free_port

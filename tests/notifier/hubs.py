@@ -10,9 +10,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from notifier import scripts
+from notifier.fan_out import Message
 from notifier.hub import Hub, Socket
 from notifier.messages import decode_order_status
-from notifier.order_status import Message
 from notifier.scripts import Command
 from notifier.streams import connect, sockets_key
 from notifier.wire import Wire

@@ -7,7 +7,7 @@ from uuid import uuid4
 import aiohttp
 import msgspec
 
-from shopkit.events import Event
+from shopkit.messaging.events import Event
 from tests.servers import Broker
 from tests.support import Caller, Replica
 

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from notifier.closes import Close
+from notifier.close_codes import Close
 from notifier.streams import channel, sockets_key
 from tests.conftest import Spawn
 from tests.notifier.push_events import ORIGIN, status_event, tell

@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel as Watching
 
+from notifier.fan_out import FanOut, NotReplicated
 from notifier.messages import OrderStatusEvent, decode_order_status
-from notifier.order_status import FanOut, NotReplicated
-from notifier.primary import by_sentinel
+from notifier.sentinel import by_sentinel
 from notifier.streams import connect
 from tests.notifier.push_events import status_event
 from tests.notifier.sentinel import Sentinel

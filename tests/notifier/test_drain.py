@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from notifier.closes import COME_BACK_MILLISECONDS, Close
+from notifier.close_codes import COME_BACK_MILLISECONDS, Close
 from notifier.hub import DRAIN_AT_ONCE, DRAIN_STEP
 from notifier.streams import sockets_key
-from shopkit.service import STOP_SECONDS
+from shopkit.web.service import STOP_SECONDS
 from tests.conftest import Spawn
 from tests.notifier.push_events import ORIGIN, status_event, tell
 from tests.servers import Broker, Forwarder

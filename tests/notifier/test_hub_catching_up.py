@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from notifier import scripts
-from notifier.closes import Close
+from notifier.close_codes import Close
 from notifier.hub import HELD_LIMIT, Hub
 from notifier.scripts import READ, Command
 from notifier.streams import channel, connect, stream_key

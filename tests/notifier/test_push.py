@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from notifier.streams import channel
-from shopkit.broker import ORDER_STATUS
+from shopkit.messaging.broker import ORDER_STATUS
 from tests.conftest import Spawn
 from tests.notifier.push_events import ORIGIN, on, status_event, tell
 from tests.servers import Broker

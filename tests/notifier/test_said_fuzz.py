@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
-from notifier.closes import Close
+from notifier.close_codes import Close
 from notifier.messages import OFFSET_LIMIT, Ack, decode_said
 from tests.conftest import Spawn
 from tests.fuzzing import fuzz

@@ -15,7 +15,7 @@ import aiohttp
 from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed
 
-from shopkit.retry import pause
+from shopkit.runtime.retry import pause
 from tests.notifier.push_events import ORIGIN, on, status_event, tell
 from tests.servers import Broker, succeeds
 from tests.support import ROOT, Caller, Replica, Socket, eventually, free_port

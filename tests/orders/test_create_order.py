@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from orders.place_order import NewOrder, PlaceOrders
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.servers import rows
 from tests.support import Caller
 

@@ -5,8 +5,8 @@ import pytest
 
 from orders import place_order
 from orders.place_order import NewOrder, Placed, PlaceOrders
-from shopkit.db import Database
-from shopkit.problems import Problem
+from shopkit.db.database import Database
+from shopkit.web.problems import Problem
 from tests.conftest import Spawn
 from tests.servers import rows
 from tests.support import Answer, Caller, free_port

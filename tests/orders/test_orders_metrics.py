@@ -1,6 +1,6 @@
 import aiohttp
 
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.servers import rows
 from tests.support import Caller, Replica
 

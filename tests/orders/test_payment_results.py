@@ -9,16 +9,16 @@ import aiohttp
 import pytest
 from uuid_utils.compat import uuid7
 
+from orders.apply_payment_results import LOCK, ApplyResults, first_of_each
 from orders.messages import PaymentEvent, decode_payment_event
-from orders.payment_results import LOCK, ApplyResults, first_of_each
 from orders.place_order import NewOrder, PlaceOrders
 from payments.messages import payment_decided
-from shopkit import journey
-from shopkit.broker import PAYMENT_RESULTS
-from shopkit.consumer import Consumer, Refused
-from shopkit.db import Database, Row
-from shopkit.journey import Hop, now
-from shopkit.publisher import Publisher
+from shopkit.db.database import Database, Row
+from shopkit.messaging import journey
+from shopkit.messaging.broker import PAYMENT_RESULTS
+from shopkit.messaging.consumer import Consumer, Refused
+from shopkit.messaging.journey import Hop, now
+from shopkit.messaging.publisher import Publisher
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder, counted, rows, running, stands_still, succeeds
 from tests.support import Caller, eventually

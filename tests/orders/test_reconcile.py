@@ -5,13 +5,13 @@ from uuid import UUID
 
 import pytest
 
-from orders import reconcile
+from orders import remind
+from orders.apply_payment_results import ApplyResults
 from orders.messages import decode_payment_event
-from orders.payment_results import ApplyResults
 from orders.place_order import NewOrder, PlaceOrders
-from orders.reconcile import Reconciler
+from orders.remind import Reconciler
 from payments.messages import decode_order_created, payment_decided
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.servers import counted, rows
 
 
@@ -108,7 +108,7 @@ async def test_nothing_is_sent_again_while_events_do_not_leave(
 async def test_many_orders_are_sent_again_in_small_batches(
     orders_database: Database, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "MOST", 3)
+    monkeypatch.setattr(remind, "MOST", 3)
     orders = await placed(orders_database, 7)
     assert [await reconciler() for _ in range(3)] == [True, True, False]
     assert {UUID(event["subject"]) for event in await sent(orders_database)} == set(orders)

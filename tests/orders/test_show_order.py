@@ -2,7 +2,7 @@ from uuid import uuid4
 
 import pytest
 
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.servers import rows
 from tests.support import Caller
 

@@ -2,7 +2,7 @@
 
 from auditor.audit import audit_ledger
 from auditor.report import as_text, clean
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.servers import rows
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.servers import CopyOf, without_broker
 from tests.support import Caller, Replica
 

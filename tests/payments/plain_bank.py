@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 from uuid import UUID
 
-from payments.settle import INSUFFICIENT_FUNDS, NO_ACCOUNT
+from payments.decisions import INSUFFICIENT_FUNDS, NO_ACCOUNT
 
 
 class Decision(NamedTuple):

@@ -7,9 +7,9 @@ import pytest
 from asyncpg import CheckViolationError
 
 from payments.accounts import Done, NewTopUp, TopUps, open_account
-from payments.settle import BALANCE_LIMIT
-from shopkit.db import Database
-from shopkit.problems import Problem
+from payments.decisions import BALANCE_LIMIT
+from shopkit.db.database import Database
+from shopkit.web.problems import Problem
 from tests.payments.audit import audit
 from tests.servers import rows
 from tests.support import Caller

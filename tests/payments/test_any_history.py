@@ -25,15 +25,15 @@ from hypothesis.stateful import (
 
 from orders.messages import PaymentEvent, decode_payment_event, order_created
 from payments.accounts import Done, NewTopUp, TopUps, open_account
-from payments.charge import CONFLICT, ChargeOrders, Ingest
+from payments.charge_orders import CONFLICT, ChargeOrders, Ingest
 from payments.messages import receive
-from shopkit import inbox
-from shopkit.db import Connection, Database
-from shopkit.events import Outgoing
-from shopkit.inbox import Committed, Inbox
-from shopkit.inbox_rows import Waiting
-from shopkit.journey import Hop
-from shopkit.problems import Problem
+from shopkit.db.database import Connection, Database
+from shopkit.messaging import inbox
+from shopkit.messaging.events import Outgoing
+from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.inbox_store import Waiting
+from shopkit.messaging.journey import Hop
+from shopkit.web.problems import Problem
 from tests.payments.audit import audit
 from tests.payments.plain_bank import PlainBank
 from tests.servers import rows, running

@@ -13,14 +13,14 @@ from uuid_utils.compat import uuid7
 
 from orders.messages import OrderCreated, order_created
 from payments.accounts import NewTopUp, TopUps, open_account
-from payments.charge import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
-from shopkit.broker import ORDER_CREATED
-from shopkit.db import Database
-from shopkit.events import Outgoing
-from shopkit.inbox import Inbox
-from shopkit.inbox_rows import Waiting
-from shopkit.journey import now
+from shopkit.db.database import Database
+from shopkit.messaging.broker import ORDER_CREATED
+from shopkit.messaging.events import Outgoing
+from shopkit.messaging.inbox import Inbox
+from shopkit.messaging.inbox_store import Waiting
+from shopkit.messaging.journey import now
 from tests.conftest import Spawn
 from tests.payments.audit import audit
 from tests.servers import Broker, counted, rows, running, stands_still

@@ -9,16 +9,16 @@ import pytest
 
 from orders.messages import order_created
 from payments.accounts import NewTopUp, TopUps, open_account
-from payments.charge import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
-from shopkit import inbox_rows
-from shopkit.broker import ORDER_CREATED
-from shopkit.db import Database
+from shopkit.db.database import Database
 from shopkit.dead_letters import database as database_letters
 from shopkit.dead_letters.letter import Resolution, Wanted
-from shopkit.events import encode_batch
-from shopkit.inbox import Inbox
-from shopkit.publisher import Publisher
+from shopkit.messaging import inbox_store
+from shopkit.messaging.broker import ORDER_CREATED
+from shopkit.messaging.events import encode_batch
+from shopkit.messaging.inbox import Inbox
+from shopkit.messaging.publisher import Publisher
 from tests.operating import Outcome, dead_letters, dead_letters_process
 from tests.payments.audit import audit
 from tests.servers import Broker, rows, running, succeeds
@@ -54,7 +54,7 @@ async def park(
         event_id=event.event_id,
     )
     async with database.begin() as connection:
-        await inbox_rows.park(connection, event.event_id, error)
+        await inbox_store.park(connection, event.event_id, error)
     return event.event_id
 
 
@@ -151,7 +151,7 @@ async def test_a_replayed_letter_that_is_parked_again_is_another_letter(
     event_id = await park(payments_database)
     assert (await does(payments_url, "replay", "--all", *BY)).status == 0
     async with payments_database.begin() as connection:
-        await inbox_rows.park(connection, event_id, "odd again")
+        await inbox_store.park(connection, event_id, "odd again")
     (letter,) = (await does(payments_url, "list", "--json")).letters()
     assert (letter["id"], letter["reason"]) == (f"{database_name(payments_url)}/2", "odd again")
     assert (await does(payments_url, "replay", "--event", str(event_id), *BY)).status == 0

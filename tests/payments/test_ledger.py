@@ -4,9 +4,9 @@ from uuid import uuid4
 
 import pytest
 
-from payments.charge import ChargeOrders
-from shopkit.db import Database
-from shopkit.inbox_rows import Waiting
+from payments.charge_orders import ChargeOrders
+from shopkit.db.database import Database
+from shopkit.messaging.inbox_store import Waiting
 from tests.support import Caller
 
 PATH = "/api/payments/account/entries"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from payments.settle import INSUFFICIENT_FUNDS, NO_ACCOUNT, Account, Charge, Payment, settle
+from payments.decisions import INSUFFICIENT_FUNDS, NO_ACCOUNT, Account, Charge, Payment, settle
 
 FULL = Account(100, 7)
 OWNERS = ("ann", "bob")

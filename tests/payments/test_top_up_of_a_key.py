@@ -1,8 +1,8 @@
 import asyncio
 
 from payments.accounts import Done, NewTopUp, TopUps, open_account
-from shopkit.db import Database
-from shopkit.problems import Problem
+from shopkit.db.database import Database
+from shopkit.web.problems import Problem
 from tests.servers import rows
 from tests.support import Caller
 

@@ -2,8 +2,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from shopkit import low_water_mark
-from shopkit.publisher import Publisher
+from shopkit.messaging import low_water_mark
+from shopkit.messaging.publisher import Publisher
 from tests.servers import Broker, running, succeeds
 
 

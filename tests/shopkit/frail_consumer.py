@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from shopkit.broker import ORDER_CREATED
-from shopkit.consumer import Consumer
-from shopkit.publisher import Publisher
-from shopkit.settings import Settings, load
+from shopkit.messaging.broker import ORDER_CREATED
+from shopkit.messaging.consumer import Consumer
+from shopkit.messaging.publisher import Publisher
+from shopkit.runtime.settings import Settings, load
 
 POISON = 13
 

@@ -8,10 +8,10 @@ import os
 import signal
 from collections.abc import Sequence
 
-from shopkit.db import Connection, Database
-from shopkit.inbox import Committed, Inbox
-from shopkit.inbox_rows import Waiting
-from shopkit.settings import Settings, load
+from shopkit.db.database import Connection, Database
+from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.inbox_store import Waiting
+from shopkit.runtime.settings import Settings, load
 from tests.shopkit.inbox_events import EFFECT
 
 DEADLY, ENDLESS = "parcel.bomb", "parcel.maze"

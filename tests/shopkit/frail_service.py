@@ -7,9 +7,9 @@ import structlog
 from litestar import Request, post
 from litestar.params import FromPath
 
-from shopkit import http
-from shopkit.service import Service
-from shopkit.settings import Settings, load
+from shopkit.runtime.settings import Settings, load
+from shopkit.web import protocol
+from shopkit.web.service import Service
 
 
 class Organ:
@@ -64,7 +64,7 @@ async def repeat(request: Request[Any, Any, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    http.BODY_SECONDS = 1
+    protocol.BODY_SECONDS = 1
     Service(
         "frail",
         load(Settings),

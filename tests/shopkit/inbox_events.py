@@ -5,9 +5,9 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from shopkit import inbox_rows
-from shopkit.db import Database
-from shopkit.inbox_rows import Received
+from shopkit.db.database import Database
+from shopkit.messaging import inbox_store
+from shopkit.messaging.inbox_store import Received
 from tests.servers import rows
 
 HARMLESS = "parcel.sent"
@@ -25,7 +25,7 @@ def ids(received: Sequence[Received]) -> set[UUID]:
 async def store(database: Database, received: Sequence[Received]) -> int:
     """Returns how many of them are new."""
     async with database.begin() as connection:
-        return await inbox_rows.store(connection, received, "payments-1")
+        return await inbox_store.store(connection, received, "payments-1")
 
 
 async def effects(database: Database) -> set[UUID]:

@@ -3,12 +3,12 @@ from uuid import UUID
 
 from prometheus_client import REGISTRY, Gauge
 
-from orders import reconcile
+from orders import remind
 from orders.place_order import NewOrder, PlaceOrders
-from shopkit import inbox_rows, outbox
-from shopkit.backlog import Backlog
-from shopkit.db import Database
-from shopkit.inbox_rows import Received
+from shopkit.db.database import Database
+from shopkit.db.gauges import Backlog
+from shopkit.messaging import inbox_store, outbox
+from shopkit.messaging.inbox_store import Received
 from tests.servers import rows
 from tests.support import free_port
 
@@ -37,7 +37,7 @@ async def test_orders_that_are_new_for_long_are_counted(orders_database: Databas
     (one, *_) = await rows(orders_database, "SELECT id FROM orders")
     older = "UPDATE orders SET created_at = now() - interval '2 minutes' WHERE id = :id"
     await rows(orders_database, older, id=one.id)
-    assert await measured(orders_database, reconcile.OVERDUE, "gozon_orders_overdue") == [1]
+    assert await measured(orders_database, remind.OVERDUE, "gozon_orders_overdue") == [1]
 
 
 async def test_overdue_orders_are_counted_up_to_100_000(orders_database: Database) -> None:
@@ -48,18 +48,18 @@ async def test_overdue_orders_are_counted_up_to_100_000(orders_database: Databas
         SELECT gen_random_uuid(), 'ann', 1, 'a lamp', now() - interval '2 minutes' FROM generate_series(1, 100001)
         """,
     )
-    assert await measured(orders_database, reconcile.OVERDUE, "gozon_orders_overdue") == [100_000]
+    assert await measured(orders_database, remind.OVERDUE, "gozon_orders_overdue") == [100_000]
 
 
 async def test_what_waits_in_the_inbox_and_what_is_parked_are_counted(payments_database: Database) -> None:
     events = [Received(UUID(int=n), "order.created", b"{}") for n in range(3)]
     async with payments_database.begin() as connection:
-        await inbox_rows.store(connection, events, "payments-1")
-        await inbox_rows.park(connection, events[0].event_id, "wrong")
-    assert await measured(payments_database, inbox_rows.BACKLOG, "gozon_inbox_waiting") == [2]
-    assert await measured(payments_database, inbox_rows.PARKED, "gozon_parked_events") == [1]
+        await inbox_store.store(connection, events, "payments-1")
+        await inbox_store.park(connection, events[0].event_id, "wrong")
+    assert await measured(payments_database, inbox_store.BACKLOG, "gozon_inbox_waiting") == [2]
+    assert await measured(payments_database, inbox_store.PARKED, "gozon_parked_events") == [1]
     await rows(payments_database, "UPDATE dead_letters SET resolved_at = now(), resolution = 'discarded'")
-    assert await measured(payments_database, inbox_rows.PARKED, "gozon_parked_events") == [0]
+    assert await measured(payments_database, inbox_store.PARKED, "gozon_parked_events") == [0]
 
 
 async def test_a_gauge_says_that_it_is_not_known_while_the_database_is_away() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 import structlog
 
-from shopkit.batcher import Batcher, WrongResults
+from shopkit.runtime.batcher import Batcher, WrongResults
 
 
 class Flush:

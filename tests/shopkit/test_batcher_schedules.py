@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shopkit.batcher import Batcher
+from shopkit.runtime.batcher import Batcher
 
 Kind: TypeAlias = Literal["good", "poison", "refused"]
 Outcome: TypeAlias = int | Exception

@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 
 from orders.messages import order_created
-from shopkit import publisher as shop_publisher
-from shopkit.broker import Lost
-from shopkit.publisher import NotPublished, Publisher
+from shopkit.messaging import publisher as shop_publisher
+from shopkit.messaging.broker import Lost
+from shopkit.messaging.publisher import NotPublished, Publisher
 from tests.alarms import memory_alarm
 from tests.conftest import Spawn
 from tests.servers import Broker, running, succeeds

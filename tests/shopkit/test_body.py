@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.hostile_bodies import SHAPES, ratios
-from orders.contract import CreateOrder
-from shopkit.body import decode
-from shopkit.problems import Problem
-from shopkit.service import BODY_LIMIT
+from loadtest.bench.hostile_bodies import SHAPES, ratios
+from orders.api_schema import CreateOrder
+from shopkit.web.json_body import decode
+from shopkit.web.problems import Problem
+from shopkit.web.service import BODY_LIMIT
 
 MOST = 10**12
 PROMISED_RATIO = 5

@@ -6,8 +6,8 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPConnectionError, ChannelInvalidStateError
 
-from shopkit import broker as shop_broker
-from shopkit.broker import TOPOLOGY, Session
+from shopkit.messaging import broker as shop_broker
+from shopkit.messaging.broker import TOPOLOGY, Session
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder, running
 from tests.support import Caller, eventually

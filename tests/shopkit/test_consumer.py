@@ -15,14 +15,14 @@ from aiormq.exceptions import ChannelPreconditionFailed
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
-from shopkit import consumer as shop_consumer
-from shopkit import retry
-from shopkit.broker import ORDER_CREATED, Queue, Session
-from shopkit.consumer import PREFETCH, SUSPICIOUS, Consumer
-from shopkit.db import Database
-from shopkit.delivery import Delivery
-from shopkit.intake import Intake, Settle
-from shopkit.publisher import Publisher
+from shopkit.db.database import Database
+from shopkit.messaging import consumer as shop_consumer
+from shopkit.messaging.broker import ORDER_CREATED, Queue, Session
+from shopkit.messaging.consumer import PREFETCH, SUSPICIOUS, Consumer
+from shopkit.messaging.delivery import Delivery
+from shopkit.messaging.publisher import Publisher
+from shopkit.messaging.subscription import Intake, Settle
+from shopkit.runtime import retry
 from tests.servers import Broker, Forwarder, running, stalls, succeeds
 from tests.shopkit.defects import DEFECTS
 from tests.shopkit.flawed import FLAWED, Raw

@@ -11,11 +11,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from shopkit import inbox, inbox_rows
-from shopkit.crash_guard import LONELY_CRASHES, CrashGuard
-from shopkit.db import Connection, Database
-from shopkit.inbox import Committed, Inbox
-from shopkit.inbox_rows import Received, Waiting
+from shopkit.db.database import Connection, Database
+from shopkit.messaging import inbox, inbox_store
+from shopkit.messaging.crash_guard import LONELY_CRASHES, CrashGuard
+from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.inbox_store import Received, Waiting
 from tests.servers import rows, running
 from tests.shopkit.frail_inbox import DEADLY, ENDLESS
 from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
@@ -386,7 +386,7 @@ async def test_a_suspect_is_not_among_those_that_are_looked_through_for_a_culpri
     await crash(payments_database, suspect)
     await worker.work_off()
     async with payments_database.begin() as connection:
-        found = await inbox_rows.among(connection, [suspect.event_id, innocent.event_id])
+        found = await inbox_store.among(connection, [suspect.event_id, innocent.event_id])
     assert ids(found) == {innocent.event_id}
 
 

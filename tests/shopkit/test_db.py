@@ -3,7 +3,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from shopkit.db import Database
+from shopkit.db.database import Database
 from tests.servers import rows
 
 

@@ -12,7 +12,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from shopkit.broker import (
+from shopkit.dead_letters import broker as broker_letters
+from shopkit.messaging.broker import (
     LONELY_CRASHES,
     ORDER_CREATED,
     ORDER_STATUS,
@@ -22,9 +23,8 @@ from shopkit.broker import (
     Lost,
     Queue,
 )
-from shopkit.dead_letters import broker as broker_letters
-from shopkit.events import encode_batch, outgoing
-from shopkit.publisher import Publisher
+from shopkit.messaging.events import encode_batch, outgoing
+from shopkit.messaging.publisher import Publisher
 from tests.operating import Outcome, dead_letters, dead_letters_process
 from tests.servers import Broker
 from tests.shopkit.flawed import FLAWED

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shopkit.events import BATCH_LIMIT, Event, Outgoing, batches, decode_batch, encode_batch, outgoing
+from shopkit.messaging.events import BATCH_LIMIT, Event, Outgoing, batches, decode_batch, encode_batch, outgoing
 from tests.strategies import amounts, texts
 
 

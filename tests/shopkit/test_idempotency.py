@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given as given_any
 from hypothesis import strategies as st
 
-from shopkit.idempotency import parse_key
-from shopkit.problems import Problem
+from shopkit.web.idempotency import parse_key
+from shopkit.web.problems import Problem
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from http import HTTPStatus
 
 import pytest
 
-from shopkit.identity import user_id
-from shopkit.problems import Problem
+from shopkit.web.identity import user_id
+from shopkit.web.problems import Problem
 
 
 @pytest.mark.parametrize("value", ["a", "Ann-1.x_y", "x" * 64, "0190a6b2-7c1e-7000-8000-000000000000"])

@@ -5,10 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from shopkit import inbox, inbox_rows, retry
-from shopkit.db import Connection, Database
-from shopkit.inbox import ATTEMPTS, Committed, Inbox
-from shopkit.inbox_rows import Waiting
+from shopkit.db.database import Connection, Database
+from shopkit.messaging import inbox, inbox_store
+from shopkit.messaging.inbox import ATTEMPTS, Committed, Inbox
+from shopkit.messaging.inbox_store import Waiting
+from shopkit.runtime import retry
 from tests.servers import rows, running, stalls, stands_still, succeeds
 from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
 from tests.support import eventually
@@ -66,10 +67,10 @@ async def test_replicas_that_store_the_same_events_in_another_order_wait_for_eac
 ) -> None:
     first, second = events(2)
     async with payments_database.begin() as other_replica:
-        await inbox_rows.store(other_replica, [first], "payments-2")
+        await inbox_store.store(other_replica, [first], "payments-2")
         storing = asyncio.create_task(store(payments_database, [second, first]))
         await eventually(partial(stands_still, payments_database))
-        assert await inbox_rows.store(other_replica, [second], "payments-2") == 1
+        assert await inbox_store.store(other_replica, [second], "payments-2") == 1
     assert await storing == 0
 
 

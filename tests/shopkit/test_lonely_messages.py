@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shopkit.broker import LONELY_CRASHES, ORDER_CREATED
-from shopkit.consumer import SUSPICIOUS
+from shopkit.messaging.broker import LONELY_CRASHES, ORDER_CREATED
+from shopkit.messaging.consumer import SUSPICIOUS
 from tests.servers import Broker
 from tests.shopkit.frail_consumer import POISON
 from tests.support import Replica, eventually

@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 
 from orders.messages import order_created
-from shopkit import inbox_rows, low_water_mark, outbox
-from shopkit.db import Connection, Database
-from shopkit.inbox_rows import Received
-from shopkit.low_water_mark import LowWaterMark
+from shopkit.db.database import Connection, Database
+from shopkit.messaging import inbox_store, low_water_mark, outbox
+from shopkit.messaging.inbox_store import Received
+from shopkit.messaging.low_water_mark import LowWaterMark
 
 ENTRIES_READ = "SELECT pg_stat_get_xact_tuples_returned('{index}'::regclass)"
 
@@ -77,16 +77,16 @@ async def test_a_pass_does_not_read_rows_that_an_old_snapshot_keeps(orders_datab
 async def store(database: Database, count: int) -> None:
     async with database.begin() as connection:
         received = [Received(uuid4(), "order.created", b"{}") for _ in range(count)]
-        await inbox_rows.store(connection, received, "payments-1")
+        await inbox_store.store(connection, received, "payments-1")
 
 
 async def process(database: Database, mark: LowWaterMark) -> tuple[int, int]:
     """Returns how many events one committed batch processed, and how many index entries it read for its claim."""
     async with database.begin() as connection:
         before = await connection.fetchval(ENTRIES_READ.format(index="inbox_waiting"))
-        claimed = await inbox_rows.oldest(connection, mark, 500)
+        claimed = await inbox_store.oldest(connection, mark, 500)
         read = await connection.fetchval(ENTRIES_READ.format(index="inbox_waiting")) - before
-        await inbox_rows.mark_processed(connection, [event.event_id for event in claimed])
+        await inbox_store.mark_processed(connection, [event.event_id for event in claimed])
     mark.committed()
     return len(claimed), read
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, MetaData, NullPool, text
 
 import orders.models
 import payments.models
-from shopkit.connect import engine_at
-from shopkit.db import Database
-from shopkit.schema import MIGRATION_LOCK, NotMigrated, migrate, require_migrated
+from shopkit.db.connect import engine_at
+from shopkit.db.database import Database
+from shopkit.db.migrations import MIGRATION_LOCK, NotMigrated, migrate, require_migrated
 from tests.operating import shopkit_process
 from tests.servers import CopyOf, rows
 from tests.support import ROOT, eventually, free_port

@@ -8,14 +8,15 @@ import pytest
 
 from orders.messages import order_created
 from payments.messages import payment_decided
-from shopkit import broker as shop_broker
-from shopkit import journey, outbox, relay, retry
-from shopkit.broker import ORDER_CREATED, TOPOLOGY, Lost, Queue
-from shopkit.db import Database
-from shopkit.events import Outgoing
-from shopkit.low_water_mark import LowWaterMark
-from shopkit.publisher import NotPublished, Publisher
-from shopkit.relay import Relay
+from shopkit.db.database import Database
+from shopkit.messaging import broker as shop_broker
+from shopkit.messaging import journey, outbox, relay
+from shopkit.messaging.broker import ORDER_CREATED, TOPOLOGY, Lost, Queue
+from shopkit.messaging.events import Outgoing
+from shopkit.messaging.low_water_mark import LowWaterMark
+from shopkit.messaging.publisher import NotPublished, Publisher
+from shopkit.messaging.relay import Relay
+from shopkit.runtime import retry
 from tests.servers import Broker, Forwarder, rows, running, stalls, succeeds
 from tests.support import eventually, free_port
 

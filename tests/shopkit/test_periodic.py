@@ -1,5 +1,5 @@
-from shopkit.db import Database
-from shopkit.periodic import Periodic
+from shopkit.db.database import Database
+from shopkit.db.periodic import Periodic
 from tests.servers import running
 from tests.support import eventually
 

@@ -9,12 +9,13 @@ from orders.models import orders
 from orders.place_order import NewOrder, PlaceOrders
 from payments.accounts import NewTopUp, TopUps, open_account
 from payments.models import ledger_entries
-from shopkit import inbox_rows, retention
-from shopkit.db import Database
-from shopkit.inbox_rows import Received
-from shopkit.periodic import Periodic
-from shopkit.retention import NOTES, PROCESSED_EVENTS, Retention
-from shopkit.settings import load
+from shopkit.db import retention
+from shopkit.db.database import Database
+from shopkit.db.periodic import Periodic
+from shopkit.db.retention import NOTES, PROCESSED_EVENTS, Retention
+from shopkit.messaging import inbox_store
+from shopkit.messaging.inbox_store import Received
+from shopkit.runtime.settings import load
 from tests.servers import counted, rows, running
 from tests.support import eventually
 
@@ -50,7 +51,7 @@ async def keys(database: Database, table: str = "orders") -> list[str]:
 async def received(database: Database, processed_hours_ago: float | None) -> UUID:
     event = Received(uuid7(), "order.created", b"{}")
     async with database.begin() as connection:
-        await inbox_rows.store(connection, [event], "payments-1")
+        await inbox_store.store(connection, [event], "payments-1")
     if processed_hours_ago is not None:
         at = hours_ago(processed_hours_ago)
         query = "UPDATE inbox SET processed_at = :at WHERE event_id = :id"

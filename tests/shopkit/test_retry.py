@@ -10,9 +10,19 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from shopkit.db import Connection, Database
-from shopkit.retry import Backoff, BatchSize, Fault, Progress, Stalled, fault_of, is_transient, pause, timed_out
-from shopkit.schema import migrate
+from shopkit.db.database import Connection, Database
+from shopkit.db.migrations import migrate
+from shopkit.runtime.retry import (
+    Backoff,
+    BatchSize,
+    Fault,
+    Progress,
+    Stalled,
+    fault_of,
+    is_transient,
+    pause,
+    timed_out,
+)
 from tests.servers import rows
 from tests.shopkit.defects import DEFECTS
 from tests.support import eventually, free_port

@@ -1,6 +1,6 @@
 import pytest
 
-from shopkit.settings import Settings, load
+from shopkit.runtime.settings import Settings, load
 
 
 class ShopSettings(Settings, frozen=True, kw_only=True):

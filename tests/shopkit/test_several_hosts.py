@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from aio_pika.abc import AbstractChannel
 
-from shopkit.addresses import in_turn, one_by_one
-from shopkit.broker import Session
-from shopkit.connect import connector
-from shopkit.db import Database
-from shopkit.retry import is_transient
+from shopkit.db.connect import connector
+from shopkit.db.database import Database
+from shopkit.messaging.broker import Session
+from shopkit.runtime.hosts import in_turn, one_by_one
+from shopkit.runtime.retry import is_transient
 from tests.operating import dead_letters
 from tests.servers import Broker, Forwarder, rows, running
 from tests.shopkit.postgres_pair import Node, postgres_pair

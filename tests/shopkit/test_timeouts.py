@@ -6,17 +6,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from orders.messages import order_created
-from payments.charge import Ingest
+from payments.charge_orders import Ingest
 from payments.messages import receive
-from shopkit import outbox, publisher
-from shopkit.broker import ORDER_CREATED
-from shopkit.connect import CONNECT
-from shopkit.consumer import Consumer
-from shopkit.db import Connection, Database
-from shopkit.inbox import Committed, Inbox
-from shopkit.inbox_rows import Waiting
-from shopkit.publisher import Publisher
-from shopkit.relay import Relay
+from shopkit.db.connect import CONNECT
+from shopkit.db.database import Connection, Database
+from shopkit.messaging import outbox, publisher
+from shopkit.messaging.broker import ORDER_CREATED
+from shopkit.messaging.consumer import Consumer
+from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.inbox_store import Waiting
+from shopkit.messaging.publisher import Publisher
+from shopkit.messaging.relay import Relay
 from tests.servers import Broker, Forwarder, rows, running, succeeds
 from tests.shopkit.inbox_events import events, store
 from tests.support import eventually

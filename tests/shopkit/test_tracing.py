@@ -10,9 +10,9 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from shopkit import tracing
-from shopkit.events import outgoing
-from shopkit.journey import now
+from shopkit.messaging.events import outgoing
+from shopkit.messaging.journey import now
+from shopkit.observability import tracing
 from tests.collector import Collector, collecting
 from tests.conftest import Spawn
 from tests.shopkit.test_service import ENDED, FRAIL

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from shopkit import upstreams
-from shopkit.upstreams import Upstream
+from shopkit.web import upstreams
+from shopkit.web.upstreams import Upstream
 from tests.servers import running
 from tests.support import eventually
 

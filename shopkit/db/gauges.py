@@ -1,0 +1,32 @@
+"""Gauges of what waits in a database, read when somebody asks for the metrics."""
+
+import asyncio
+import math
+
+from prometheus_client import Gauge
+
+from shopkit.db.database import Database
+from shopkit.runtime.retry import is_transient
+
+SECONDS = 3
+
+
+class Backlog:
+    """The columns of `query` are the values of `gauges`, which are NaN while the database is away."""
+
+    def __init__(self, database: Database, query: str, *gauges: Gauge) -> None:
+        self._database = database
+        self._query = query
+        self._gauges = gauges
+
+    async def measure(self) -> None:
+        try:
+            async with asyncio.timeout(SECONDS), self._database.at_once() as connection:
+                (row,) = await connection.fetch(self._query)
+                values = [float(value) for value in row]
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            values = [math.nan] * len(self._gauges)
+        for gauge, value in zip(self._gauges, values, strict=True):
+            gauge.set(value)
