@@ -17,7 +17,7 @@ RUN useradd --system --no-create-home --uid 10001 gozon
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY . .
-RUN python -m compileall -q shopkit orders payments notifier gateway backstage auditor
+RUN python -m compileall -q gozon shopkit orders payments notifier gateway backstage auditor
 ARG REVISION=unknown
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000 REVISION=$REVISION
 USER gozon

@@ -5,7 +5,8 @@ import asyncio
 from aio_pika.abc import AbstractChannel
 
 from backstage.snapshot import QueueDepth
-from shopkit.messaging.broker import TOPOLOGY, HeldChannel, Lost
+from gozon.topology import TOPOLOGY
+from shopkit.messaging.broker import HeldChannel, Lost, RabbitMQ
 
 ANSWER_SECONDS = 1
 
@@ -14,7 +15,7 @@ class Queues(HeldChannel):
     """A channel that did not answer in time is thrown away."""
 
     def __init__(self, url: str, name: str) -> None:
-        super().__init__(url, f"{name} queues")
+        super().__init__(RabbitMQ(url, TOPOLOGY), f"{name} queues")
 
     async def depths(self) -> list[QueueDepth]:
         """Unknown while the broker is away."""

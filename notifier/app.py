@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from gozon.topology import ORDER_STATUS, TOPOLOGY
 from notifier import streams, tickets
 from notifier.fan_out import FanOut
 from notifier.hub import Hub
@@ -11,7 +12,7 @@ from notifier.messages import decode_order_status
 from notifier.sockets import Door, Rules
 from notifier.tickets import Call, Tickets
 from notifier.wire import Wire
-from shopkit.messaging.broker import ORDER_STATUS
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
 from shopkit.messaging.publisher import Publisher
 from shopkit.runtime.settings import Settings, load
@@ -50,9 +51,10 @@ def build(settings: NotifierSettings) -> Service:
         settings.pong_seconds,
     )
     door = Door(hub, issued, rules)
-    publisher = Publisher(settings.broker_url, settings.replica)
+    rabbitmq = RabbitMQ(settings.broker_url, TOPOLOGY)
+    publisher = Publisher(rabbitmq, settings.replica)
     statuses = Consumer(
-        settings.broker_url,
+        rabbitmq,
         settings.replica,
         ORDER_STATUS,
         decode_order_status,

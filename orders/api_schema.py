@@ -6,8 +6,10 @@ from uuid import UUID
 
 import msgspec
 
-from shopkit.fields import Kopecks, Moment
-from shopkit.messaging.journey import ACCEPTED, RECEIVED, RELAYED, RESULT_RELAYED, SETTLED, UPDATED, Hop
+from gozon.hops import ACCEPTED, RECEIVED, RELAYED, RESULT_RELAYED, SETTLED, UPDATED
+from gozon.money import Kopecks
+from shopkit.messaging.journey import Hop
+from shopkit.runtime.types import Moment
 from shopkit.web.idempotency import REPLAYED_HEADER
 from shopkit.web.identity import UserId
 from shopkit.web.responses import Answer, location

@@ -1,5 +1,7 @@
 """The wiring of orders."""
 
+from gozon.hops import RELAYED
+from gozon.topology import PAYMENT_RESULTS, TOPOLOGY
 from orders.apply_payment_results import ApplyResults
 from orders.messages import decode_payment_event
 from orders.models import orders
@@ -12,9 +14,8 @@ from shopkit.db.gauges import Backlog
 from shopkit.db.periodic import Periodic
 from shopkit.db.retention import KeepKeys
 from shopkit.messaging import outbox
-from shopkit.messaging.broker import PAYMENT_RESULTS
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
-from shopkit.messaging.journey import RELAYED
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.relay import Relay
 from shopkit.runtime.batcher import Batcher
@@ -32,11 +33,12 @@ class OrdersSettings(Settings, frozen=True, kw_only=True):
 
 def build(settings: OrdersSettings) -> Service:
     database = Database(settings.database_url, "orders", settings.migrate)
-    publisher = Publisher(settings.broker_url, settings.replica)
+    rabbitmq = RabbitMQ(settings.broker_url, TOPOLOGY)
+    publisher = Publisher(rabbitmq, settings.replica)
     relay = Relay(database, publisher, settings.replica, {"order.created": RELAYED})
     place = Batcher("orders", PlaceOrders(database, settings.replica, relay.wake))
     results = Consumer(
-        settings.broker_url,
+        rabbitmq,
         settings.replica,
         PAYMENT_RESULTS,
         decode_payment_event,

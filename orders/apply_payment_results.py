@@ -7,12 +7,13 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from gozon.hops import UPDATED
 from orders.messages import OrderStatus, PaymentEvent, PaymentResult, status_changed
 from shopkit.db.database import Connection, Database, Row
 from shopkit.messaging import event_log, journey, outbox
 from shopkit.messaging.consumer import Refused
 from shopkit.messaging.events import Outgoing
-from shopkit.messaging.journey import UPDATED, Hop
+from shopkit.messaging.journey import Hop
 from shopkit.observability import tracing
 from shopkit.observability.metrics import DUPLICATES
 

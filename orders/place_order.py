@@ -10,10 +10,11 @@ import structlog
 from prometheus_client import Counter
 from uuid_utils.compat import uuid7
 
+from gozon.hops import ACCEPTED
 from orders.messages import order_created
 from shopkit.db.database import Connection, Database, Row
 from shopkit.messaging import event_log, journey
-from shopkit.messaging.journey import ACCEPTED, Hop
+from shopkit.messaging.journey import Hop
 from shopkit.observability import tracing
 from shopkit.web.idempotency import key_reused
 from shopkit.web.problems import unavailable

@@ -6,8 +6,9 @@ from uuid import UUID
 
 import msgspec
 
+from gozon.money import Kopecks
 from payments.decisions import BALANCE_LIMIT
-from shopkit.fields import Kopecks, Moment
+from shopkit.runtime.types import Moment
 from shopkit.web.idempotency import REPLAYED_HEADER
 from shopkit.web.identity import UserId
 from shopkit.web.responses import Answer, location

@@ -1,5 +1,7 @@
 """The wiring of payments."""
 
+from gozon.hops import RESULT_RELAYED
+from gozon.topology import ORDER_CREATED, TOPOLOGY
 from payments.accounts import TopUps
 from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
@@ -10,10 +12,9 @@ from shopkit.db.database import Database, Migrating
 from shopkit.db.gauges import Backlog
 from shopkit.db.retention import NOTES, PROCESSED_EVENTS, KeepInbox, KeepKeys
 from shopkit.messaging import inbox_store, outbox
-from shopkit.messaging.broker import ORDER_CREATED
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
 from shopkit.messaging.inbox import Inbox
-from shopkit.messaging.journey import RESULT_RELAYED
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.relay import Relay
 from shopkit.runtime.batcher import Batcher
@@ -32,13 +33,14 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
 
 def build(settings: PaymentsSettings) -> Service:
     database = Database(settings.database_url, "payments", settings.migrate)
-    publisher = Publisher(settings.broker_url, settings.replica)
+    rabbitmq = RabbitMQ(settings.broker_url, TOPOLOGY)
+    publisher = Publisher(rabbitmq, settings.replica)
     result_relayed = {"payment.succeeded": RESULT_RELAYED, "payment.failed": RESULT_RELAYED}
     relay = Relay(database, publisher, settings.replica, result_relayed)
     top_ups = Batcher("top-ups", TopUps(database))
     inbox = Inbox(database, settings.replica, ChargeOrders(settings.replica, relay.wake))
     created = Consumer(
-        settings.broker_url,
+        rabbitmq,
         settings.replica,
         ORDER_CREATED,
         receive,

@@ -7,6 +7,7 @@ from uuid import UUID
 from prometheus_client import Counter
 from uuid_utils.compat import uuid7
 
+from gozon.hops import RECEIVED, SETTLED
 from payments import ledger
 from payments.decisions import Account, Charge, Payment, Settlement, settle
 from payments.messages import OrderCreatedEvent, decode_order_created, payment_decided
@@ -14,7 +15,7 @@ from shopkit.db.database import Connection, Database
 from shopkit.messaging import event_log, inbox, inbox_store, journey, outbox
 from shopkit.messaging.events import Outgoing
 from shopkit.messaging.inbox_store import Received, Waiting
-from shopkit.messaging.journey import RECEIVED, SETTLED, Hop
+from shopkit.messaging.journey import Hop
 from shopkit.observability import tracing
 from shopkit.observability.metrics import DUPLICATES
 

@@ -1,4 +1,4 @@
-"""The commands of `python -m shopkit`, as those who operate the shop give them."""
+"""The commands of `python -m gozon`, as operators give them."""
 
 import io
 import json
@@ -6,7 +6,8 @@ import os
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
-from shopkit.__main__ import parser
+from gozon.__main__ import parser
+
 from shopkit.dead_letters.command import run
 from tests.fork_server import FORK_SERVER
 
@@ -35,5 +36,5 @@ async def dead_letters_process(*words: str, **environment: str) -> Outcome:
 
 
 async def shopkit_process(*words: str, **environment: str) -> Outcome:
-    ran = await FORK_SERVER.run("shopkit", *words, environment={"PATH": os.environ["PATH"], **environment})
+    ran = await FORK_SERVER.run("gozon", *words, environment={"PATH": os.environ["PATH"], **environment})
     return Outcome(*ran)

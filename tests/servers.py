@@ -18,8 +18,8 @@ from prometheus_client import REGISTRY
 from sqlalchemy import NullPool, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from gozon.topology import TOPOLOGY
 from shopkit.db.database import Database, Row
-from shopkit.messaging.broker import declare, queues_of
 from shopkit.messaging.events import Outgoing, encode_batch
 from shopkit.runtime.retry import Stalled
 from shopkit.web.service import Worker
@@ -97,7 +97,7 @@ class Broker:
     async def __aenter__(self) -> "Broker":
         self._connection = await aio_pika.connect(self._url)
         self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        await declare(self._channel)
+        await TOPOLOGY.declare(self._channel)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -114,7 +114,7 @@ class Broker:
         await self.publish_body(events[0].routing_key, encode_batch([event.event for event in events]))
 
     async def publish_body(self, routing_key: str, body: bytes) -> None:
-        for queue in queues_of(routing_key):
+        for queue in TOPOLOGY.queues_of(routing_key):
             message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
             await self.channel.default_exchange.publish(message, queue, mandatory=True)
 

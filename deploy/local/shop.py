@@ -211,9 +211,7 @@ def audit(options: argparse.Namespace) -> None:
 def dead_letters(options: argparse.Namespace) -> None:
     """Runs with the environment of payments. `--database orders` reads the dead letters of another service."""
     shop = _running_shop(options)
-    _become(
-        _database_urls(shop) | programs.settings(shop, "payments"), "shopkit", "dead-letters", *options.arguments
-    )
+    _become(_database_urls(shop) | programs.settings(shop, "payments"), "gozon", "dead-letters", *options.arguments)
 
 
 def _database_urls(shop: Shop) -> dict[str, str]:

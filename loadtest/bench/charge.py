@@ -21,13 +21,15 @@ import structlog
 import uvloop
 from uuid_utils.compat import uuid7
 
+from gozon import hops
+from gozon.topology import ORDER_CREATED, TOPOLOGY
 from orders.messages import order_created
 from payments.accounts import NewTopUp, TopUps, open_account
 from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, journey, subscription
-from shopkit.messaging.broker import ORDER_CREATED, declare
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
 from shopkit.messaging.events import encode_batch
 from shopkit.messaging.inbox import Inbox
@@ -66,11 +68,11 @@ async def prepare(database: Database, users: Sequence[str]) -> None:
 
 
 async def fill(broker: str, users: Sequence[str], count: int, a_message: int) -> None:
-    hops = [journey.now(hop, "orders-1") for hop in (journey.ACCEPTED, journey.RELAYED)]
-    events = [order_created(uuid7(), users[n % len(users)], 100, TRACEPARENT, hops).event for n in range(count)]
+    made = [journey.now(hop, "orders-1") for hop in (hops.ACCEPTED, hops.RELAYED)]
+    events = [order_created(uuid7(), users[n % len(users)], 100, TRACEPARENT, made).event for n in range(count)]
     async with await aio_pika.connect(broker) as connection:
         channel = await connection.channel()
-        await declare(channel)
+        await TOPOLOGY.declare(channel)
         await (await channel.get_queue(ORDER_CREATED.name)).purge()
         for start in range(0, count, a_message):
             body = encode_batch(events[start : start + a_message])
@@ -97,9 +99,9 @@ async def take(database: Database, broker: str, count: int) -> Taken:
         return counting
 
     working = Inbox(database, "payments-1", counted)
-    publisher = Publisher(broker, "bench")
+    publisher = Publisher(RabbitMQ(broker, TOPOLOGY), "bench")
     ingest = Ingest(database, "payments-1", working.wake)
-    consuming = Consumer(broker, "bench", ORDER_CREATED, receive, ingest, publisher)
+    consuming = Consumer(RabbitMQ(broker, TOPOLOGY), "bench", ORDER_CREATED, receive, ingest, publisher)
     wall, cpu = time.perf_counter(), time.process_time()
     tasks = [asyncio.create_task(worker.run()) for worker in (consuming, working)]
     await done.wait()

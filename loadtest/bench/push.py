@@ -32,6 +32,7 @@ import hiredis
 import uvloop
 from uuid_utils.compat import uuid7
 
+from gozon import hops
 from loadtest.bench.push_client import FAILURES, Redis, Socket, open_socket, redis_at
 from loadtest.bench.push_rivals.wire import CHANNELS, SOCKETIO, Rival
 from loadtest.client import Pool, post
@@ -51,12 +52,12 @@ ROUNDS = 3
 
 T = TypeVar("T")
 HOPS = (
-    journey.ACCEPTED,
-    journey.RELAYED,
-    journey.RECEIVED,
-    journey.SETTLED,
-    journey.RESULT_RELAYED,
-    journey.UPDATED,
+    hops.ACCEPTED,
+    hops.RELAYED,
+    hops.RECEIVED,
+    hops.SETTLED,
+    hops.RESULT_RELAYED,
+    hops.UPDATED,
 )
 OFFSETS = itertools.count(1795492962000)
 

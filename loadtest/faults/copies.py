@@ -11,9 +11,9 @@ from uuid import uuid4
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
+from gozon.topology import ORDER_CREATED, TOPOLOGY
 from loadtest.faults.firehose import Published, firehose, published
 from loadtest.faults.shop import Shop
-from shopkit.messaging.broker import ORDER_CREATED, TOPOLOGY, declare
 from shopkit.messaging.events import decode_batch, encode_batch
 from shopkit.messaging.publisher import persistent
 
@@ -102,7 +102,7 @@ async def sent_again(shop: Shop, queue: str) -> AsyncGenerator[Record]:
             async with _reading(shop, channel, record.keep):
                 yield record
         finally:
-            await declare(channel)
+            await TOPOLOGY.declare(channel)
             for body in record.bodies:
                 await send(channel, queue, body)
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from gozon.topology import ORDER_STATUS, TOPOLOGY
 from loadtest.faults.place import Fault
 from loadtest.faults.points import POINTS
 from loadtest.faults.shop import Shop
@@ -18,7 +19,6 @@ from loadtest.faults.to_servers import (
     stopped,
     unroutable,
 )
-from shopkit.messaging.broker import ORDER_STATUS, TOPOLOGY
 
 # What a deleted queue held is sent again by the reconciler, which looks after a minute.
 REMINDED_IN = 100.0

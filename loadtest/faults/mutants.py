@@ -93,7 +93,7 @@ MUTANTS = (
         (),
         (f"{RESULTS}::test_a_batch_locks_its_orders_in_the_order_of_their_ids",),
     ),
-    # With the settings of `shopkit/db/connect.py` PostgreSQL walks along the primary key, in the order of ids, with or
+    # With the settings of `shopkit/db/connect.py` PostgreSQL walks along the primary key, in the order of ids, also
     # without ORDER BY. With any other plan the line keeps two replicas from a deadlock.
     Mutant(
         "orders are locked in the order in which a plan finds them",

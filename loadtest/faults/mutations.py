@@ -20,7 +20,7 @@ from loadtest.faults.programs import ended
 from loadtest.faults.shop import Shop, a_shop
 from loadtest.faults.trial import Outcome, Trial
 
-SOURCES = ("gateway", "orders", "payments", "notifier", "shopkit", "loadtest")
+SOURCES = ("gateway", "orders", "payments", "notifier", "gozon", "shopkit", "loadtest")
 # Short of the minute after which the reconciler heals what some of the mistakes lose.
 HEALED_IN = 45.0
 UNCHANGED = "as it is"

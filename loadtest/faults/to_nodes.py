@@ -4,10 +4,10 @@ import asyncio
 from functools import partial
 from random import Random
 
+from gozon.topology import TOPOLOGY
 from loadtest.faults.cluster import Cluster
 from loadtest.faults.contents import DATABASES
 from loadtest.faults.place import Fault
-from shopkit.messaging.broker import TOPOLOGY
 
 NODES = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
 SENTINELS = ("sentinel", "sentinel-2", "sentinel-3")

@@ -11,7 +11,7 @@ from loadtest.faults.copies import copying, sent_again
 from loadtest.faults.place import NotHappened
 from loadtest.faults.servers import rabbitmqctl, wipe_redis
 from loadtest.faults.shop import Shop
-from shopkit.messaging.broker import Queue
+from shopkit.messaging.topology import Queue
 
 # A transaction is over in a few milliseconds, so most looks at the server find nobody at work.
 VOLLEYS_SECONDS, ENOUGH_BACKENDS = 20, 10

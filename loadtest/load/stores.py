@@ -13,7 +13,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from loadtest.load.local import LocalShop
-from shopkit.messaging.broker import RESOLVED
+from shopkit.messaging.topology import RESOLVED
 
 DEAD = ".dead"
 WAITING = {

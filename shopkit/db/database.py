@@ -55,7 +55,7 @@ class Connection(Protocol):
 class Database:
     """`package` names the service whose `migrations` folder brings the schema up to date.
 
-    With `migrating` off somebody else does that (`python -m shopkit migrate`), and is waited for.
+    With `migrating` off somebody else does that (`python -m gozon migrate`), and is waited for.
     """
 
     def __init__(self, url: str, package: str, migrating: Migrating = "on") -> None:

@@ -1,4 +1,4 @@
-"""What one can say to `python -m shopkit dead-letters`."""
+"""What one can say to `python -m gozon dead-letters`."""
 
 import argparse
 import os

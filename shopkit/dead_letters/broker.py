@@ -6,7 +6,7 @@ that are not acknowledged return in their order when the channel is closed, howe
 
 import hashlib
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -16,16 +16,20 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
 from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
-from shopkit.messaging.broker import HEARTBEAT, RESOLVED, TOPOLOGY, Lost, declare, losses
+from shopkit.messaging.broker import HEARTBEAT, Lost, RabbitMQ, losses
 from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.publisher import CONFIRM_TIMEOUT, persistent
+from shopkit.messaging.topology import RESOLVED, Queue
 from shopkit.runtime.hosts import one_by_one
 
 MOST_HELD = 5_000
 
 
 class BrokerLetters:
-    def __init__(self, connection: AbstractConnection, publishing: AbstractChannel) -> None:
+    def __init__(
+        self, connection: AbstractConnection, publishing: AbstractChannel, queues: Sequence[Queue]
+    ) -> None:
+        self._queues = queues
         self._connection = connection
         self._publishing = publishing
         self._held: dict[str, Delivery] = {}
@@ -36,7 +40,7 @@ class BrokerLetters:
                 async for message in _taken(channel, RESOLVED):
                     yield _resolved_letter(message)
                 return
-            for queue in TOPOLOGY:
+            for queue in self._queues:
                 if not wanted.concerns(queue.name):
                     continue
                 async for message in _taken(channel, queue.dead):
@@ -59,15 +63,15 @@ class BrokerLetters:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncGenerator[BrokerLetters]:
+async def opened(rabbitmq: RabbitMQ) -> AsyncGenerator[BrokerLetters]:
     try:
-        connection = await _connected(url)
+        connection = await _connected(rabbitmq.url)
     except (Lost, ValueError) as error:
         raise Unusable(f"cannot use the broker: {error}") from error
     async with connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        await declare(channel)
-        yield BrokerLetters(connection, channel)
+        await rabbitmq.topology.declare(channel)
+        yield BrokerLetters(connection, channel, rabbitmq.topology)
 
 
 async def _connected(url: str) -> AbstractConnection:

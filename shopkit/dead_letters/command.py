@@ -1,4 +1,4 @@
-"""`python -m shopkit dead-letters`: what its verbs do, and with which exit status they end."""
+"""`python -m gozon dead-letters`: what its verbs do, and with which exit status they end."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shopkit.dead_letters import broker, database, text
 from shopkit.dead_letters.letter import Letter, Letters, Resolution, Unusable, Wanted
-from shopkit.messaging.broker import losses
+from shopkit.messaging.broker import RabbitMQ, losses
 
 DONE, FAILED, UNUSABLE = 0, 1, 2
 
@@ -48,7 +48,7 @@ async def _places(options: Namespace, stack: AsyncExitStack) -> list[Letters]:
         raise Unusable("nowhere to look: give --broker or --database, or set BROKER_URL or DATABASE_URL")
     places: list[Letters] = []
     if options.broker:
-        places.append(await stack.enter_async_context(broker.opened(options.broker)))
+        places.append(await stack.enter_async_context(broker.opened(RabbitMQ(options.broker, options.topology))))
     if options.database:
         letters = await stack.enter_async_context(database.opened(options.database))
         if letters is None:

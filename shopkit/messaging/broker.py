@@ -1,4 +1,4 @@
-"""RabbitMQ: the whole topology in one table, and sessions that come back by themselves.
+"""RabbitMQ: sessions that come back by themselves.
 
 Publishing and consuming use separate connections: the broker slows a connection that publishes too
 fast, and that must not hold back acknowledgements.
@@ -8,26 +8,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import aio_pika
 import aiormq
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractQueue
+from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
+from shopkit.messaging.topology import Topology
 from shopkit.runtime.hosts import in_turn
 from shopkit.runtime.retry import Backoff, Fault, fault_of, pause
 
-DEAD_LETTERS = "gozon.dead-letters"
-RESOLVED = "gozon.dead-letters.resolved"
 HEARTBEAT = 10
-DELIVERY_LIMIT = 20
-LONELY_CRASHES = 3
-# Looking at a message returns it, and that counts. RabbitMQ 4 drops after 20 when it is not told another
-# number, and -1, which it takes for "no limit", makes 3.10 drop after the first look.
-PRACTICALLY_UNLIMITED = 1_000_000
-RESOLVED_KEPT_MS = 90 * 24 * 3600 * 1000
 STEADY_SECONDS = 10
 
 # aiormq lets StopAsyncIteration out of a handshake in which the other end hangs up before it says a word.
@@ -60,74 +53,23 @@ def losses() -> Generator[None]:
         raise Lost("closed") from error  # aiormq has nothing better to say when the broker hung up
 
 
-class Queue(NamedTuple):
-    """A queue of a consumer. Each event whose type is one of `routing_keys` is published to it."""
+class RabbitMQ(NamedTuple):
+    """A broker, and what every session declares in it. `url` can name several hosts."""
 
-    name: str
-    routing_keys: tuple[str, ...]
-
-    @property
-    def alone(self) -> str:
-        """Where those of its messages are handled one by one that came back more than once."""
-        return f"{self.name}.alone"
-
-    @property
-    def dead(self) -> str:
-        """The queue of this queue's dead letters."""
-        return f"{self.name}.dead"
-
-
-ORDER_CREATED = Queue("payments.order-created", ("order.created",))
-PAYMENT_RESULTS = Queue("orders.payment-results", ("payment.succeeded", "payment.failed"))
-ORDER_STATUS = Queue("notifier.order-status", ("order.finished", "order.cancelled"))
-TOPOLOGY = (ORDER_CREATED, PAYMENT_RESULTS, ORDER_STATUS)
-
-
-def queues_of(routing_key: str) -> list[str]:
-    """Returns the names of all queues that must have an event of this type."""
-    return [queue.name for queue in TOPOLOGY if routing_key in queue.routing_keys]
-
-
-async def declare(channel: AbstractChannel) -> None:
-    """Every service declares everything, so that nothing published before a consumer's first start vanishes.
-
-    Events need no exchange of ours: in the default exchange, each queue is bound by its name while it exists.
-    """
-    dead = await channel.declare_exchange(DEAD_LETTERS, "direct", durable=True)
-    looked_at = {"x-delivery-limit": PRACTICALLY_UNLIMITED}
-    await _quorum(channel, RESOLVED, looked_at | {"x-message-ttl": RESOLVED_KEPT_MS})
-    for queue in TOPOLOGY:
-        graveyard = await _quorum(channel, queue.dead, looked_at)
-        await graveyard.bind(dead, queue.name)
-        # The broker gives a message up when it was returned more often than the limit.
-        await _quorum(channel, queue.alone, _consumed(queue, LONELY_CRASHES - 1))
-        await _quorum(channel, queue.name, _consumed(queue, DELIVERY_LIMIT))
-
-
-def _consumed(queue: Queue, delivery_limit: int) -> dict[str, Any]:
-    return {
-        "x-delivery-limit": delivery_limit,
-        "x-dead-letter-exchange": DEAD_LETTERS,
-        "x-dead-letter-routing-key": queue.name,
-        # A dead letter leaves its queue only when the other queue has it; this needs reject-publish.
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-    }
-
-
-async def _quorum(channel: AbstractChannel, name: str, arguments: dict[str, Any]) -> AbstractQueue:
-    return await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum", **arguments})
+    url: str
+    topology: Topology
 
 
 class Session:
-    """One connection with one channel, opened again with backoff whenever it is lost, at the next host of `url`.
+    """One connection with one channel, opened again with backoff whenever it is lost, at its next host.
 
     aio-pika's own robust connections are not used: they report themselves connected before channels are
     restored, and hide each loss from the code that must not go on as if nothing had happened.
     """
 
-    def __init__(self, url: str, name: str, work: Callable[[AbstractChannel], Awaitable[None]]) -> None:
-        self._addresses = in_turn(url)
+    def __init__(self, rabbitmq: RabbitMQ, name: str, work: Callable[[AbstractChannel], Awaitable[None]]) -> None:
+        self._addresses = in_turn(rabbitmq.url)
+        self._topology = rabbitmq.topology
         self._name = name
         self._work = work
         self._stopping = asyncio.Event()
@@ -162,7 +104,7 @@ class Session:
         )
         async with connection:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-            await declare(channel)
+            await self._topology.declare(channel)
             self.connected.set()
             await self._work(channel)
 
@@ -177,8 +119,8 @@ class HeldChannel:
     A new one would learn of the alarm only from its first message, and would report itself usable until then.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self._session = Session(url, name, self._hold)
+    def __init__(self, rabbitmq: RabbitMQ, name: str) -> None:
+        self._session = Session(rabbitmq, name, self._hold)
         self._channel: AbstractChannel | None = None
         self._lost = asyncio.Event()
 

@@ -16,12 +16,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
-from shopkit.messaging.broker import Queue
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.event_log import named
 from shopkit.messaging.events import UNDECODABLE, decode_batch, encode_batch
 from shopkit.messaging.publisher import NotPublished, Publisher
 from shopkit.messaging.subscription import Intake, Stopped
+from shopkit.messaging.topology import Queue
 from shopkit.observability import tracing
 from shopkit.observability.metrics import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES, RECEIVED
 from shopkit.runtime.retry import Backoff, BatchSize, Fault, fault_of, pause
@@ -63,15 +64,15 @@ class Consumer(Generic[T]):
 
     def __init__(
         self,
-        url: str,
+        rabbitmq: RabbitMQ,
         name: str,
         queue: Queue,
         decode: Callable[[bytes], T],
         handle: Callable[[Sequence[T]], Awaitable[None]],
         publisher: Publisher,
     ) -> None:
-        self._together = Intake(url, f"{name} consumer", queue.name, PREFETCH, self._settle_unsuspicious)
-        self._alone = Intake(url, f"{name} consumer of one", queue.alone, 1, self._settle_alone)
+        self._together = Intake(rabbitmq, f"{name} consumer", queue.name, PREFETCH, self._settle_unsuspicious)
+        self._alone = Intake(rabbitmq, f"{name} consumer of one", queue.alone, 1, self._settle_alone)
         self._queue = queue
         self._decode = decode
         self._handle = handle

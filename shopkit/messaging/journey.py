@@ -4,23 +4,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from shopkit.fields import Moment
-
-ACCEPTED = "accepted"
-RELAYED = "relayed"
-RECEIVED = "received"
-SETTLED = "settled"
-RESULT_RELAYED = "result_relayed"
-UPDATED = "updated"
+from shopkit.runtime.types import Moment
 
 _encoder = msgspec.json.Encoder()
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """One of accepted, relayed, received, settled, result_relayed, updated.
-
-    `at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks.
-    """
+    """`at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks."""
 
     hop: str
     at: Moment

@@ -8,8 +8,9 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import HeadersType
 
-from shopkit.messaging.broker import HeldChannel, Lost, Queue, queues_of
+from shopkit.messaging.broker import HeldChannel, Lost, RabbitMQ
 from shopkit.messaging.events import BATCH_CONTENT_TYPE, encode_batch
+from shopkit.messaging.topology import Queue
 
 CONFIRM_TIMEOUT = 10
 
@@ -28,8 +29,9 @@ class Publisher(HeldChannel):
     has it, and returns it when there is none. So only a message with one queue tells about a missing queue.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        super().__init__(url, f"{name} publisher")
+    def __init__(self, rabbitmq: RabbitMQ, name: str) -> None:
+        super().__init__(rabbitmq, f"{name} publisher")
+        self._topology = rabbitmq.topology
 
     async def publish(self, routing_key: str, events: list[bytes]) -> None:
         """Publishes one message of several events to each queue that takes their type.
@@ -37,7 +39,7 @@ class Publisher(HeldChannel):
         Returns when every queue has confirmed. Raises NotPublished, also when only one of them has not: a second
         try then makes duplicates in the others.
         """
-        queues, body = queues_of(routing_key), encode_batch(events)
+        queues, body = self._topology.queues_of(routing_key), encode_batch(events)
         if not queues:
             raise NotPublished(f"no queue takes {routing_key}")
         await all_confirmed(self._publish(queue, persistent(body)) for queue in queues)

@@ -20,6 +20,7 @@ from shopkit.observability.metrics import RELAY_FAILURES, RELAYED
 from shopkit.runtime.retry import Backoff, BatchSize, Progress, first_of, is_transient, pause
 
 MOST = 500
+RELAYED_STEP = "relayed"  # in the log, for an event whose hop has no name
 POLL_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -95,7 +96,7 @@ class Relay:
     def _report(self, taken: list[Outgoing]) -> None:
         for routing_key, count in Counter(event.routing_key for event in taken).items():
             RELAYED.labels(routing_key).inc(count)
-            step = self._hops.get(routing_key, journey.RELAYED)
+            step = self._hops.get(routing_key, RELAYED_STEP)
             event_log.each(step, (event.event for event in taken if event.routing_key == routing_key))
 
     async def _publish(self, taken: list[Outgoing]) -> None:

@@ -8,7 +8,7 @@ import structlog
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
 
-from shopkit.messaging.broker import Session
+from shopkit.messaging.broker import RabbitMQ, Session
 from shopkit.messaging.delivery import Delivery
 from shopkit.runtime.retry import Progress
 
@@ -27,8 +27,8 @@ class Stopped(Exception):
 class Intake:
     """One session that takes from the queue `queue`. `settle` acknowledges what it is given, or raises Stopped."""
 
-    def __init__(self, url: str, name: str, queue: str, prefetch: int, settle: Settle) -> None:
-        self._session = Session(url, name, self._consume)
+    def __init__(self, rabbitmq: RabbitMQ, name: str, queue: str, prefetch: int, settle: Settle) -> None:
+        self._session = Session(rabbitmq, name, self._consume)
         self._queue = queue
         self._prefetch = prefetch
         self._settle = settle

@@ -29,7 +29,8 @@ from shopkit.observability import tracing
 from shopkit.web.request_context import correlate
 from shopkit.web.protocol import Http
 from shopkit.runtime.settings import Settings
-from shopkit.observability.metrics import BUILD, configure_logging, exposition
+from shopkit.observability.logging import configure_logging
+from shopkit.observability.metrics import BUILD, exposition
 
 BODY_LIMIT = 64 * 1024
 CHECK_SECONDS = 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import aiohttp
 
-from shopkit.messaging.broker import TOPOLOGY
+from gozon.topology import TOPOLOGY
 from tests.backstage.conftest import LookAt
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder

@@ -9,8 +9,8 @@ import aio_pika
 import aiohttp
 import pytest
 
+from gozon.topology import TOPOLOGY
 from loadtest.faults.firehose import Published, firehose, published
-from shopkit.messaging.broker import TOPOLOGY
 from tests.conftest import Spawn
 from tests.support import Caller, Replica, Socket, eventually, free_port
 

@@ -13,11 +13,11 @@ from jsonschema import ValidationError
 import notifier.messages
 import orders.messages
 import payments.messages
+from gozon.topology import TOPOLOGY
 from notifier.close_codes import Close
 from notifier.messages import FRAME_START, Ack, OrderFrame, OrderView, Ping, Pong, Renew, RenewTicket, Welcome
 from payments.decisions import INSUFFICIENT_FUNDS, NO_ACCOUNT
 from shopkit.messaging import journey
-from shopkit.messaging.broker import TOPOLOGY
 from shopkit.messaging.events import BATCH_CONTENT_TYPE, BATCH_LIMIT, Event, Outgoing
 from shopkit.messaging.journey import Hop
 from tests.contracts import asyncapi

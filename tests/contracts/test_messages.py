@@ -8,7 +8,7 @@ import pytest
 import notifier.messages
 import orders.messages
 import payments.messages
-from shopkit.messaging.broker import TOPOLOGY
+from gozon.topology import TOPOLOGY
 from shopkit.messaging.events import Outgoing
 
 ORDER, USER = uuid4(), "a-user"

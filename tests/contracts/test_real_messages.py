@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from shopkit.messaging.broker import LONELY_CRASHES, ORDER_CREATED, RESOLVED
+from gozon.topology import ORDER_CREATED
 from shopkit.messaging.publisher import persistent
+from shopkit.messaging.topology import LONELY_CRASHES, RESOLVED
 from tests.conftest import Shop, Spawn
 from tests.contracts import asyncapi
 from tests.contracts.conftest import Overheard, overhearing

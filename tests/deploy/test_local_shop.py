@@ -15,7 +15,7 @@ from tests.alarms import memory_alarm
 from tests.deploy.local import LocalShop
 from tests.support import ROOT, free_port
 
-SOURCES = ("gateway", "orders", "payments", "notifier", "backstage", "shopkit", "deploy/local")
+SOURCES = ("gateway", "orders", "payments", "notifier", "backstage", "gozon", "shopkit", "deploy/local")
 FILES = ("nginx.conf", "web/nginx.conf")
 
 

@@ -269,7 +269,7 @@ def test_each_release_has_its_own_migrations(manifests: list[Manifest]) -> None:
     for service in ("orders", "payments"):
         [container] = jobs[f"migrate-{service}-{_tag(image)}"]["spec"]["template"]["spec"]["containers"]
         assert container["image"] == image
-        assert container["command"] == ["python", "-m", "shopkit", "migrate", service]
+        assert container["command"] == ["python", "-m", "gozon", "migrate", service]
 
 
 def test_uv_is_one_version() -> None:

@@ -10,7 +10,7 @@ from tests.support import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SERVICES = ("backstage", "gateway", "notifier", "orders", "payments")
-CODE = [path for folder in (*SERVICES, "shopkit") for path in (ROOT / folder).rglob("*.py")]
+CODE = [path for folder in (*SERVICES, "gozon", "shopkit") for path in (ROOT / folder).rglob("*.py")]
 TESTS = [*(ROOT / "tests").rglob("*.py")]
 
 

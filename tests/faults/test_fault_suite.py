@@ -17,7 +17,7 @@ from loadtest.faults.shop import Shop, a_shop
 from loadtest.faults.to_servers import queue_deleted
 from loadtest.faults.trial import Trial
 from loadtest.faults.verdict import INVARIANTS
-from shopkit.messaging.broker import Queue
+from shopkit.messaging.topology import Queue
 
 SEED = 4
 SHORT = (

@@ -7,8 +7,8 @@ import pytest
 from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from gozon.topology import ORDER_STATUS
 from notifier.streams import channel
-from shopkit.messaging.broker import ORDER_STATUS
 from tests.conftest import Spawn
 from tests.notifier.push_events import ORIGIN, on, status_event, tell
 from tests.servers import Broker

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from shopkit.messaging.broker import ORDER_STATUS
+from gozon.topology import ORDER_STATUS
 from tests.notifier.watched import Crowd, Enter, OwnRedis, Replicas, all_is_well_again, turn_red
 from tests.servers import Broker, Forwarder
 from tests.support import Replica, eventually

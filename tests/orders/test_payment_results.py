@@ -9,13 +9,14 @@ import aiohttp
 import pytest
 from uuid_utils.compat import uuid7
 
+from gozon.topology import PAYMENT_RESULTS, TOPOLOGY
 from orders.apply_payment_results import LOCK, ApplyResults, first_of_each
 from orders.messages import PaymentEvent, decode_payment_event
 from orders.place_order import NewOrder, PlaceOrders
 from payments.messages import payment_decided
 from shopkit.db.database import Database, Row
 from shopkit.messaging import journey
-from shopkit.messaging.broker import PAYMENT_RESULTS
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer, Refused
 from shopkit.messaging.journey import Hop, now
 from shopkit.messaging.publisher import Publisher
@@ -223,11 +224,13 @@ async def test_a_result_of_another_user_or_amount_is_not_applied_before_or_after
 async def test_a_result_that_disagrees_with_its_order_becomes_a_dead_letter_and_its_neighbours_are_applied(
     orders_database: Database, apply: ApplyResults, broker: Broker, broker_url: str
 ) -> None:
-    publisher = Publisher(broker_url, "test")
+    publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     wrong, right = await placed(orders_database, 2)
     disagreeing = payment_decided(wrong, "ann", AMOUNT - 1, None)
     unknown = payment_decided(uuid4(), "ann", AMOUNT, None)
-    consumer = Consumer(broker_url, "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher)
+    consumer = Consumer(
+        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher
+    )
     failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
     await broker.publish(disagreeing, payment_decided(right, "ann", AMOUNT, None), unknown)
     async with running(publisher, consumer):
@@ -303,9 +306,11 @@ async def test_results_wait_while_the_database_is_away(
     await way.open()
     far = Database(way.url, "orders")
     await far.open()
-    publisher = Publisher(broker_url, "test")
+    publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     apply = ApplyResults(far, "orders-1", lambda: None)
-    consumer = Consumer(broker_url, "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher)
+    consumer = Consumer(
+        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher
+    )
     failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
 
     async def tried() -> bool:

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from uuid_utils.compat import uuid7
 
+from gozon.topology import ORDER_CREATED
 from orders.messages import OrderCreated, order_created
 from payments.accounts import NewTopUp, TopUps, open_account
 from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
 from shopkit.db.database import Database
-from shopkit.messaging.broker import ORDER_CREATED
 from shopkit.messaging.events import Outgoing
 from shopkit.messaging.inbox import Inbox
 from shopkit.messaging.inbox_store import Waiting

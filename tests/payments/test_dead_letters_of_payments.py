@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from gozon.topology import ORDER_CREATED, TOPOLOGY
 from orders.messages import order_created
 from payments.accounts import NewTopUp, TopUps, open_account
 from payments.charge_orders import ChargeOrders, Ingest
@@ -15,7 +16,7 @@ from shopkit.db.database import Database
 from shopkit.dead_letters import database as database_letters
 from shopkit.dead_letters.letter import Resolution, Wanted
 from shopkit.messaging import inbox_store
-from shopkit.messaging.broker import ORDER_CREATED
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.events import encode_batch
 from shopkit.messaging.inbox import Inbox
 from shopkit.messaging.publisher import Publisher
@@ -80,7 +81,7 @@ async def test_parked_events_are_listed_beside_the_letters_of_the_broker(
 ) -> None:
     order_id = uuid4()
     event_id = await park(payments_database, order_id)
-    publisher = Publisher(broker_url, "test")
+    publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     async with running(publisher):
         await succeeds(publisher.check)
         await publisher.dead_letter(ORDER_CREATED, encode_batch([]), "odd")

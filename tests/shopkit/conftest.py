@@ -2,7 +2,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from gozon.topology import TOPOLOGY
 from shopkit.messaging import low_water_mark
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.publisher import Publisher
 from tests.servers import Broker, running, succeeds
 
@@ -10,7 +12,7 @@ from tests.servers import Broker, running, succeeds
 @pytest.fixture
 async def publisher(broker_url: str, broker: Broker) -> AsyncGenerator[Publisher]:
     """A publisher that is connected."""
-    publisher = Publisher(broker_url, "test")
+    publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     async with running(publisher):
         await succeeds(publisher.check)
         yield publisher

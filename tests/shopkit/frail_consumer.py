@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from shopkit.messaging.broker import ORDER_CREATED
+from gozon.topology import ORDER_CREATED, TOPOLOGY
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
 from shopkit.messaging.publisher import Publisher
 from shopkit.runtime.settings import Settings, load
@@ -50,9 +51,11 @@ class Handler:
 
 async def consume(settings: FrailSettings) -> None:
     handle = Handler(Path(settings.handled), Path(settings.permit))
-    publisher = Publisher(settings.broker_url, settings.replica)
+    publisher = Publisher(RabbitMQ(settings.broker_url, TOPOLOGY), settings.replica)
     decode = msgspec.json.Decoder(Number).decode
-    consumer = Consumer(settings.broker_url, settings.replica, ORDER_CREATED, decode, handle, publisher)
+    consumer = Consumer(
+        RabbitMQ(settings.broker_url, TOPOLOGY), settings.replica, ORDER_CREATED, decode, handle, publisher
+    )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, consumer.stop)
     publishing = asyncio.create_task(publisher.run())
     await consumer.run()

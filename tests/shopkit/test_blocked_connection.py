@@ -6,9 +6,10 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
+from gozon.topology import TOPOLOGY
 from orders.messages import order_created
 from shopkit.messaging import publisher as shop_publisher
-from shopkit.messaging.broker import Lost
+from shopkit.messaging.broker import Lost, RabbitMQ
 from shopkit.messaging.publisher import NotPublished, Publisher
 from tests.alarms import memory_alarm
 from tests.conftest import Spawn
@@ -51,7 +52,7 @@ async def test_a_blocked_connection_is_kept_until_the_alarm_is_over(
 ) -> None:
     """A new connection would not know of the alarm, and readiness would alternate between red and green."""
     monkeypatch.setattr(shop_publisher, "CONFIRM_TIMEOUT", 1)
-    publisher = Publisher(broker_url, "test")
+    publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     event = order_created(uuid4(), new_user(), 1).event
     async with running(publisher):
         await succeeds(publisher.check)

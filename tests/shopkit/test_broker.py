@@ -6,8 +6,10 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPConnectionError, ChannelInvalidStateError
 
+from gozon.topology import TOPOLOGY
 from shopkit.messaging import broker as shop_broker
-from shopkit.messaging.broker import TOPOLOGY, Session
+from shopkit.messaging.broker import RabbitMQ, Session
+from shopkit.messaging.topology import Topology
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder, running
 from tests.support import Caller, eventually
@@ -41,7 +43,7 @@ def once_raising(error: BaseException, done: asyncio.Event) -> Callable[[Abstrac
 @pytest.mark.parametrize("error", LOST, ids=repr)
 async def test_a_session_that_was_lost_is_opened_again(broker_url: str, error: BaseException) -> None:
     opened_again = asyncio.Event()
-    async with running(Session(broker_url, "test", once_raising(error, opened_again))):
+    async with running(Session(RabbitMQ(broker_url, TOPOLOGY), "test", once_raising(error, opened_again))):
         await asyncio.wait_for(opened_again.wait(), 10)
 
 
@@ -70,7 +72,9 @@ async def test_a_replica_lives_on_while_a_proxy_hangs_up_in_the_place_of_the_bro
 @pytest.mark.parametrize("error", [ValueError("ours"), RuntimeError("ours")], ids=repr)
 async def test_a_fault_of_our_own_ends_the_session(broker_url: str, error: Exception) -> None:
     with pytest.raises(type(error), match="ours"):
-        await asyncio.wait_for(Session(broker_url, "test", once_raising(error, asyncio.Event())).run(), 10)
+        await asyncio.wait_for(
+            Session(RabbitMQ(broker_url, TOPOLOGY), "test", once_raising(error, asyncio.Event())).run(), 10
+        )
 
 
 async def test_a_session_that_somebody_cancels_ends(broker_url: str) -> None:
@@ -80,7 +84,7 @@ async def test_a_session_that_somebody_cancels_ends(broker_url: str) -> None:
         working.set()
         await asyncio.Event().wait()
 
-    session = asyncio.create_task(Session(broker_url, "test", work).run())
+    session = asyncio.create_task(Session(RabbitMQ(broker_url, TOPOLOGY), "test", work).run())
     await working.wait()
     session.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -91,25 +95,26 @@ async def test_a_session_lives_on_when_the_broker_freezes_while_it_begins(
     broker: Broker, broker_url: str, way_to: Callable[[str], Forwarder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shop_broker, "HEARTBEAT", 1)
-    declare = shop_broker.declare
     way = way_to(broker_url)
     await way.open()
-    opened = asyncio.Event()
+    froze, opened = asyncio.Event(), asyncio.Event()
 
-    async def declare_on_a_frozen_way(channel: AbstractChannel) -> None:
-        monkeypatch.setattr(shop_broker, "declare", declare)
-        way.hold()
-        try:
-            await declare(channel)
-        finally:
-            await way.cut()
-            await way.open()
+    class FirstFreezes(Topology):
+        async def declare(self, channel: AbstractChannel) -> None:
+            if froze.is_set():
+                return await super().declare(channel)
+            froze.set()
+            way.hold()
+            try:
+                await super().declare(channel)
+            finally:
+                await way.cut()
+                await way.open()
 
     async def work(_: AbstractChannel) -> None:
         opened.set()
 
-    monkeypatch.setattr(shop_broker, "declare", declare_on_a_frozen_way)
-    async with running(Session(way.url, "test", work)):
+    async with running(Session(RabbitMQ(way.url, FirstFreezes(TOPOLOGY)), "test", work)):
         await asyncio.wait_for(opened.wait(), 30)
 
 
@@ -119,4 +124,4 @@ async def test_everything_is_declared_by_whoever_comes_first(broker: Broker) -> 
         assert await broker.ready_in(queue.alone) == await broker.ready_in(queue.dead) == 0
         for key in queue.routing_keys:
             await broker.publish_body(key, b"[]")  # raises when no queue takes it
-    await shop_broker.declare(broker.channel)
+    await TOPOLOGY.declare(broker.channel)

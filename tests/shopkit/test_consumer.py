@@ -15,13 +15,15 @@ from aiormq.exceptions import ChannelPreconditionFailed
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
+from gozon.topology import ORDER_CREATED, TOPOLOGY
 from shopkit.db.database import Database
 from shopkit.messaging import consumer as shop_consumer
-from shopkit.messaging.broker import ORDER_CREATED, Queue, Session
+from shopkit.messaging.broker import RabbitMQ, Session
 from shopkit.messaging.consumer import PREFETCH, SUSPICIOUS, Consumer
 from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.subscription import Intake, Settle
+from shopkit.messaging.topology import Queue
 from shopkit.runtime import retry
 from tests.servers import Broker, Forwarder, running, stalls, succeeds
 from tests.shopkit.defects import DEFECTS
@@ -83,7 +85,7 @@ def way(broker_url: str, way_to: Callable[[str], Forwarder]) -> Forwarder:
 @asynccontextmanager
 async def consuming(url: str, handler: Handler, publisher: Publisher) -> AsyncGenerator[Consumer[Number]]:
     decode = msgspec.json.Decoder(Number).decode
-    consumer = Consumer(url, "test", ORDER_CREATED, decode, handler, publisher)
+    consumer = Consumer(RabbitMQ(url, TOPOLOGY), "test", ORDER_CREATED, decode, handler, publisher)
     async with running(consumer):
         yield consumer
 
@@ -204,7 +206,7 @@ async def test_what_is_to_be_handled_alone_is_handled_like_the_rest(
 async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
     broker: Broker, broker_url: str, way: Forwarder, handler: Handler
 ) -> None:
-    far = Publisher(way.url, "far")
+    far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
     await broker.publish_body(KEY, b"unreadable")
     async with running(far), consuming(broker_url, handler, far) as consumer:
         await succeeds(consumer.check)
@@ -218,7 +220,7 @@ async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
 async def test_a_dead_letter_waits_for_the_broker(
     broker: Broker, broker_url: str, way: Forwarder, handler: Handler
 ) -> None:
-    far = Publisher(way.url, "far")
+    far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
     await broker.publish_body(KEY, b"unreadable")
     async with running(far), consuming(broker_url, handler, far) as consumer:
         await succeeds(consumer.check)
@@ -277,10 +279,10 @@ async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
         raise ConnectionResetError
 
     class Broken(Intake):
-        def __init__(self, url: str, name: str, queue: str, prefetch: int, settle: Settle) -> None:
-            super().__init__(url, name, queue, prefetch, settle)
+        def __init__(self, rabbitmq: RabbitMQ, name: str, queue: str, prefetch: int, settle: Settle) -> None:
+            super().__init__(rabbitmq, name, queue, prefetch, settle)
             if queue == ORDER_CREATED.alone:
-                self._session = Session(url, name, lose_every_channel)
+                self._session = Session(rabbitmq, name, lose_every_channel)
 
     monkeypatch.setattr(shop_consumer, "Intake", Broken)
     async with consuming(broker_url, handler, publisher) as consumer:
@@ -312,7 +314,7 @@ async def test_an_error_that_is_neither_transient_nor_the_events_fault_ends_the_
             await connection.execute(statement or f"SELECT {Path('no-such-file').read_text()}")
 
     decode = msgspec.json.Decoder(Number).decode
-    consumer = Consumer(broker_url, "test", ORDER_CREATED, decode, handle, publisher)
+    consumer = Consumer(RabbitMQ(broker_url, TOPOLOGY), "test", ORDER_CREATED, decode, handle, publisher)
     await publisher.send(queue, b'[{"n":1},{"n":2}]', {})
     with pytest.raises(ExceptionGroup) as raised:
         await asyncio.wait_for(consumer.run(), PATIENCE)
@@ -406,7 +408,7 @@ async def test_a_message_that_is_moved_lies_in_one_queue_when_it_kills_its_proce
             await message.reject(requeue=True)
 
     decode = msgspec.json.Decoder(Number).decode
-    consumer = Consumer(way.url, "test", ORDER_CREATED, decode, die, publisher)
+    consumer = Consumer(RabbitMQ(way.url, TOPOLOGY), "test", ORDER_CREATED, decode, die, publisher)
     consuming = asyncio.create_task(consumer.run())
     await way.open()
     await asyncio.wait_for(dead.wait(), 30)

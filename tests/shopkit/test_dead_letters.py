@@ -12,19 +12,12 @@ import aiohttp
 import msgspec
 import pytest
 
+from gozon.topology import ORDER_CREATED, ORDER_STATUS, PAYMENT_RESULTS, TOPOLOGY
 from shopkit.dead_letters import broker as broker_letters
-from shopkit.messaging.broker import (
-    LONELY_CRASHES,
-    ORDER_CREATED,
-    ORDER_STATUS,
-    PAYMENT_RESULTS,
-    RESOLVED,
-    TOPOLOGY,
-    Lost,
-    Queue,
-)
+from shopkit.messaging.broker import Lost
 from shopkit.messaging.events import encode_batch, outgoing
 from shopkit.messaging.publisher import Publisher
+from shopkit.messaging.topology import LONELY_CRASHES, RESOLVED, Queue
 from tests.operating import Outcome, dead_letters, dead_letters_process
 from tests.servers import Broker
 from tests.shopkit.flawed import FLAWED

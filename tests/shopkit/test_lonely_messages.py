@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shopkit.messaging.broker import LONELY_CRASHES, ORDER_CREATED
+from gozon.topology import ORDER_CREATED
 from shopkit.messaging.consumer import SUSPICIOUS
+from shopkit.messaging.topology import LONELY_CRASHES
 from tests.servers import Broker
 from tests.shopkit.frail_consumer import POISON
 from tests.support import Replica, eventually

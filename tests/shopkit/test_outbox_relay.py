@@ -6,16 +6,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from gozon.topology import ORDER_CREATED, TOPOLOGY
 from orders.messages import order_created
 from payments.messages import payment_decided
 from shopkit.db.database import Database
-from shopkit.messaging import broker as shop_broker
 from shopkit.messaging import journey, outbox, relay
-from shopkit.messaging.broker import ORDER_CREATED, TOPOLOGY, Lost, Queue
+from shopkit.messaging.broker import Lost, RabbitMQ
 from shopkit.messaging.events import Outgoing
 from shopkit.messaging.low_water_mark import LowWaterMark
 from shopkit.messaging.publisher import NotPublished, Publisher
 from shopkit.messaging.relay import Relay
+from shopkit.messaging.topology import Queue, Topology
 from shopkit.runtime import retry
 from tests.servers import Broker, Forwarder, rows, running, stalls, succeeds
 from tests.support import eventually, free_port
@@ -61,7 +62,7 @@ async def way(broker: Broker, broker_url: str, way_to: Callable[[str], Forwarder
 @pytest.fixture
 async def far(way: Forwarder) -> AsyncGenerator[Publisher]:
     """A publisher whose way to the broker can be cut; closed at first."""
-    far = Publisher(way.url, "far")
+    far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
     async with running(far):
         yield far
 
@@ -110,29 +111,24 @@ async def test_an_event_that_no_queue_takes_leaves_every_row(
     assert len(await waiting(orders_database)) == 3
 
 
-@pytest.fixture
-def second_reader(monkeypatch: pytest.MonkeyPatch) -> Queue:
-    """A second queue of the topology that takes `order.created`."""
-    queue = Queue("test.order-created", ORDER_CREATED.routing_keys)
-    monkeypatch.setattr(shop_broker, "TOPOLOGY", (*TOPOLOGY, queue))
-    return queue
-
-
 @pytest.mark.parametrize("deleted", [None, "test.order-created", CREATED])
 async def test_an_event_leaves_the_outbox_only_when_every_queue_of_its_type_has_it(
-    orders_database: Database, second_reader: Queue, publisher: Publisher, broker: Broker, deleted: str | None
+    orders_database: Database, broker_url: str, broker: Broker, deleted: str | None
 ) -> None:
+    second_reader = Queue("test.order-created", ORDER_CREATED.routing_keys)
+    publisher = Publisher(RabbitMQ(broker_url, Topology((*TOPOLOGY, second_reader))), "test")
     created = orders_created(2)
     await put(orders_database, created)
-    await succeeds(publisher.check)
     relaying = Relay(orders_database, publisher, "orders-1")
-    if deleted:
-        await broker.channel.queue_delete(deleted)
-        with pytest.raises(NotPublished):
-            await relaying.relay_once()
-        assert await waiting(orders_database) == ids(created)
-    async with running(relaying):
-        await eventually(lambda: empty(orders_database))
+    async with running(publisher):
+        await succeeds(publisher.check)
+        if deleted:
+            await broker.channel.queue_delete(deleted)
+            with pytest.raises(NotPublished):
+                await relaying.relay_once()
+            assert await waiting(orders_database) == ids(created)
+        async with running(relaying):
+            await eventually(lambda: empty(orders_database))
     for queue in (CREATED, second_reader.name):
         assert set(ids(created)) == set(await received(broker, queue, 2))
 
@@ -204,7 +200,7 @@ async def test_the_relay_goes_on_after_the_connection_was_lost(
 
 
 async def test_a_broker_that_is_not_there_publishes_nothing(orders_database: Database) -> None:
-    publisher = Publisher(f"amqp://gozon@127.0.0.1:{free_port()}/", "test")
+    publisher = Publisher(RabbitMQ(f"amqp://gozon@127.0.0.1:{free_port()}/", TOPOLOGY), "test")
     async with running(publisher):
         with pytest.raises(NotPublished):
             await publisher.publish("order.created", [b"{}"])

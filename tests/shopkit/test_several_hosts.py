@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 from aio_pika.abc import AbstractChannel
 
+from gozon.topology import TOPOLOGY
 from shopkit.db.connect import connector
 from shopkit.db.database import Database
-from shopkit.messaging.broker import Session
+from shopkit.messaging.broker import RabbitMQ, Session
 from shopkit.runtime.hosts import in_turn, one_by_one
 from shopkit.runtime.retry import is_transient
 from tests.operating import dead_letters
@@ -146,7 +147,7 @@ async def test_a_session_that_is_lost_goes_on_at_another_host(
         await opened.put(channel)
         await lost.wait()
 
-    session = Session(beside(one.url, free_port(), another.port), "test", work)
+    session = Session(RabbitMQ(beside(one.url, free_port(), another.port), TOPOLOGY), "test", work)
     async with running(session):
         await one.open()
         await opened.get()

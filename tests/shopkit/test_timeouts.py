@@ -5,13 +5,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from gozon.topology import ORDER_CREATED, TOPOLOGY
 from orders.messages import order_created
 from payments.charge_orders import Ingest
 from payments.messages import receive
 from shopkit.db.connect import CONNECT
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import outbox, publisher
-from shopkit.messaging.broker import ORDER_CREATED
+from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
 from shopkit.messaging.inbox import Committed, Inbox
 from shopkit.messaging.inbox_store import Waiting
@@ -73,7 +74,14 @@ async def test_a_consumer_stores_what_takes_too_long_together(
     created = [order_created(uuid4(), "ann", 100) for _ in range(150)]
     await broker.publish(*created)
     ingest = Ingest(impatient, "payments-1", lambda: None)
-    consumer = Consumer(broker_url, "test", ORDER_CREATED, receive, ingest, Publisher(broker_url, "test"))
+    consumer = Consumer(
+        RabbitMQ(broker_url, TOPOLOGY),
+        "test",
+        ORDER_CREATED,
+        receive,
+        ingest,
+        Publisher(RabbitMQ(broker_url, TOPOLOGY), "test"),
+    )
 
     async def all_stored() -> bool:
         return await stored(payments_database) == {event.event_id for event in created}
@@ -96,7 +104,7 @@ async def test_a_relay_publishes_what_takes_too_long_to_confirm_together(
     way = way_to(broker_url)
     way.slow_down(50_000)
     await way.open()
-    far = Publisher(way.url, "far")
+    far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
 
     async def is_empty() -> bool:
         return not await rows(orders_database, "SELECT 1 FROM outbox")

@@ -1,4 +1,4 @@
-"""Other people's push servers, set up as their makers advise. `loadtest.bench.push` measures them beside the notifier.
+"""Other people's push servers, set up as their makers advise; `loadtest.bench.push` measures them too.
 
 Both do only the last hop: what is published in Redis for a user goes to the sockets of that user. They keep
 nothing, so unlike the notifier they lose what is published while Redis or a client is away.

@@ -1,4 +1,4 @@
-"""`python -m shopkit migrate`: a service's migrations without the service, for replicas with MIGRATE=off."""
+"""`python -m gozon migrate`: a service's migrations without the service, for replicas with MIGRATE=off."""
 
 import os
 import sys

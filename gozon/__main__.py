@@ -1,23 +1,24 @@
-"""`python -m shopkit`: commands for those who operate the shop."""
+"""`python -m gozon`: commands for operators of the shop."""
 
 import argparse
 import asyncio
 import logging
 import sys
 
-from shopkit import migrating
+from gozon import migrate
+from gozon.topology import TOPOLOGY
 from shopkit.dead_letters import arguments, command
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m shopkit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m gozon", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="dead-letters|migrate")
     dead_letters = commands.add_parser("dead-letters", help=arguments.HELP, description=arguments.DESCRIPTION)
     arguments.add_arguments(dead_letters)
-    dead_letters.set_defaults(run=command.run)
-    migrate = commands.add_parser("migrate", help=migrating.HELP, description=migrating.HELP)
-    migrating.add_arguments(migrate)
-    migrate.set_defaults(run=migrating.run)
+    dead_letters.set_defaults(run=command.run, topology=TOPOLOGY)
+    migration = commands.add_parser("migrate", help=migrate.HELP, description=migrate.HELP)
+    migrate.add_arguments(migration)
+    migration.set_defaults(run=migrate.run)
     return parser
 
 
