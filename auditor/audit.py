@@ -7,7 +7,7 @@ from auditor.invariants import Finding, Limits, Queried, examine
 from auditor.ledger import LEDGER
 from auditor.progress import ORDERS, WAITING_IN_PAYMENTS
 from auditor.reconciliation import agreement
-from auditor.snapshot import Snapshot, connected
+from auditor.snapshot import AuditSnapshot, connected
 
 
 async def audit(orders_url: str, payments_url: str, limits: Limits) -> list[Finding]:
@@ -25,7 +25,7 @@ async def audit_ledger(payments_url: str) -> list[Finding]:
         return await _examine(payments, [*LEDGER, *DECISIONS], Limits())
 
 
-async def everything(orders: Snapshot, payments: Snapshot, limits: Limits) -> list[Finding]:
+async def everything(orders: AuditSnapshot, payments: AuditSnapshot, limits: Limits) -> list[Finding]:
     return [
         *await _examine(payments, [*LEDGER, *DECISIONS], limits),
         *await _examine(orders, ORDERS, limits),
@@ -34,5 +34,5 @@ async def everything(orders: Snapshot, payments: Snapshot, limits: Limits) -> li
     ]
 
 
-async def _examine(snapshot: Snapshot, invariants: Sequence[Queried], limits: Limits) -> list[Finding]:
+async def _examine(snapshot: AuditSnapshot, invariants: Sequence[Queried], limits: Limits) -> list[Finding]:
     return [await examine(snapshot, invariant, limits) for invariant in invariants]

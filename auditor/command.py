@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from auditor.audit import audit
-from auditor.invariants import GRACE, MOST, Limits
+from auditor.invariants import EXAMPLES_LIMIT, GRACE, Limits
 from auditor.report import as_json, as_text, clean
 from auditor.snapshot import Unreadable
 
@@ -34,7 +34,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--grace", metavar="SECONDS", type=_seconds, default=GRACE, help="how long work may be in flight (60)"
     )
-    parser.add_argument("--rows", metavar="N", type=_count, default=MOST, help="offenders to show of each (20)")
+    parser.add_argument(
+        "--rows", metavar="N", type=_count, default=EXAMPLES_LIMIT, help="offenders to show of each (20)"
+    )
     parser.add_argument("--json", action="store_true", help="for tools")
     return parser.parse_args(words)
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Boolean, RowMapping, column, func, select, text
 
-from auditor.snapshot import Snapshot
+from auditor.snapshot import AuditSnapshot
 
-MOST = 20
+EXAMPLES_LIMIT = 20
 GRACE = 60.0
 
 HOLDS = column("holds", Boolean)
@@ -18,7 +18,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Work may be in flight for `grace` seconds; at most `rows` offenders of an invariant are shown."""
 
     grace: float = GRACE
-    rows: int = MOST
+    rows: int = EXAMPLES_LIMIT
 
 
 class Invariant(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Finding(msgspec.Struct, frozen=True):
     rows: Sequence[dict[str, Any]]
 
 
-async def examine(snapshot: Snapshot, invariant: Queried, limits: Limits) -> Finding:
+async def examine(snapshot: AuditSnapshot, invariant: Queried, limits: Limits) -> Finding:
     """One pass counts; the offenders are fetched in a second one, which a healthy database does not need."""
     values = {"grace": limits.grace}
     looked_at = text(invariant.query).columns(HOLDS).subquery("looked_at")

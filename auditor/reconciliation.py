@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import text
 
 from auditor.invariants import Finding, Invariant, Limits
-from auditor.snapshot import Snapshot
+from auditor.snapshot import AuditSnapshot
 
 # Python compares UUIDs as PostgreSQL does, as 16 bytes from left to right.
 ORDERS = text("SELECT id, user_id, amount, status, reason FROM orders ORDER BY id")
@@ -49,7 +49,7 @@ STATUS_OF = {"succeeded": "FINISHED", "failed": "CANCELLED"}
 AGREEMENT = (STATUS_IS_OUTCOME, SAME_USER_AND_AMOUNT, PAYMENT_OF_AN_ORDER, RESULT_APPLIED)
 
 
-class Order(msgspec.Struct, frozen=True):
+class OrderRow(msgspec.Struct, frozen=True):
     id: UUID
     user_id: str
     amount: int
@@ -57,7 +57,7 @@ class Order(msgspec.Struct, frozen=True):
     reason: str | None
 
 
-class Payment(msgspec.Struct, frozen=True):
+class PaymentRow(msgspec.Struct, frozen=True):
     order_id: UUID
     user_id: str
     amount: int
@@ -66,25 +66,25 @@ class Payment(msgspec.Struct, frozen=True):
     settled_long_ago: bool
 
 
-Pair: TypeAlias = tuple[Order | None, Payment | None]
+Pair: TypeAlias = tuple[OrderRow | None, PaymentRow | None]
 
 
-async def agreement(orders: Snapshot, payments: Snapshot, limits: Limits) -> list[Finding]:
+async def agreement(orders: AuditSnapshot, payments: AuditSnapshot, limits: Limits) -> list[Finding]:
     pairs = merge(_orders(orders), _payments(payments, limits))
     return await compare(pairs, limits.rows)
 
 
-async def _orders(snapshot: Snapshot) -> AsyncGenerator[Order]:
+async def _orders(snapshot: AuditSnapshot) -> AsyncGenerator[OrderRow]:
     async for row in snapshot.stream(ORDERS, {}):
-        yield Order(*row)
+        yield OrderRow(*row)
 
 
-async def _payments(snapshot: Snapshot, limits: Limits) -> AsyncGenerator[Payment]:
+async def _payments(snapshot: AuditSnapshot, limits: Limits) -> AsyncGenerator[PaymentRow]:
     async for row in snapshot.stream(PAYMENTS, {"grace": limits.grace}):
-        yield Payment(*row)
+        yield PaymentRow(*row)
 
 
-async def merge(orders: AsyncIterator[Order], payments: AsyncIterator[Payment]) -> AsyncGenerator[Pair]:
+async def merge(orders: AsyncIterator[OrderRow], payments: AsyncIterator[PaymentRow]) -> AsyncGenerator[Pair]:
     """Every order with its payment; both must come in the order of their ids."""
     order, payment = await anext(orders, None), await anext(payments, None)
     while order is not None or payment is not None:
@@ -120,7 +120,7 @@ async def compare(pairs: AsyncIterator[Pair], most: int) -> list[Finding]:
     ]
 
 
-def broken(order: Order | None, payment: Payment | None) -> Iterator[Invariant]:
+def broken(order: OrderRow | None, payment: PaymentRow | None) -> Iterator[Invariant]:
     if payment is None:
         if order is not None and order.status != "NEW":
             yield STATUS_IS_OUTCOME

@@ -22,7 +22,7 @@ class Unreadable(Exception):
     """Names the database and says what was wrong, in one line."""
 
 
-class Snapshot:
+class AuditSnapshot:
     def __init__(self, database: str, connection: AsyncConnection) -> None:
         self.database = database
         self._connection = connection
@@ -47,7 +47,7 @@ class Snapshot:
 
 
 @asynccontextmanager
-async def connected(database: str, url: str) -> AsyncGenerator[Snapshot]:
+async def connected(database: str, url: str) -> AsyncGenerator[AuditSnapshot]:
     """Raises Unreadable when the database cannot be reached."""
     try:
         engine = engine_at(url, CONNECT, poolclass=NullPool, execution_options=READ_ONLY)
@@ -56,7 +56,7 @@ async def connected(database: str, url: str) -> AsyncGenerator[Snapshot]:
     except ValueError as error:  # its text quotes parts of the address, perhaps of the password
         raise Unreadable(f"cannot read the {database} database: its address is not a URL") from error
     try:
-        yield Snapshot(database, connection)
+        yield AuditSnapshot(database, connection)
     finally:
         await connection.close()
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from math import inf
 
-from backstage.scrape import ACCEPTED, DECIDED, DELIVERED, INBOX, OUTBOX, SETTLED, SOCKETS, TOASTS, Figures
+from backstage.scrape import ACCEPTED, DECIDED, DELIVERED, INBOX, OUTBOX, SETTLED, SOCKETS, TOASTS, ScrapedMetrics
 from backstage.snapshot import (
     GatewayReplica,
     NotifierReplica,
@@ -17,7 +17,7 @@ from backstage.snapshot import (
 )
 
 
-def compose(at: datetime, answers: Iterable[Figures], depths: list[QueueDepth]) -> Snapshot:
+def compose(at: datetime, answers: Iterable[ScrapedMetrics], depths: list[QueueDepth]) -> Snapshot:
     """A replica that answered at two addresses is told once."""
     by_name = {(answer.service, answer.replica): answer for answer in answers}
     found = [by_name[name] for name in sorted(by_name)]
@@ -31,7 +31,7 @@ def compose(at: datetime, answers: Iterable[Figures], depths: list[QueueDepth]) 
     return Snapshot(at, bounds, replicas, waiting, depths)
 
 
-def _replica(said: Figures, bounds: Sequence[float]) -> Replica | None:
+def _replica(said: ScrapedMetrics, bounds: Sequence[float]) -> Replica | None:
     match said.service:
         case "orders":
             return OrdersReplica(
@@ -57,13 +57,13 @@ def _replica(said: Figures, bounds: Sequence[float]) -> Replica | None:
             return None
 
 
-def _common_bounds(found: Iterable[Figures]) -> list[float]:
+def _common_bounds(found: Iterable[ScrapedMetrics]) -> list[float]:
     """Two versions of the notifier may count by other buckets; a cumulative count can do without some of them."""
     of_each = [set(buckets) for figures in found if (buckets := figures.buckets(TOASTS))]
     return sorted(of_each[0].intersection(*of_each) - {inf}) if of_each else []
 
 
-def _largest(found: Iterable[Figures], service: str, gauge: str) -> int | None:
+def _largest(found: Iterable[ScrapedMetrics], service: str, gauge: str) -> int | None:
     """Every replica of a service counts the rows of the same database, a moment sooner or later."""
     counts = [figures.known(gauge) for figures in found if figures.service == service]
     return max((count for count in counts if count is not None), default=None)

@@ -6,12 +6,12 @@ from aio_pika.abc import AbstractChannel
 
 from backstage.snapshot import QueueDepth
 from gozon.topology import TOPOLOGY
-from shopkit.messaging.broker import HeldChannel, Lost, RabbitMQ
+from shopkit.messaging.broker import BrokerUnavailable, PersistentChannel, RabbitMQ
 
 ANSWER_SECONDS = 1
 
 
-class Queues(HeldChannel):
+class Queues(PersistentChannel):
     """A channel that did not answer in time is thrown away."""
 
     def __init__(self, url: str, name: str) -> None:
@@ -23,7 +23,7 @@ class Queues(HeldChannel):
             async with self.channel() as channel:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     return [QueueDepth(queue.name, await _messages_in(queue.name, channel)) for queue in TOPOLOGY]
-        except Lost:
+        except BrokerUnavailable:
             return [QueueDepth(queue.name, None) for queue in TOPOLOGY]
 
 

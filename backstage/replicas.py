@@ -7,11 +7,11 @@ from itertools import chain, islice, zip_longest
 import aiohttp
 import structlog
 
-from backstage.scrape import Figures, figures
+from backstage.scrape import ScrapedMetrics, figures
 from shopkit.web.upstreams import Upstream
 
 ANSWER_SECONDS = 1
-MOST = 64
+REPLICAS_LIMIT = 64
 LONGEST = 256 * 1024
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Replicas:
 
     async def run(self) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MOST),
+            connector=aiohttp.TCPConnector(limit=REPLICAS_LIMIT),
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -38,7 +38,7 @@ class Replicas:
     def stop(self) -> None:
         self._stopping.set()
 
-    async def read(self) -> list[Figures]:
+    async def read(self) -> list[ScrapedMetrics]:
         """Of those that answered in time."""
         answers = await asyncio.gather(*map(self._ask, self._some_of_each()))
         return [answer for answer in answers if answer is not None]
@@ -46,9 +46,9 @@ class Replicas:
     def _some_of_each(self) -> Iterator[str]:
         """Should there be too many, then no service is crowded out by another."""
         ranks = zip_longest(*(upstream.bases for upstream in self._upstreams))
-        return islice((base for base in chain.from_iterable(ranks) if base), MOST)
+        return islice((base for base in chain.from_iterable(ranks) if base), REPLICAS_LIMIT)
 
-    async def _ask(self, base: str) -> Figures | None:
+    async def _ask(self, base: str) -> ScrapedMetrics | None:
         try:
             async with self._session.get(base + "/metrics", allow_redirects=False) as response:
                 return figures(await _text(response))

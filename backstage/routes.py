@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from backstage.latest import Latest
 from backstage.snapshot import EXAMPLE, Snapshot
 from shopkit.web.problems import internal
-from shopkit.web.responses import NO_STORE, Answer, refusal
+from shopkit.web.responses import NO_STORE, DocumentedResponse, refusal
 
 
 @get(
@@ -16,7 +16,9 @@ from shopkit.web.responses import NO_STORE, Answer, refusal
     summary="See what the replicas and queues are doing",
     tags=["Backstage"],
     responses={
-        200: Answer("Counters of each replica; rates come from two of them.", {"idle": EXAMPLE}, headers=NO_STORE),
+        200: DocumentedResponse(
+            "Counters of each replica; rates come from two of them.", {"idle": EXAMPLE}, headers=NO_STORE
+        ),
         500: refusal(internal()),
     },
 )

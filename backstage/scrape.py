@@ -21,7 +21,7 @@ _names = (BUILD, ACCEPTED, DECIDED, SETTLED, SOCKETS, DELIVERED, TOASTS, OUTBOX,
 WANTED = tuple(name + end for name in _names for end in "{ ")
 
 
-class Figures(NamedTuple):
+class ScrapedMetrics(NamedTuple):
     service: str
     replica: str
     samples: list[Sample]
@@ -42,11 +42,11 @@ class Figures(NamedTuple):
         return (sample for sample in self.samples if sample.name == name)
 
 
-def figures(metrics: str) -> Figures:
+def figures(metrics: str) -> ScrapedMetrics:
     """Raises ValueError for what does not come from a replica of ours."""
     wanted = "\n".join(line for line in metrics.split("\n") if line.startswith(WANTED))
     samples = [sample for family in text_string_to_metric_families(wanted) for sample in family.samples]
     for sample in samples:
         if sample.name == BUILD and {"service", "replica"} <= sample.labels.keys():
-            return Figures(sample.labels["service"], sample.labels["replica"], samples)
+            return ScrapedMetrics(sample.labels["service"], sample.labels["replica"], samples)
     raise ValueError("it does not say who it is")

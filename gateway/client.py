@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from gateway.connection import Connection
-from gateway.upstream_response import Answer, Stale, Unreachable
+from gateway.connection import UpstreamConnection
+from gateway.upstream_response import Stale, Unreachable, UpstreamResponse
 from shopkit.runtime.retry import pause
 from shopkit.web.upstreams import Target
 
 CONNECT_SECONDS = 3
 LOOK_SECONDS = 0.5
-MOST_IDLE = 256
+IDLE_CONNECTIONS_LIMIT = 256
 
 # To ask twice is the same as to ask once.
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -22,7 +22,7 @@ class Client:
 
     def __init__(self) -> None:
         self._stopping = asyncio.Event()
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self._pools: dict[tuple[str, int], ConnectionPool] = {}
 
     async def run(self) -> None:
         while not self._stopping.is_set():
@@ -39,12 +39,14 @@ class Client:
 
     async def request(
         self, target: Target, method: str, request: bytes, body: AsyncIterator[bytes] | None = None
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """Raises Unreachable when nothing was sent, BrokenOff or TimeoutError when nobody knows what became of it.
 
         A safe request that meets the end of an idle connection is sent once more, on a new one.
         """
-        pool = self._pools.get(target.address) or self._pools.setdefault(target.address, Pool(target.address))
+        pool = self._pools.get(target.address) or self._pools.setdefault(
+            target.address, ConnectionPool(target.address)
+        )
         if (connection := pool.take()) is not None:
             try:
                 return await connection.ask(request, without_body=method == "HEAD", body=body)
@@ -55,20 +57,20 @@ class Client:
         return await connection.ask(request, without_body=method == "HEAD", body=body)
 
 
-class Pool:
+class ConnectionPool:
     """The connections to one replica."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
         self._connecting = 0
-        self._open: set[Connection] = set()
-        self._idle: list[Connection] = []
+        self._open: set[UpstreamConnection] = set()
+        self._idle: list[UpstreamConnection] = []
 
     @property
     def unused(self) -> bool:
         return not self._open and not self._connecting
 
-    def take(self) -> Connection | None:
+    def take(self) -> UpstreamConnection | None:
         """The one that rested last; those that are not needed are left to expire."""
         while self._idle:
             connection = self._idle.pop()
@@ -77,13 +79,13 @@ class Pool:
             connection.close()
         return None
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> UpstreamConnection:
         self._connecting += 1
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 loop = asyncio.get_running_loop()
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._rest, self._gone), *self._address
+                    lambda: UpstreamConnection(self._rest, self._gone), *self._address
                 )
         except OSError as error:  # the time that was up is one as well
             raise Unreachable(str(error)) from error
@@ -103,13 +105,13 @@ class Pool:
         for connection in list(self._open):
             connection.close()
 
-    def _rest(self, connection: Connection) -> None:
-        if len(self._idle) < MOST_IDLE:
+    def _rest(self, connection: UpstreamConnection) -> None:
+        if len(self._idle) < IDLE_CONNECTIONS_LIMIT:
             self._idle.append(connection)
         else:
             connection.close()
 
-    def _gone(self, connection: Connection) -> None:
+    def _gone(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

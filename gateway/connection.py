@@ -17,7 +17,7 @@ from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from gateway.upstream_response import Answer, BrokenOff, Headers, Stale
+from gateway.upstream_response import ConnectionBroken, Headers, Stale, UpstreamResponse
 
 # Shorter than nginx waits for us, so that it is our problem document that says so.
 ANSWER_SECONDS = 25
@@ -31,14 +31,16 @@ NO_BODY = frozenset({204, 304})
 WORDS = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 
-class Connection(asyncio.Protocol):
+class UpstreamConnection(asyncio.Protocol):
     """`rest` is called when it is idle again, `gone` when it is closed."""
 
     _transport: asyncio.Transport
     _parser: HttpResponseParser
     _kernel: select.poll
 
-    def __init__(self, rest: Callable[["Connection"], None], gone: Callable[["Connection"], None]) -> None:
+    def __init__(
+        self, rest: Callable[["UpstreamConnection"], None], gone: Callable[["UpstreamConnection"], None]
+    ) -> None:
         # The client looks at it every now and then, so that a request needs no timer of its own.
         self.deadline = inf
         self._rest = rest
@@ -49,11 +51,11 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         # Of the request that is out:
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: asyncio.Future[UpstreamResponse] | None = None
         self._upload: asyncio.Task[None] | None = None
         self._without_body = False
         # Of its answer:
-        self._answer: Answer | None = None
+        self._answer: UpstreamResponse | None = None
         self._headers: Headers = []
         self._silent = True
         self._since_body = 0
@@ -69,7 +71,9 @@ class Connection(asyncio.Protocol):
         """
         return not self._transport.is_closing() and not self._kernel.poll(0)
 
-    async def ask(self, request: bytes, *, without_body: bool, body: AsyncIterator[bytes] | None = None) -> Answer:
+    async def ask(
+        self, request: bytes, *, without_body: bool, body: AsyncIterator[bytes] | None = None
+    ) -> UpstreamResponse:
         """Sends `request`, and after it a `body` that is a stream. `without_body`: the answer has none (HEAD)."""
         self._waiter = self._loop.create_future()
         self._without_body = without_body
@@ -97,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def close(self) -> None:
-        self.fail(BrokenOff("closed"))
+        self.fail(ConnectionBroken("closed"))
 
     def flow(self) -> None:
         """Somebody waits for what comes."""
@@ -125,12 +129,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
-            return self.fail(BrokenOff("an answer to no request"))
+            return self.fail(ConnectionBroken("an answer to no request"))
         try:
             self._read(data)
-        except (HttpParserError, HttpParserUpgrade, BrokenOff) as error:
+        except (HttpParserError, HttpParserUpgrade, ConnectionBroken) as error:
             if not self._complete:
-                return self.fail(BrokenOff(f"no proper answer: {error.__context__ or error}"))
+                return self.fail(ConnectionBroken(f"no proper answer: {error.__context__ or error}"))
             self._keep = False  # the answer was good, what came after it was not
         if self._complete and self._answer is not None:
             self._settle(self._answer)
@@ -143,7 +147,7 @@ class Connection(asyncio.Protocol):
             self._settle(self._answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        kind = Stale if self._used and self._silent else BrokenOff
+        kind = Stale if self._used and self._silent else ConnectionBroken
         self.fail(kind(f"the connection ended: {exc!r}"))
         if self._upload is not None:
             self._upload.cancel()
@@ -160,12 +164,12 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            raise BrokenOff("more than an answer")
+            raise ConnectionBroken("more than an answer")
         self._headers = []
 
     def on_status(self, words: bytes) -> None:
         if not WORDS.fullmatch(words):
-            raise BrokenOff("words after the status that are none")
+            raise ConnectionBroken("words after the status that are none")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._answer is None:  # trailers are dropped
@@ -175,13 +179,13 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         version = self._parser.get_http_version()
         if status == 101 or not 100 <= status < 600 or version not in ("1.1", "1.0"):
-            raise BrokenOff(f"status {status} of HTTP/{version}")
+            raise ConnectionBroken(f"status {status} of HTTP/{version}")
         if self._since_body > HEAD_LIMIT and sum(map(len, itertools.chain(*self._headers))) > HEAD_LIMIT:
-            raise BrokenOff("the headers are too large")
+            raise ConnectionBroken("the headers are too large")
         if status < 200:
             return
         self._keep = self._parser.should_keep_alive()
-        self._answer = Answer(self, status, self._headers, self._length(status))
+        self._answer = UpstreamResponse(self, status, self._headers, self._length(status))
         if self._without_body:  # the parser cannot be told, and waits for one
             self._complete = True
             self._keep = False
@@ -190,7 +194,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         if self._complete or self._answer is None:
-            raise BrokenOff("a body where there is none")
+            raise ConnectionBroken("a body where there is none")
         self._since_body = 0
         self._answer.add(data)
 
@@ -199,29 +203,29 @@ class Connection(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         if self._silent and not data.startswith(FIRST_BYTE):  # the parser speaks RTSP as well
-            raise BrokenOff("not HTTP")
+            raise ConnectionBroken("not HTTP")
         self._silent = False
         self._since_body += len(data)
         self._parser.feed_data(data)
         if self._since_body > HEAD_LIMIT:
-            raise BrokenOff("more beside the body than there may be")
+            raise ConnectionBroken("more beside the body than there may be")
 
     def _length(self, status: int) -> int | None:
         """Of the body; None where only its end will tell."""
         said = [(name, value) for name, value in self._headers if name in FRAMING]
         self._until_the_end = not said
         if len(said) > 1 or (said and said[0][0] == b"transfer-encoding" and said[0][1].lower() != b"chunked"):
-            raise BrokenOff("a body of no certain length")
+            raise ConnectionBroken("a body of no certain length")
         if self._without_body or status in NO_BODY:
             self._until_the_end = False
             return 0
         return int(said[0][1]) if said and said[0][0] == b"content-length" else None
 
-    def _deliver(self, answer: Answer) -> None:
+    def _deliver(self, answer: UpstreamResponse) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(answer)
 
-    def _settle(self, answer: Answer) -> None:
+    def _settle(self, answer: UpstreamResponse) -> None:
         """The answer is there. The connection rests, unless something speaks against its further use."""
         answer.end()
         self._deliver(answer)

@@ -12,10 +12,10 @@ import structlog
 from litestar import MediaType, Response, get
 
 from gateway.client import Client
-from gateway.upstream_response import BrokenOff, Unreachable
+from gateway.upstream_response import ConnectionBroken, Unreachable
 from shopkit.web.openapi import described, instance
 from shopkit.web.problems import MEDIA_TYPE, Problem, ProblemDocument, unavailable
-from shopkit.web.responses import Answer
+from shopkit.web.responses import DocumentedResponse
 from shopkit.web.upstreams import Upstream
 
 DOCUMENT = b"GET /schema/openapi.json HTTP/1.1\r\nhost: \r\n\r\n"
@@ -35,9 +35,9 @@ REQUEST_ID = {
 }
 
 
-def _of_nginx(status: int, title: str, detail: str) -> Answer:
+def _of_nginx(status: int, title: str, detail: str) -> DocumentedResponse:
     problem = ProblemDocument("about:blank", title, status, detail, "")
-    return Answer(detail, {"nginx": problem}, kind=ProblemDocument, media_type=MEDIA_TYPE)
+    return DocumentedResponse(detail, {"nginx": problem}, kind=ProblemDocument, media_type=MEDIA_TYPE)
 
 
 # In the words of nginx.conf. With 502 and 504 the gateway names the service.
@@ -99,7 +99,7 @@ class Documents:
                 document = await answer.read(DOCUMENT_LIMIT)
                 if answer.status == HTTPStatus.OK:
                     return msgspec.json.decode(document)
-            except (Unreachable, BrokenOff, TimeoutError, msgspec.DecodeError):
+            except (Unreachable, ConnectionBroken, TimeoutError, msgspec.DecodeError):
                 continue
         raise unavailable(f"The document of {upstream.name} cannot be read right now.")
 

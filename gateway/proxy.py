@@ -19,7 +19,7 @@ from prometheus_client import Counter
 
 from gateway.client import Client
 from gateway.request import encode, hop_by_hop
-from gateway.upstream_response import Answer, BrokenOff, Unreachable
+from gateway.upstream_response import ConnectionBroken, Unreachable, UpstreamResponse
 from shopkit.web.problems import Problem
 from shopkit.web.upstreams import Upstream
 
@@ -68,7 +68,7 @@ class Proxy:
                 REFUSED.labels(self._upstream.name).inc()
             except TimeoutError as error:
                 raise self._failed(HTTPStatus.GATEWAY_TIMEOUT, "did not answer in time") from error
-            except BrokenOff as error:
+            except ConnectionBroken as error:
                 raise self._failed(HTTPStatus.BAD_GATEWAY, "broke off before it answered") from error
             finally:
                 target.busy -= 1
@@ -107,7 +107,7 @@ async def _part(receive: Receive) -> HTTPRequestEvent:
     return cast("HTTPRequestEvent", message)
 
 
-async def _pass_back(answer: Answer, receive: Receive | None, send: Send) -> None:
+async def _pass_back(answer: UpstreamResponse, receive: Receive | None, send: Send) -> None:
     """`receive` tells when the client leaves; there is none while its body is still on its way."""
     await send(_start(answer))
     if answer.body is not None:
@@ -115,9 +115,9 @@ async def _pass_back(answer: Answer, receive: Receive | None, send: Send) -> Non
         return
     watch = asyncio.create_task(_leave_with_client(answer, receive)) if receive is not None else None
     try:
-        while part := await answer.part():
+        while part := await answer.next_chunk():
             await send({"type": "http.response.body", "body": part, "more_body": True})
-    except (BrokenOff, TimeoutError) as error:
+    except (ConnectionBroken, TimeoutError) as error:
         log.warning("answer cut short", error=repr(error))
         return  # without an end, so that the server closes the connection and the client sees the cut
     finally:
@@ -127,14 +127,14 @@ async def _pass_back(answer: Answer, receive: Receive | None, send: Send) -> Non
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _leave_with_client(answer: Answer, receive: Receive) -> None:
+async def _leave_with_client(answer: UpstreamResponse, receive: Receive) -> None:
     with suppress(ClientLeft):
         while True:
             await _part(receive)
     answer.leave(ClientLeft())
 
 
-def _start(answer: Answer) -> HTTPResponseStartEvent:
+def _start(answer: UpstreamResponse) -> HTTPResponseStartEvent:
     dropped = hop_by_hop(answer.headers)
     ours = DATE_AND_LENGTH if answer.status in (204, 304) else DATE
     return {

@@ -13,11 +13,11 @@ class Unreachable(Exception):
     """No connection could be made, so nothing was sent."""
 
 
-class BrokenOff(Exception):
+class ConnectionBroken(Exception):
     """The connection ended, or what came is no answer: nobody knows what became of the request."""
 
 
-class Stale(BrokenOff):
+class Stale(ConnectionBroken):
     """A connection that had been idle ended before anything of an answer came."""
 
 
@@ -33,7 +33,7 @@ class Source(Protocol):
     def fail(self, error: BaseException) -> None: ...
 
 
-class Answer:
+class UpstreamResponse:
     """Status and headers, with names in lower case, and `body`: all of it, or None where it is a stream.
 
     It is whole when it is short and says its length, so that one that breaks off is no answer at all.
@@ -51,7 +51,7 @@ class Answer:
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    async def part(self) -> bytes:
+    async def next_chunk(self) -> bytes:
         """The next part of a stream, empty at its end. The replica is read no faster than this is called."""
         while not self._parts and not self._ended:
             if self._error is not None:
@@ -72,10 +72,10 @@ class Answer:
             return self.body
         read = bytearray()
         try:
-            while part := await self.part():
+            while part := await self.next_chunk():
                 read += part
                 if len(read) > limit:
-                    raise BrokenOff(f"an answer of more than {limit} bytes")
+                    raise ConnectionBroken(f"an answer of more than {limit} bytes")
         finally:
             self.leave()
         return bytes(read)
@@ -83,7 +83,7 @@ class Answer:
     def leave(self, reason: BaseException | None = None) -> None:
         """Nobody wants what may still come, so the connection is of no use any more."""
         if not self._ended:
-            self._source.fail(reason or BrokenOff("left"))
+            self._source.fail(reason or ConnectionBroken("left"))
 
     # the connection's side
 

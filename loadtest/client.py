@@ -16,7 +16,7 @@ import httptools
 CONNECT_SECONDS = 10
 
 
-class Call:
+class PendingRequest:
     """One request, until it is answered. `sent` is when it was written to a connection."""
 
     __slots__ = ("request", "sent")
@@ -30,21 +30,21 @@ class Call:
         raise NotImplementedError
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     body: bytes
 
 
-class _Asked(Call):
+class _Asked(PendingRequest):
     __slots__ = ("answer",)
 
     def __init__(self, request: bytes) -> None:
         super().__init__(request)
-        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     def answered(self, status: int, body: bytes, at: float) -> None:  # noqa: ARG002
         if not self.answer.done():
-            self.answer.set_result(Answer(status, body))
+            self.answer.set_result(Response(status, body))
 
 
 class Pool:
@@ -56,20 +56,20 @@ class Pool:
     def __init__(self, url: str, most: int) -> None:
         self._address = address(url)
         self._most = most
-        self._waiting: deque[Call] = deque()
+        self._waiting: deque[PendingRequest] = deque()
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._count = 0  # of all that are open or opening
 
-    def send(self, call: Call) -> None:
+    def send(self, call: PendingRequest) -> None:
         if self._idle:
             self._idle.pop().carry(call)
         else:
             self._waiting.append(call)
             self._grow()
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes) -> Response:
         asked = _Asked(request)
         self.send(asked)
         return await asked.answer
@@ -117,11 +117,11 @@ class _Connection(asyncio.Protocol):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
-        self._call: Call | None = None
+        self._call: PendingRequest | None = None
         self._body = b""
         self._complete = self._stays = False
 
-    def carry(self, call: Call) -> None:
+    def carry(self, call: PendingRequest) -> None:
         self._call = call
         call.sent = time.perf_counter()
         self._transport.write(call.request)

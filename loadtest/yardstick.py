@@ -25,13 +25,13 @@ START_SECONDS = 60
 REQUEST = posting("/", "load", b'{"amount": 100, "description": "a lamp for the load test"}')
 
 
-class Order(msgspec.Struct):
+class BareOrder(msgspec.Struct):
     amount: int
     description: str
 
 
 @post("/")
-async def echo(data: Order) -> Order:
+async def echo(data: BareOrder) -> BareOrder:
     return data
 
 

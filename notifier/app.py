@@ -9,14 +9,14 @@ from notifier import streams, tickets
 from notifier.fan_out import FanOut
 from notifier.hub import Hub
 from notifier.messages import decode_order_status
-from notifier.sockets import Door, Rules
-from notifier.tickets import Call, Tickets
-from notifier.wire import Wire
+from notifier.sockets import Rules, SocketEndpoint
+from notifier.tickets import Tickets, TicketsContext
+from notifier.wire import WebSocketProtocol
 from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
 from shopkit.messaging.publisher import Publisher
 from shopkit.runtime.settings import Settings, load
-from shopkit.web.identity import on_behalf
+from shopkit.web.identity import per_user
 from shopkit.web.service import Service
 
 
@@ -50,7 +50,7 @@ def build(settings: NotifierSettings) -> Service:
         settings.ping_seconds,
         settings.pong_seconds,
     )
-    door = Door(hub, issued, rules)
+    door = SocketEndpoint(hub, issued, rules)
     rabbitmq = RabbitMQ(settings.broker_url, TOPOLOGY)
     publisher = Publisher(rabbitmq, settings.replica)
     statuses = Consumer(
@@ -82,8 +82,8 @@ def build(settings: NotifierSettings) -> Service:
             "broker": publisher.check,
             "status events": statuses.check,
         },
-        dependencies={"call": on_behalf(lambda user_id: Call(user_id, issued))},
-        websocket=Wire,
+        dependencies={"call": per_user(lambda user_id: TicketsContext(user_id, issued))},
+        websocket=WebSocketProtocol,
         drain=drain,
     )
 

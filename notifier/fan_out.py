@@ -24,7 +24,7 @@ class NotReplicated(ConnectionError):
     """Too few replicas of Redis have what was written: a failover might lose it."""
 
 
-class Message:
+class EncodedEvent:
     """An event, encoded once for the two commands that bring it to Redis."""
 
     __slots__ = ("_event", "_rest", "_times")
@@ -61,14 +61,14 @@ class FanOut:
 
     async def __call__(self, events: Sequence[OrderStatusEvent]) -> None:
         """Appends each event once, whatever is repeated, and publishes it; returns when Redis has them."""
-        messages = [Message(event) for event in events]
+        messages = [EncodedEvent(event) for event in events]
         await (self._copied(messages) if self._copies else self._at_once(messages))
         event_log.each("notified", map(encode_json, events))
 
-    async def _at_once(self, messages: Sequence[Message]) -> None:
+    async def _at_once(self, messages: Sequence[EncodedEvent]) -> None:
         _count(await scripts.run(self._redis, [message.append(publish=True) for message in messages]))
 
-    async def _copied(self, messages: Sequence[Message]) -> None:
+    async def _copied(self, messages: Sequence[EncodedEvent]) -> None:
         """Publishes repeated events as well: the first time may have ended before that. Sockets know the offset."""
         places = await self._append(messages)
         publishing = [
@@ -78,7 +78,7 @@ class FanOut:
         ]
         await scripts.run(self._redis, publishing)
 
-    async def _append(self, messages: Sequence[Message]) -> list[bytes]:
+    async def _append(self, messages: Sequence[EncodedEvent]) -> list[bytes]:
         """Their places, which enough replicas have."""
         appends = [message.append(publish=False) for message in messages]
         wait: Command = ("WAIT", self._copies, WAIT_MS)

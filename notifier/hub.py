@@ -23,9 +23,9 @@ from notifier.messages import Ping, encode, welcome
 from notifier.presence import Presence
 from notifier.scripts import Command
 from notifier.streams import (
-    Entry,
     Position,
     Read,
+    StreamEntry,
     channel,
     connect_anew,
     read_many,
@@ -34,7 +34,7 @@ from notifier.streams import (
     what_was_read,
 )
 from notifier.subscriber import Messages, Subscriber
-from notifier.wire import Wire, text_frame
+from notifier.wire import WebSocketProtocol, text_frame
 from shopkit.runtime.batcher import Batcher
 
 CATCH_UP_AT_ONCE = 256
@@ -68,7 +68,7 @@ REPLACED = b"replaced "
 log = structlog.get_logger()
 
 
-class Published:
+class PublishedFrame:
     """What `fan_out.lua` publishes: offset before the message, its own, two times, and the frame to pass on."""
 
     __slots__ = ("accepted", "changed", "frame", "offset", "previous")
@@ -90,18 +90,18 @@ class Socket:
 
     __slots__ = ("behind", "epoch", "gap", "held", "id", "joined", "position", "user_id", "wire")
 
-    def __init__(self, user_id: str, wire: Wire) -> None:
+    def __init__(self, user_id: str, wire: WebSocketProtocol) -> None:
         self.id = uuid7().hex
         self.user_id = user_id
         self.wire = wire
         self.epoch = ""
         self.position = 0
         self.gap = 0
-        self.held: list[Published] | None = []
+        self.held: list[PublishedFrame] | None = []
         self.joined = False
         self.behind = False
 
-    def hold(self, published: Published) -> None:
+    def hold(self, published: PublishedFrame) -> None:
         """Keeps a frame until older ones are read.
 
         Beyond the limit, the frame replaces the last one. The gap that this makes is read from the stream.
@@ -112,10 +112,10 @@ class Socket:
 
     def ping(self) -> bool:
         """Returns whether the ping was sent. The wire closes a socket that takes nothing anyway."""
-        return self.wire.offer(PING)
+        return self.wire.try_send(PING)
 
     def close(self, why: Close) -> None:
-        self.wire.part(why, why.reason)
+        self.wire.close_with(why, why.reason)
 
 
 class Hub:
@@ -180,7 +180,7 @@ class Hub:
         at_once = max(DRAIN_AT_ONCE, round(len(everybody) * DRAIN_STEP / DRAIN_SECONDS))
         for start in range(0, len(everybody), at_once):
             for socket in everybody[start : start + at_once]:
-                socket.wire.part(Close.RESTARTING, come_back_later())
+                socket.wire.close_with(Close.RESTARTING, come_back_later())
             await asyncio.sleep(DRAIN_STEP)
 
     def _count(self, change: int) -> None:
@@ -208,7 +208,7 @@ class Hub:
         """Says where the stream stands, and gives what is still there."""
         frames = [entry.frame for entry in read.kept]
         frame = text_frame(welcome(read.now.epoch, read.now.offset, all_there, frames, self._replica))
-        if socket.wire.offer(frame):
+        if socket.wire.try_send(frame):
             socket.epoch, socket.position = read.now.epoch, read.now.offset
             WELCOMES.labels(str(all_there).lower()).inc()
             DELIVERED.inc(len(frames))
@@ -226,7 +226,7 @@ class Hub:
                 self._replaced_by_name(sockets, payload.removeprefix(REPLACED).decode(errors="replace"))
                 continue
             try:
-                published = Published(payload)
+                published = PublishedFrame(payload)
             except ValueError as error:
                 UNREADABLE.inc()
                 log.error("unreadable publication", channel=repr(name), error=repr(error))
@@ -245,20 +245,20 @@ class Hub:
         if delivered:
             DELIVERED.inc(delivered)
 
-    def _give(self, socket: Socket, published: Published) -> bool:
+    def _give(self, socket: Socket, published: PublishedFrame) -> bool:
         """Whether it was written now."""
         if published.offset <= socket.position:
             return False
         if published.previous > socket.position:  # what came before was published while nobody listened here
             self._close_gap(socket, published)
             return False
-        if not socket.wire.offer(published.frame):
+        if not socket.wire.try_send(published.frame):
             self._fall_behind(socket)
             return False
         socket.position = published.offset
         return True
 
-    def _close_gap(self, socket: Socket, published: Published) -> None:
+    def _close_gap(self, socket: Socket, published: PublishedFrame) -> None:
         if socket.gap == published.offset:  # Redis does not know either what came before: it lost some of it
             socket.close(Close.TRY_AGAIN)
             return
@@ -267,11 +267,11 @@ class Hub:
         socket.held = [published]
         self._spawn(self._catch_up(socket))
 
-    def _release(self, socket: Socket, entries: Sequence[Entry]) -> None:
+    def _release(self, socket: Socket, entries: Sequence[StreamEntry]) -> None:
         """Gives what was read, which has no gap, and then what was held meanwhile."""
         for entry in entries:
             if entry.offset > socket.position and not socket.behind:
-                if socket.wire.offer(text_frame(entry.frame)):
+                if socket.wire.try_send(text_frame(entry.frame)):
                     socket.position = entry.offset
                     DELIVERED.inc()
                 else:

@@ -10,7 +10,7 @@ from shopkit.messaging.journey import Hop
 from shopkit.observability import tracing
 
 
-class OrderStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+class DecidedOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     order_id: UUID
     user_id: str
     amount: int
@@ -20,7 +20,7 @@ class OrderStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-class OrderStatusEvent(Event[OrderStatus], frozen=True, kw_only=True):
+class OrderStatusEvent(Event[DecidedOrder], frozen=True, kw_only=True):
     type: Literal["order.finished", "order.cancelled"]
 
 

@@ -14,13 +14,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from notifier import scripts
-from notifier.scripts import ACK, ATTEND, Command
+from notifier.scripts import ACK, PRESENCE, Command
 from notifier.streams import Position, channel, meta_key, sockets_key
 from shopkit.runtime.retry import Backoff, pause
 
 # Longer than a ping, the time for its answer and a short absence of Redis together.
 LEASE_SECONDS = 120
-MOST = 500
+PRESENCE_BATCH_SIZE = 500
 
 log = structlog.get_logger()
 
@@ -93,12 +93,12 @@ class Presence:
 
     def _attend(self, user_id: str, socket_id: str, what: str) -> Command:
         keys = [sockets_key(user_id), meta_key(user_id)]
-        return ATTEND(keys, what, socket_id, self._allowed, channel(user_id), LEASE_SECONDS)
+        return PRESENCE(keys, what, socket_id, self._allowed, channel(user_id), LEASE_SECONDS)
 
 
 def _some(of: dict[Key, Value]) -> dict[Key, Value]:
     """Takes the oldest MOST out."""
-    taken = dict(islice(of.items(), MOST))
+    taken = dict(islice(of.items(), PRESENCE_BATCH_SIZE))
     for key in taken:
         del of[key]
     return taken

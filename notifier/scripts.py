@@ -28,7 +28,7 @@ class Script:
 
 FAN_OUT = Script("fan_out")
 READ = Script("read")
-ATTEND = Script("attend")
+PRESENCE = Script("presence")
 ACK = Script("ack")
 
 
@@ -40,7 +40,7 @@ async def run(redis: Redis, commands: Sequence[Command]) -> list[Any]:
     try:
         return await _pipelined(redis, commands)
     except NoScriptError:  # a Redis that has just started
-        await _pipelined(redis, [("SCRIPT", "LOAD", script.body) for script in (FAN_OUT, READ, ATTEND, ACK)])
+        await _pipelined(redis, [("SCRIPT", "LOAD", script.body) for script in (FAN_OUT, READ, PRESENCE, ACK)])
         return await _pipelined(redis, commands)
 
 

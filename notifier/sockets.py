@@ -50,7 +50,7 @@ class Rules(msgspec.Struct, frozen=True):
     pong_seconds: float
 
 
-class Door:
+class SocketEndpoint:
     """Lets clients in, until it is `closed` because the replica ends."""
 
     def __init__(self, hub: Hub, tickets: Tickets, rules: Rules) -> None:
@@ -89,7 +89,7 @@ class Door:
         ticket = next((name for name in offered if name.startswith(TICKET_PREFIX)), "")
         code = await self._serve(scope, receive, ticket.removeprefix(TICKET_PREFIX))
         if code is not None:
-            wire_of(scope).part(code, code.reason)
+            wire_of(scope).close_with(code, code.reason)
 
     async def _serve(self, scope: WebSocketScope, receive: Receive, ticket: str) -> Close | None:
         try:
@@ -100,7 +100,7 @@ class Door:
             try:
                 async with asyncio.timeout(JOIN_SECONDS):
                     await self._hub.join(socket, _since(scope["query_string"]))
-                return await Session(socket, self._hub, self._tickets, self._rules, receive).run()
+                return await SocketSession(socket, self._hub, self._tickets, self._rules, receive).run()
             finally:
                 self._hub.leave(socket)
         except (RedisError, TimeoutError) as error:
@@ -111,7 +111,7 @@ class Door:
             return Close.INTERNAL_ERROR
 
 
-class Session:
+class SocketSession:
     """What one client says, and what is expected of it by when. Times are those of the event loop."""
 
     __slots__ = (
@@ -156,7 +156,7 @@ class Session:
         if now >= self._expires:
             return Close.EXPIRED
         if now >= self._renew:
-            asked = self._socket.wire.offer(text_frame(encode(Renew(math.ceil(self._expires - now)))))
+            asked = self._socket.wire.try_send(text_frame(encode(Renew(math.ceil(self._expires - now)))))
             self._renew = self._expires if asked else min(self._expires, now + RENEW_RETRY_SECONDS)
         if now < self._due:
             return None

@@ -17,7 +17,7 @@ from notifier import scripts, sentinel
 from notifier.scripts import READ, Command
 
 
-class Entry(msgspec.Struct, frozen=True):
+class StreamEntry(msgspec.Struct, frozen=True):
     """A kept message; `previous` is the offset before it, so that a gap shows."""
 
     offset: int
@@ -37,7 +37,7 @@ class Read(msgspec.Struct, frozen=True):
 
     now: Position
     after: int
-    kept: Sequence[Entry]
+    kept: Sequence[StreamEntry]
 
 
 def channel(user_id: str) -> bytes:
@@ -97,7 +97,7 @@ def reading(user_id: str, after: int | None) -> Command:
 def what_was_read(reply: tuple[bytes, bytes, bytes, list[tuple[bytes, list[bytes]]]]) -> Read:
     epoch, offset, after, entries = reply
     kept = [
-        Entry(int(entry_id.partition(b"-")[0]), int(previous), frame)
+        StreamEntry(int(entry_id.partition(b"-")[0]), int(previous), frame)
         for entry_id, (_, previous, _, frame) in entries
     ]
     return Read(Position(epoch.decode(), int(offset)), int(after), kept)

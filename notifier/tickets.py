@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from notifier import scripts
 from shopkit.runtime.batcher import Batcher
 from shopkit.web.identity import user_router
-from shopkit.web.responses import Answer, refusals
+from shopkit.web.responses import DocumentedResponse, refusals
 
 LIFETIME_SECONDS = 30
 
@@ -24,7 +24,7 @@ class Ticket(msgspec.Struct, frozen=True):
     expires_in: Annotated[int, msgspec.Meta(ge=1, description="In seconds.")]
 
 
-ISSUED = Answer("The ticket.", {"ticket": Ticket("yq9BP0aX3wIUhHlfYkKUtVlV3o2vB1cT", LIFETIME_SECONDS)})
+ISSUED = DocumentedResponse("The ticket.", {"ticket": Ticket("yq9BP0aX3wIUhHlfYkKUtVlV3o2vB1cT", LIFETIME_SECONDS)})
 
 
 class Tickets:
@@ -53,7 +53,7 @@ class Tickets:
         return cast("list[bytes | None]", await scripts.run(self._redis, [("GETDEL", _key(t)) for t in tickets]))
 
 
-class Call(msgspec.Struct, frozen=True):
+class TicketsContext(msgspec.Struct, frozen=True):
     """Who calls, and what answering takes."""
 
     user_id: str
@@ -61,7 +61,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 @post("/tickets", summary="Get a ticket for the WebSocket", responses={201: ISSUED} | refusals())
-async def issue_ticket(call: NamedDependency[Call]) -> Ticket:
+async def issue_ticket(call: NamedDependency[TicketsContext]) -> Ticket:
     """It opens one socket, or renews the identity of one."""
     return await call.tickets.issue(call.user_id)
 

@@ -39,7 +39,7 @@ def text_frame(text: bytes) -> bytes:
     return b"\x81\x7f%b%b" % (length.to_bytes(8), text)
 
 
-class Wire(WebSocketsSansIOProtocol):
+class WebSocketProtocol(WebSocketsSansIOProtocol):
     """Frames of `offer` go out between those of uvicorn, which flushes what it writes at once.
 
     It relies on `writable`, `close_sent`, `handshake_complete`, `frames` and `conn` of uvicorn; tests hold a
@@ -72,11 +72,11 @@ class Wire(WebSocketsSansIOProtocol):
         uvicorn's own gives no hint, and stops the timer of `part`, so that one that takes nothing would hold
         up the end until uvicorn's patience is over. A handshake under way is refused by its handler.
         """
-        self.part(Close.RESTARTING, come_back_later())
+        self.close_with(Close.RESTARTING, come_back_later())
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_complete and not self._affords(len(data)):
-            self.part(Close.TOO_MUCH, Close.TOO_MUCH.reason)
+            self.close_with(Close.TOO_MUCH, Close.TOO_MUCH.reason)
         super().data_received(data)
         if not self.handshake_initiated:
             # The handshake has too many headers. uvicorn would keep the connection open and never answer.
@@ -88,7 +88,7 @@ class Wire(WebSocketsSansIOProtocol):
         if self.curr_msg_data_type == "bytes" or self.close_sent or _is_utf8(b"".join(self.frames)):
             super().send_receive_event_to_app()
         else:
-            self.part(CloseCode.INVALID_DATA, "not UTF-8")
+            self.close_with(CloseCode.INVALID_DATA, "not UTF-8")
 
     def handle_parser_exception(self) -> None:
         """Counts a socket whose client broke the WebSocket protocol itself: 1002, 1007 or 1009."""
@@ -112,7 +112,7 @@ class Wire(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size() < waited:
             self._watch()
         else:
-            self.part(Close.TOO_SLOW, Close.TOO_SLOW.reason)
+            self.close_with(Close.TOO_SLOW, Close.TOO_SLOW.reason)
 
     def _stop_watching(self) -> None:
         if self._slow is not None:
@@ -143,7 +143,7 @@ class Wire(WebSocketsSansIOProtocol):
         self.response.headers.clear()
         cast("list[Any]", self.scope["headers"]).clear()
 
-    def offer(self, frame: bytes) -> bool:
+    def try_send(self, frame: bytes) -> bool:
         """Writes without waiting. False when the socket cannot take more now, and then nothing was written."""
         if not self.writable.is_set():
             return False
@@ -155,7 +155,7 @@ class Wire(WebSocketsSansIOProtocol):
         """Returns when the socket can take more, or is gone."""
         await self.writable.wait()
 
-    def part(self, code: int, reason: str) -> None:
+    def close_with(self, code: int, reason: str) -> None:
         """Closes. Also one that takes nothing is gone after PARTING_SECONDS, with all that waited for it."""
         if self.close_sent or self.transport.is_closing() or self.conn.state is not OPEN:
             return
@@ -183,5 +183,5 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def wire_of(scope: Scope) -> Wire:
-    return cast("Wire", cast("Any", scope)["extensions"][EXTENSION])
+def wire_of(scope: Scope) -> WebSocketProtocol:
+    return cast("WebSocketProtocol", cast("Any", scope)["extensions"][EXTENSION])

@@ -12,7 +12,7 @@ from shopkit.messaging.journey import Hop
 from shopkit.runtime.types import Moment
 from shopkit.web.idempotency import REPLAYED_HEADER
 from shopkit.web.identity import UserId
-from shopkit.web.responses import Answer, location
+from shopkit.web.responses import DocumentedResponse, location
 
 Status: TypeAlias = Literal["NEW", "FINISHED", "CANCELLED"]
 Reason: TypeAlias = Literal["insufficient_funds", "no_account"]
@@ -82,13 +82,15 @@ CANCELLED = Order(
     "insufficient_funds",
 )
 
-PLACED = Answer(
+PLACED = DocumentedResponse(
     "It is accepted, and NEW.",
     {"new": NEW},
     headers=location(f"/api/orders/{ID}") | REPLAYED_HEADER,
     links={"order": {"operationId": "showOrder", "parameters": {"order_id": "$response.body#/id"}}},
 )
-LISTED = Answer(
+LISTED = DocumentedResponse(
     "One page.", {"last-page": OrderPage([CANCELLED, FINISHED], None), "more": OrderPage([CANCELLED], CANCELLED.id)}
 )
-SHOWN = Answer("The order.", {"finished": OrderWithJourney(*msgspec.structs.astuple(FINISHED), journey=_JOURNEY)})
+SHOWN = DocumentedResponse(
+    "The order.", {"finished": OrderWithJourney(*msgspec.structs.astuple(FINISHED), journey=_JOURNEY)}
+)

@@ -7,7 +7,7 @@ from orders.messages import decode_payment_event
 from orders.models import orders
 from orders.place_order import PlaceOrders
 from orders.remind import EVERY_SECONDS, OVERDUE, Reconciler
-from orders.routes import Call, router
+from orders.routes import OrdersContext, router
 from shopkit.db import retention
 from shopkit.db.database import Database, Migrating
 from shopkit.db.gauges import Backlog
@@ -20,7 +20,7 @@ from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.relay import Relay
 from shopkit.runtime.batcher import Batcher
 from shopkit.runtime.settings import Settings, load
-from shopkit.web.identity import on_behalf
+from shopkit.web.identity import per_user
 from shopkit.web.service import Service
 
 
@@ -65,7 +65,7 @@ def build(settings: OrdersSettings) -> Service:
             "outbox": relay.check,
             "payment results": results.check,
         },
-        dependencies={"call": on_behalf(lambda user_id: Call(user_id, database, place))},
+        dependencies={"call": per_user(lambda user_id: OrdersContext(user_id, database, place))},
     )
 
 

@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import Counter
 
 from gozon.hops import UPDATED
-from orders.messages import OrderStatus, PaymentEvent, PaymentResult, status_changed
+from orders.messages import DecidedPayment, OrderStatus, PaymentEvent, status_changed
 from shopkit.db.database import Connection, Database, Row
 from shopkit.messaging import event_log, journey, outbox
 from shopkit.messaging.consumer import Refused
@@ -78,7 +78,7 @@ def first_of_each(events: Sequence[PaymentEvent]) -> dict[Subject, PaymentEvent]
     return {_subject(event.data): event for event in reversed(events)}
 
 
-def _subject(of: OrderStatus | PaymentResult) -> Subject:
+def _subject(of: OrderStatus | DecidedPayment) -> Subject:
     return of.order_id, of.user_id, of.amount
 
 

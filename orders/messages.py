@@ -28,14 +28,14 @@ class OrderStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-class PaymentResult(msgspec.Struct, frozen=True):
+class DecidedPayment(msgspec.Struct, frozen=True):
     order_id: UUID
     user_id: str
     amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
     reason: str | None = None
 
 
-class PaymentEvent(Event[PaymentResult], frozen=True, kw_only=True):
+class PaymentEvent(Event[DecidedPayment], frozen=True, kw_only=True):
     type: Literal["payment.succeeded", "payment.failed"]
 
     @property

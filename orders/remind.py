@@ -14,7 +14,7 @@ from shopkit.db.database import Database
 from shopkit.messaging import journey, outbox
 from shopkit.observability import tracing
 
-MOST = 500
+REMINDER_BATCH_SIZE = 500
 EVERY_SECONDS = 10.0
 
 REMINDED = Counter("gozon_orders_reminded", "Orders whose order.created was sent again")
@@ -55,7 +55,7 @@ class Reconciler:
 
     async def __call__(self) -> bool:
         async with self._database.begin() as connection:
-            due = await connection.fetch(REMIND, MOST)
+            due = await connection.fetch(REMIND, REMINDER_BATCH_SIZE)
             events = [
                 order_created(row.id, row.user_id, row.amount, tracing.new(), list(journey.decode(row.journey)))
                 for row in due
@@ -64,4 +64,4 @@ class Reconciler:
         if due:
             self._committed()
             REMINDED.inc(len(due))
-        return len(due) == MOST
+        return len(due) == REMINDER_BATCH_SIZE

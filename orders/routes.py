@@ -27,7 +27,7 @@ from shopkit.web.responses import refusals
 PATH = "/api/orders"
 
 
-class Call(msgspec.Struct, frozen=True):
+class OrdersContext(msgspec.Struct, frozen=True):
     """Who calls, and what answering takes."""
 
     user_id: str
@@ -49,7 +49,7 @@ def order_not_found() -> Problem:
     ),
 )
 async def create_order(
-    data: JSONBody[CreateOrder], call: NamedDependency[Call], idempotency_key: IdempotencyKey = None
+    data: JSONBody[CreateOrder], call: NamedDependency[OrdersContext], idempotency_key: IdempotencyKey = None
 ) -> Response[Order]:
     """Accepts an order with status NEW; its payment starts by itself."""
     new = NewOrder(call.user_id, data.amount, data.description, parse_key(idempotency_key), tracing.current())
@@ -67,7 +67,7 @@ async def create_order(
     responses={200: api_schema.LISTED} | refusals(invalid([FieldError("limit", "Expected `int` <= 100")])),
 )
 async def list_orders(
-    call: NamedDependency[Call],
+    call: NamedDependency[OrdersContext],
     status: Annotated[Status | None, QueryParameter(description="Only those with this status.")] = None,
     cursor: Annotated[UUID | None, QueryParameter(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=100, description="How many on a page.")] = 20,
@@ -86,7 +86,7 @@ async def list_orders(
 )
 async def show_order(
     order_id: Annotated[UUID, PathParameter(description="Its `id`.", examples=[Example(value=str(api_schema.ID))])],
-    call: NamedDependency[Call],
+    call: NamedDependency[OrdersContext],
 ) -> OrderWithJourney:
     """With its journey: which replica did what, and when."""
     row = await queries.one(call.database, call.user_id, order_id)

@@ -9,8 +9,8 @@ from uuid_utils.compat import uuid7
 
 from payments import ledger
 from payments.api_schema import ToppedUp
-from payments.decisions import BALANCE_LIMIT, Account
-from payments.ledger import Entry
+from payments.decisions import BALANCE_LIMIT, LockedAccount
+from payments.ledger import NewEntry
 from shopkit.db.database import Database, Row
 from shopkit.web.idempotency import key_reused
 from shopkit.web.problems import FieldError, Problem
@@ -35,7 +35,7 @@ class NewTopUp(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-class Done(msgspec.Struct, frozen=True):
+class TopUpResult(msgspec.Struct, frozen=True):
     """`replayed` when the top-up of this key took effect before."""
 
     topped_up: ToppedUp
@@ -92,7 +92,7 @@ class TopUps:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[Done | Exception]:
+    async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[TopUpResult | Exception]:
         """Returns the outcome of each top-up, in order. A refused top-up does not affect the others.
 
         A user without an account yields a 404 Problem. A key that was used with another amount and a balance above
@@ -114,29 +114,31 @@ class TopUps:
 
 def apply(
     top_ups: Sequence[NewTopUp],
-    accounts: Mapping[str, Account],
+    accounts: Mapping[str, LockedAccount],
     first: Mapping[tuple[str, str | None], ToppedUp],
     now: datetime,
-) -> tuple[list[Entry], list[Done | Exception]]:
+) -> tuple[list[NewEntry], list[TopUpResult | Exception]]:
     """The entries to write and what to answer, in the order of `top_ups`. `first` is what keys did before."""
     balances = dict(accounts)
     done = dict(first)
-    entries: list[Entry] = []
-    outcomes: list[Done | Exception] = []
+    entries: list[NewEntry] = []
+    outcomes: list[TopUpResult | Exception] = []
     for top_up in top_ups:
         of_key = top_up.user_id, top_up.key
         if top_up.user_id not in balances:
             outcomes.append(no_account())
         elif of_key in done:
-            outcomes.append(Done(done[of_key], True) if done[of_key].amount == top_up.amount else key_reused())
+            outcomes.append(
+                TopUpResult(done[of_key], True) if done[of_key].amount == top_up.amount else key_reused()
+            )
         elif (account := balances[top_up.user_id].after(top_up.amount)).balance > BALANCE_LIMIT:
             outcomes.append(balance_limit())
         else:
             balances[top_up.user_id] = account
-            entry = Entry(uuid7(), top_up.user_id, "top_up", top_up.amount, None, account, top_up.key)
+            entry = NewEntry(uuid7(), top_up.user_id, "top_up", top_up.amount, None, account, top_up.key)
             topped_up = ToppedUp(entry.id, entry.amount, account.balance, now)
             entries.append(entry)
-            outcomes.append(Done(topped_up, False))
+            outcomes.append(TopUpResult(topped_up, False))
             if top_up.key is not None:
                 done[of_key] = topped_up
     return entries, outcomes

@@ -11,7 +11,7 @@ from payments.decisions import BALANCE_LIMIT
 from shopkit.runtime.types import Moment
 from shopkit.web.idempotency import REPLAYED_HEADER
 from shopkit.web.identity import UserId
-from shopkit.web.responses import Answer, location
+from shopkit.web.responses import DocumentedResponse, location
 
 PATH = "/api/payments/account"
 LAST_VERSION = 2**63 - 1
@@ -66,11 +66,15 @@ _ENTRIES = [
     LedgerEntry(_TOP_UP, "top_up", 100_000, 1, 100_000, _TOPPED_UP_AT),
 ]
 
-OPENED = Answer("It is open, and empty.", {"empty": Account("alice", 0, _OPENED_AT)}, headers=location(PATH))
-SHOWN = Answer("The account.", {"account": Account("alice", 60_000, _OPENED_AT)})
-TOPPED_UP = Answer(
+OPENED = DocumentedResponse(
+    "It is open, and empty.", {"empty": Account("alice", 0, _OPENED_AT)}, headers=location(PATH)
+)
+SHOWN = DocumentedResponse("The account.", {"account": Account("alice", 60_000, _OPENED_AT)})
+TOPPED_UP = DocumentedResponse(
     "The money is on the account.",
     {"first": ToppedUp(_TOP_UP, 100_000, 100_000, _TOPPED_UP_AT)},
     headers=REPLAYED_HEADER,
 )
-LISTED = Answer("One page.", {"last-page": EntryPage(_ENTRIES, None), "more": EntryPage(_ENTRIES[:1], 2)})
+LISTED = DocumentedResponse(
+    "One page.", {"last-page": EntryPage(_ENTRIES, None), "more": EntryPage(_ENTRIES[:1], 2)}
+)

@@ -6,7 +6,7 @@ from payments.accounts import TopUps
 from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
 from payments.models import ledger_entries
-from payments.routes import Call, router
+from payments.routes import PaymentsContext, router
 from shopkit.db import retention
 from shopkit.db.database import Database, Migrating
 from shopkit.db.gauges import Backlog
@@ -19,7 +19,7 @@ from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.relay import Relay
 from shopkit.runtime.batcher import Batcher
 from shopkit.runtime.settings import Settings, load
-from shopkit.web.identity import on_behalf
+from shopkit.web.identity import per_user
 from shopkit.web.service import Service
 
 
@@ -74,7 +74,7 @@ def build(settings: PaymentsSettings) -> Service:
             "inbox": inbox.check,
             "order events": created.check,
         },
-        dependencies={"call": on_behalf(lambda user_id: Call(user_id, database, top_ups))},
+        dependencies={"call": per_user(lambda user_id: PaymentsContext(user_id, database, top_ups))},
     )
 
 

@@ -9,12 +9,12 @@ from uuid_utils.compat import uuid7
 
 from gozon.hops import RECEIVED, SETTLED
 from payments import ledger
-from payments.decisions import Account, Charge, Payment, Settlement, settle
+from payments.decisions import Charge, LockedAccount, Payment, Settlement, settle
 from payments.messages import OrderCreatedEvent, decode_order_created, payment_decided
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import event_log, inbox, inbox_store, journey, outbox
 from shopkit.messaging.events import Outgoing
-from shopkit.messaging.inbox_store import Received, Waiting
+from shopkit.messaging.inbox_store import ReceivedEvent, WaitingEvent
 from shopkit.messaging.journey import Hop
 from shopkit.observability import tracing
 from shopkit.observability.metrics import DUPLICATES
@@ -45,7 +45,7 @@ class Ingest:
         self._replica = replica
         self._stored = stored
 
-    async def __call__(self, received: Sequence[Received]) -> None:
+    async def __call__(self, received: Sequence[ReceivedEvent]) -> None:
         async with self._database.at_once() as connection:
             new = await inbox_store.store(connection, received, self._replica)
         self._stored()
@@ -60,7 +60,7 @@ class ChargeOrders:
         self._replica = replica
         self._committed = committed
 
-    async def __call__(self, connection: Connection, waiting: Sequence[Waiting]) -> Callable[[], None]:
+    async def __call__(self, connection: Connection, waiting: Sequence[WaitingEvent]) -> Callable[[], None]:
         orders = [decode_order_created(event.event) for event in waiting]
         charges = [Charge(o.id, o.data.order_id, o.data.user_id, o.data.amount) for o in orders]
         # Payments are read after the locks: whoever held them before may just have decided one of these orders.
@@ -76,7 +76,7 @@ class ChargeOrders:
         return partial(self._report, settlement, waiting)
 
     def _results(
-        self, orders: Sequence[OrderCreatedEvent], waiting: Sequence[Waiting], settlement: Settlement
+        self, orders: Sequence[OrderCreatedEvent], waiting: Sequence[WaitingEvent], settlement: Settlement
     ) -> list[Outgoing]:
         conflicting = {conflict.event_id for conflict in settlement.conflicts}
         told = [(order, row) for order, row in zip(orders, waiting, strict=True) if order.id not in conflicting]
@@ -93,7 +93,7 @@ class ChargeOrders:
             for (order, row), payment in zip(told, settlement.outcomes, strict=True)
         ]
 
-    def _report(self, settlement: Settlement, waiting: Sequence[Waiting]) -> None:
+    def _report(self, settlement: Settlement, waiting: Sequence[WaitingEvent]) -> None:
         self._committed()
         for payment in settlement.decided:
             SETTLED_ORDERS.labels(payment.reason or "succeeded").inc()
@@ -104,9 +104,9 @@ class ChargeOrders:
                 inbox.report_parked(event, CONFLICT)
 
 
-def _debits(decided: Sequence[Payment]) -> list[ledger.Entry]:
+def _debits(decided: Sequence[Payment]) -> list[ledger.NewEntry]:
     return [
-        ledger.Entry(uuid7(), p.user_id, "debit", -p.amount, p.order_id, p.account.after(-p.amount))
+        ledger.NewEntry(uuid7(), p.user_id, "debit", -p.amount, p.order_id, p.account.after(-p.amount))
         for p in decided
         if p.reason is None and p.account is not None
     ]
@@ -122,7 +122,7 @@ async def _recorded(connection: Connection, order_ids: list[UUID]) -> dict[UUID,
 async def _record(connection: Connection, decided: Sequence[Payment]) -> None:
     if not decided:
         return
-    found: list[Account | None] = [payment.account for payment in decided]
+    found: list[LockedAccount | None] = [payment.account for payment in decided]
     await connection.execute(
         RECORD,
         [payment.order_id for payment in decided],

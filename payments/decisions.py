@@ -13,14 +13,14 @@ INSUFFICIENT_FUNDS = "insufficient_funds"
 BALANCE_LIMIT = 2**53 - 1
 
 
-class Account(msgspec.Struct, frozen=True):
+class LockedAccount(msgspec.Struct, frozen=True):
     """`version` counts the entries in the account's ledger; `balance` is in kopecks."""
 
     balance: int
     version: int
 
-    def after(self, amount: int) -> "Account":
-        return Account(self.balance + amount, self.version + 1)
+    def after(self, amount: int) -> "LockedAccount":
+        return LockedAccount(self.balance + amount, self.version + 1)
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Payment(msgspec.Struct, frozen=True):
     user_id: str
     amount: int
     reason: str | None
-    account: Account | None
+    account: LockedAccount | None
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -53,11 +53,11 @@ class Settlement(msgspec.Struct, frozen=True):
     decided: list[Payment]
     outcomes: list[Payment]
     conflicts: list[Charge]
-    accounts: dict[str, Account]
+    accounts: dict[str, LockedAccount]
 
 
 def settle(
-    charges: Sequence[Charge], accounts: Mapping[str, Account], recorded: Mapping[UUID, Payment]
+    charges: Sequence[Charge], accounts: Mapping[str, LockedAccount], recorded: Mapping[UUID, Payment]
 ) -> Settlement:
     """An order that does not fit is declined, and the next one may still fit."""
     known = dict(recorded)
@@ -79,7 +79,7 @@ def settle(
     return settlement
 
 
-def decide(charge: Charge, account: Account | None) -> Payment:
+def decide(charge: Charge, account: LockedAccount | None) -> Payment:
     if account is None:
         reason = NO_ACCOUNT
     elif account.balance < charge.amount:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from payments.decisions import Account
+from payments.decisions import LockedAccount
 from shopkit.db.database import Connection, Row
 
 # In the order of user ids, so that two transactions with overlapping accounts cannot deadlock.
@@ -40,7 +40,7 @@ FIRST_OF_KEYS = """
 """
 
 
-class Entry(msgspec.Struct, frozen=True):
+class NewEntry(msgspec.Struct, frozen=True):
     """A ledger entry. `amount` is signed, in kopecks; `account` is the account after it."""
 
     id: UUID
@@ -48,17 +48,17 @@ class Entry(msgspec.Struct, frozen=True):
     kind: Literal["top_up", "debit"]
     amount: int
     order_id: UUID | None
-    account: Account
+    account: LockedAccount
     key: str | None = None
 
 
-async def lock_accounts(connection: Connection, user_ids: Iterable[str]) -> dict[str, Account]:
+async def lock_accounts(connection: Connection, user_ids: Iterable[str]) -> dict[str, LockedAccount]:
     """The accounts that exist among `user_ids`, held until the transaction ends."""
     rows = await connection.fetch(LOCK, list(set(user_ids)))
-    return {user_id: Account(balance, version) for user_id, balance, version in rows}
+    return {user_id: LockedAccount(balance, version) for user_id, balance, version in rows}
 
 
-async def write(connection: Connection, entries: Sequence[Entry], accounts: Mapping[str, Account]) -> None:
+async def write(connection: Connection, entries: Sequence[NewEntry], accounts: Mapping[str, LockedAccount]) -> None:
     """Writes `entries` and the `accounts` as they are after all of them; the accounts must be locked."""
     if not entries:
         return

@@ -7,19 +7,19 @@ from uuid import UUID
 import msgspec
 
 from shopkit.messaging.events import Event, Outgoing, outgoing
-from shopkit.messaging.inbox_store import Received
+from shopkit.messaging.inbox_store import ReceivedEvent
 from shopkit.messaging.journey import Hop
 
 SOURCE = "payments"
 
 
-class OrderCreated(msgspec.Struct, frozen=True):
+class CreatedOrder(msgspec.Struct, frozen=True):
     order_id: UUID
     user_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
     amount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 
 
-class OrderCreatedEvent(Event[OrderCreated], frozen=True, kw_only=True):
+class OrderCreatedEvent(Event[CreatedOrder], frozen=True, kw_only=True):
     type: Literal["order.created"]
 
 
@@ -37,10 +37,10 @@ def decode_order_created(encoded: bytes) -> OrderCreatedEvent:
     return _order_created.decode(encoded)
 
 
-def receive(encoded: bytes) -> Received:
+def receive(encoded: bytes) -> ReceivedEvent:
     """Raises for an event that charging could not read, so that none of those gets into the inbox."""
     event = decode_order_created(encoded)
-    return Received(event.id, event.type, encoded)
+    return ReceivedEvent(event.id, event.type, encoded)
 
 
 def payment_decided(

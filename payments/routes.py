@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
 from payments import accounts, api_schema
-from payments.accounts import Done, NewTopUp, account_exists, balance_limit, no_account
+from payments.accounts import NewTopUp, TopUpResult, account_exists, balance_limit, no_account
 from payments.api_schema import LAST_VERSION, PATH, Account, EntryPage, LedgerEntry, ToppedUp, TopUp
 from shopkit.db.database import Database, Row
 from shopkit.runtime.batcher import Batcher
@@ -20,23 +20,23 @@ from shopkit.web.query_params import once_and_not_null
 from shopkit.web.responses import refusals
 
 
-class Call(msgspec.Struct, frozen=True):
+class PaymentsContext(msgspec.Struct, frozen=True):
     """Who calls, and what answering takes."""
 
     user_id: str
     database: Database
-    top_ups: Batcher[NewTopUp, Done]
+    top_ups: Batcher[NewTopUp, TopUpResult]
 
 
 @post(summary="Open your account", responses={201: api_schema.OPENED} | refusals(account_exists()))
-async def open_account(call: NamedDependency[Call]) -> Response[Account]:
+async def open_account(call: NamedDependency[PaymentsContext]) -> Response[Account]:
     """At most one per user; it starts empty."""
     created_at = await accounts.open_account(call.database, call.user_id)
     return Response(Account(call.user_id, 0, created_at), headers={"Location": PATH})
 
 
 @get(summary="Show your balance", responses={200: api_schema.SHOWN} | refusals(no_account()))
-async def show_account(call: NamedDependency[Call]) -> Account:
+async def show_account(call: NamedDependency[PaymentsContext]) -> Account:
     balance, created_at = await accounts.show_account(call.database, call.user_id)
     return Account(call.user_id, balance, created_at)
 
@@ -58,7 +58,7 @@ async def show_account(call: NamedDependency[Call]) -> Account:
     ),
 )
 async def top_up(
-    data: JSONBody[TopUp], call: NamedDependency[Call], idempotency_key: IdempotencyKey = None
+    data: JSONBody[TopUp], call: NamedDependency[PaymentsContext], idempotency_key: IdempotencyKey = None
 ) -> Response[ToppedUp]:
     done = await call.top_ups.submit(NewTopUp(call.user_id, data.amount, parse_key(idempotency_key)))
     return Response(done.topped_up, headers=REPLAYED if done.replayed else {})
@@ -72,7 +72,7 @@ async def top_up(
     | refusals(invalid([FieldError("limit", "Expected `int` <= 100")]), no_account()),
 )
 async def show_ledger(
-    call: NamedDependency[Call],
+    call: NamedDependency[PaymentsContext],
     cursor: Annotated[
         int | None, QueryParameter(ge=1, le=LAST_VERSION, description="`next_cursor` of the page before.")
     ] = None,

@@ -7,7 +7,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
 from gozon.__main__ import parser
-
 from shopkit.dead_letters.command import run
 from tests.fork_server import FORK_SERVER
 

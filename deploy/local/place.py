@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SERVER_PORTS = {"postgres": 432, "rabbitmq": 672, "management": 673, "epmd": 369, "dist": 674, "redis": 379}
 FIRST_PORTS = {"orders": 101, "payments": 201, "notifier": 301, "gateway": 401, "backstage": 601}
 WEB_PORT = 501
-MOST_REPLICAS = 99
+REPLICAS_LIMIT = 99
 # Every port is less than 1,000 above it, and Linux gives those from 32768 on to outgoing connections.
 HIGHEST_BASE_PORT = 31768
 PORTS = {"base_port": ("GOZON_BASE_PORT", 18000), "entrance_port": ("GOZON_PORT", 8080)}

@@ -136,7 +136,7 @@ def _let_in(old: list[Json], new: list[Json]) -> bool:
     return all(any(set(now) <= set(before) for now in new) for before in old)
 
 
-class Message(NamedTuple):
+class MessageSchema(NamedTuple):
     """`directions`: an event is given by one of our services and taken by another, maybe of another release."""
 
     directions: frozenset[Direction]
@@ -165,9 +165,9 @@ def breaks_of_messages(old: Json, new: Json) -> Iterator[Break]:
             yield Break(str(address), "", "removed")
 
 
-def _messages(document: Document) -> dict[tuple[str, str], Message]:
+def _messages(document: Document) -> dict[tuple[str, str], MessageSchema]:
     """By channel and name, those of every channel that some operation sends to or receives from."""
-    found: dict[tuple[str, str], Message] = {}
+    found: dict[tuple[str, str], MessageSchema] = {}
     for operation in _resolved(document, "operations").values():
         channel = document.resolved(operation["channel"])
         direction: Direction = GIVEN if operation["action"] == "send" else TAKEN
@@ -179,7 +179,7 @@ def _messages(document: Document) -> dict[tuple[str, str], Message]:
             if place in found:
                 directions |= found[place].directions
             headers = [part["headers"] for part in (message, *traits) if "headers" in part]
-            found[place] = Message(directions, {"allOf": headers}, _payload(message))
+            found[place] = MessageSchema(directions, {"allOf": headers}, _payload(message))
     # An event is known by its name, whichever queue it lies in.
     of_name: dict[str, frozenset[Direction]] = {}
     for (_, name), message in found.items():

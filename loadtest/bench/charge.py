@@ -40,7 +40,7 @@ ROUNDS = 3
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-class Way(NamedTuple):
+class ChargeWay(NamedTuple):
     name: str
     orders: int
     users: int
@@ -48,13 +48,13 @@ class Way(NamedTuple):
 
 
 WAYS = (
-    Way("in batches", 40_000, 1000),
-    Way("one account", 40_000, 1),
-    Way("one by one", 1_500, 1000, one_by_one=True),
+    ChargeWay("in batches", 40_000, 1000),
+    ChargeWay("one account", 40_000, 1),
+    ChargeWay("one by one", 1_500, 1000, one_by_one=True),
 )
 
 
-class Taken(NamedTuple):
+class ChargeTimes(NamedTuple):
     wall: float
     cpu: float
 
@@ -80,7 +80,7 @@ async def fill(broker: str, users: Sequence[str], count: int, a_message: int) ->
             await channel.default_exchange.publish(message, ORDER_CREATED.name)
 
 
-async def take(database: Database, broker: str, count: int) -> Taken:
+async def take(database: Database, broker: str, count: int) -> ChargeTimes:
     """Runs ingest and charge until `count` orders are paid."""
     done = asyncio.Event()
     charge = ChargeOrders("payments-1", lambda: None)
@@ -105,22 +105,22 @@ async def take(database: Database, broker: str, count: int) -> Taken:
     wall, cpu = time.perf_counter(), time.process_time()
     tasks = [asyncio.create_task(worker.run()) for worker in (consuming, working)]
     await done.wait()
-    taken = Taken(time.perf_counter() - wall, time.process_time() - cpu)
+    taken = ChargeTimes(time.perf_counter() - wall, time.process_time() - cpu)
     consuming.stop()
     working.stop()
     await asyncio.gather(*tasks)
     return taken
 
 
-async def measure(database: Database, broker: str, way: Way) -> Taken:
+async def measure(database: Database, broker: str, way: ChargeWay) -> ChargeTimes:
     users = [f"load-{n}" for n in range(way.users)]
     await prepare(database, users)
     await fill(broker, users, way.orders, 1 if way.one_by_one else 100)
-    inbox.MOST, subscription.MOST_BYTES = (1, 0) if way.one_by_one else BATCHED
+    inbox.INBOX_BATCH_SIZE, subscription.BATCH_BYTES = (1, 0) if way.one_by_one else BATCHED
     return await take(database, broker, way.orders)
 
 
-BATCHED = inbox.MOST, subscription.MOST_BYTES
+BATCHED = inbox.INBOX_BATCH_SIZE, subscription.BATCH_BYTES
 
 
 async def main(database_url: str, broker: str) -> None:

@@ -50,7 +50,7 @@ UPGRADED = (
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-class Server(asyncio.Protocol):
+class CannedServer(asyncio.Protocol):
     """Answers every request at once. When all sockets are open, each is sent all frames, in turn."""
 
     def __init__(self, sockets: list[asyncio.Transport]) -> None:
@@ -80,7 +80,7 @@ class Server(asyncio.Protocol):
 async def serve() -> None:
     sockets: list[asyncio.Transport] = []
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Server(sockets), "127.0.0.1", PORT)
+    server = await loop.create_server(lambda: CannedServer(sockets), "127.0.0.1", PORT)
     await server.serve_forever()
 
 

@@ -20,11 +20,11 @@ import uvloop
 
 from loadtest.client import Pool, flood, post
 from orders.place_order import NewOrder, Placed
-from orders.routes import Call, router
+from orders.routes import OrdersContext, router
 from shopkit.db.database import Database
 from shopkit.runtime.batcher import Batcher
 from shopkit.runtime.settings import Settings
-from shopkit.web.identity import on_behalf
+from shopkit.web.identity import per_user
 from shopkit.web.service import Service
 
 BODY = b'{"amount": 100, "description": "a lamp for the load test"}'
@@ -39,7 +39,7 @@ async def nothing(orders: Sequence[NewOrder]) -> list[Placed]:
 
 def serve_without_database(port: int) -> None:
     place = Batcher("nothing", nothing)
-    call = on_behalf(lambda user_id: Call(user_id, cast("Database", None), place))
+    call = per_user(lambda user_id: OrdersContext(user_id, cast("Database", None), place))
     Service("orders", Settings(port=port), handlers=[router], dependencies={"call": call}).serve()
 
 

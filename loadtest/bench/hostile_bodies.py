@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from orders.place_order import NewOrder, Placed
-from orders.routes import Call, router
+from orders.routes import OrdersContext, router
 from shopkit.db.database import Database
 from shopkit.runtime.batcher import Batcher
 from shopkit.runtime.settings import Settings
-from shopkit.web.identity import on_behalf
+from shopkit.web.identity import per_user
 from shopkit.web.service import BODY_LIMIT, Service
 
 ROUNDS, REQUESTS = 7, 20
@@ -77,7 +77,7 @@ async def place(orders: Sequence[NewOrder]) -> list[Placed]:
 def application() -> Any:
     """The application of orders with its database left out."""
     batcher = Batcher("orders", place)
-    call = on_behalf(lambda user_id: Call(user_id, cast("Database", None), batcher))
+    call = per_user(lambda user_id: OrdersContext(user_id, cast("Database", None), batcher))
     return Service("orders", Settings(port=0), handlers=[router], dependencies={"call": call}).app
 
 

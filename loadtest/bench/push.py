@@ -33,11 +33,11 @@ import uvloop
 from uuid_utils.compat import uuid7
 
 from gozon import hops
-from loadtest.bench.push_client import FAILURES, Redis, Socket, open_socket, redis_at
+from loadtest.bench.push_client import FAILURES, BenchSocket, Redis, open_socket, redis_at
 from loadtest.bench.push_rivals.wire import CHANNELS, SOCKETIO, Rival
 from loadtest.client import Pool, post
-from notifier.fan_out import Message
-from notifier.messages import FRAME_START, OrderStatus, OrderStatusEvent, frame_rest
+from notifier.fan_out import EncodedEvent
+from notifier.messages import FRAME_START, DecidedOrder, OrderStatusEvent, frame_rest
 from notifier.scripts import FAN_OUT
 from shopkit.messaging import journey
 
@@ -62,7 +62,7 @@ HOPS = (
 OFFSETS = itertools.count(1795492962000)
 
 
-class Figures(NamedTuple):
+class PushFigures(NamedTuple):
     tickets: float | None
     connections: float
     kib: float
@@ -72,7 +72,7 @@ class Figures(NamedTuple):
     p99: float
 
 
-class Server(Protocol):
+class PushServer(Protocol):
     """A push server under test. `publish` and `bring` are Redis commands that take an event to its user."""
 
     name: str
@@ -81,7 +81,7 @@ class Server(Protocol):
 
     async def ticket(self, pool: Pool, user_id: str) -> str: ...
 
-    async def socket(self, user_id: str, ticket: str) -> Socket: ...
+    async def socket(self, user_id: str, ticket: str) -> BenchSocket: ...
 
     def publish(self, event: OrderStatusEvent) -> bytes: ...
 
@@ -104,15 +104,15 @@ class Gozon:
         assert status == 201, body
         return json.loads(body)["ticket"]
 
-    async def socket(self, user_id: str, ticket: str) -> Socket:  # noqa: ARG002 (the ticket says who it is)
+    async def socket(self, user_id: str, ticket: str) -> BenchSocket:  # noqa: ARG002 (the ticket says who it is)
         protocols = f"gozon.v1, ticket.{ticket}"
         return await open_socket(REPLICA_PORT, "/ws", protocols, pong, b"", b'{"type":"welcome"')
 
     def publish(self, event: OrderStatusEvent) -> bytes:
-        return packed(*Message(event).publish(b"0 %d" % next(OFFSETS)))
+        return packed(*EncodedEvent(event).publish(b"0 %d" % next(OFFSETS)))
 
     def bring(self, event: OrderStatusEvent) -> bytes:
-        return packed(*Message(event).append(publish=True))
+        return packed(*EncodedEvent(event).append(publish=True))
 
 
 class Other:
@@ -127,7 +127,7 @@ class Other:
     async def ticket(self, pool: Pool, user_id: str) -> str:  # noqa: ARG002 (there are none)
         return ""
 
-    async def socket(self, user_id: str, ticket: str) -> Socket:  # noqa: ARG002
+    async def socket(self, user_id: str, ticket: str) -> BenchSocket:  # noqa: ARG002
         hello = self._rival.hello[0] if self._rival.hello else b""
         path, welcomed = self._rival.path(user_id), self._rival.welcomed
         return await open_socket(REPLICA_PORT, path, "", self._answer, hello, welcomed)
@@ -143,9 +143,9 @@ class Other:
         return self._rival.pong(text)
 
 
-def servers(broker_url: str) -> list[Server]:
+def servers(broker_url: str) -> list[PushServer]:
     where = ("--port", str(REPLICA_PORT), "--redis", REDIS_URL)
-    found: list[Server] = [Gozon(broker_url)]
+    found: list[PushServer] = [Gozon(broker_url)]
     found.append(Other(CHANNELS, (sys.executable, "-m", "loadtest.bench.push_rivals.channels", *where)))
     if shutil.which("npm"):
         folder = Path(__file__).parent / "push_rivals" / "socketio"
@@ -172,7 +172,7 @@ def event(user_id: str) -> OrderStatusEvent:
         subject=str(order_id),
         time=datetime.now(UTC),
         datacontenttype="application/json",
-        data=OrderStatus(order_id, user_id, 129_900, "a warm lamp", "FINISHED", 2),
+        data=DecidedOrder(order_id, user_id, 129_900, "a warm lamp", "FINISHED", 2),
         journey=tuple(journey.now(hop, "orders-1") for hop in HOPS),
     )
 
@@ -181,7 +181,7 @@ def frame(event: OrderStatusEvent) -> bytes:
     return FRAME_START + b"1795492962000," + frame_rest(event)
 
 
-class Process:
+class PushProcess:
     """The process of the server under test."""
 
     def __init__(self, pid: int) -> None:
@@ -239,7 +239,7 @@ async def in_parallel(work: Sequence[Callable[[Pool], Awaitable[T]]]) -> tuple[l
     return [results[n] for n in range(len(work))], rate
 
 
-async def open_sockets(server: Server, users: Sequence[str]) -> tuple[dict[str, Socket], float, float]:
+async def open_sockets(server: PushServer, users: Sequence[str]) -> tuple[dict[str, BenchSocket], float, float]:
     """A socket a user, tickets a second, and with them connections a second."""
     tickets, ticket_rate = await in_parallel([lambda pool, u=user: server.ticket(pool, u) for user in users])
     pairs = zip(users, tickets, strict=True)
@@ -247,13 +247,13 @@ async def open_sockets(server: Server, users: Sequence[str]) -> tuple[dict[str, 
     return dict(zip(users, opened, strict=True)), ticket_rate, rate
 
 
-def forget(sockets: Mapping[str, Socket]) -> None:
+def forget(sockets: Mapping[str, BenchSocket]) -> None:
     for socket in sockets.values():
         socket.delivered = 0
         socket.latencies.clear()
 
 
-async def all_delivered(sockets: Mapping[str, Socket], count: int) -> None:
+async def all_delivered(sockets: Mapping[str, BenchSocket], count: int) -> None:
     async with asyncio.timeout(60):
         while (delivered := sum(socket.delivered for socket in sockets.values())) < count and not FAILURES:
             await asyncio.sleep(0.002)
@@ -261,7 +261,9 @@ async def all_delivered(sockets: Mapping[str, Socket], count: int) -> None:
     assert not FAILURES, FAILURES[:3]
 
 
-async def burst(server: Server, redis: Redis, process: Process, users: Mapping[str, Socket]) -> tuple[float, float]:
+async def burst(
+    server: PushServer, redis: Redis, process: PushProcess, users: Mapping[str, BenchSocket]
+) -> tuple[float, float]:
     """Deliveries a second, and microseconds of the replica's core a delivery."""
     forget(users)
     commands = [server.publish(event(user_id)) for _ in range(BURST_EACH) for user_id in users]
@@ -274,7 +276,7 @@ async def burst(server: Server, redis: Redis, process: Process, users: Mapping[s
     return len(commands) / took, (process.cpu_seconds() - cpu) / len(commands) * 1e6
 
 
-async def steady(server: Server, redis: Redis, users: Mapping[str, Socket]) -> tuple[float, float]:
+async def steady(server: PushServer, redis: Redis, users: Mapping[str, BenchSocket]) -> tuple[float, float]:
     """Milliseconds from before Redis to the client, p50 and p99, at a rate that waits for nobody."""
     forget(users)
     names = list(itertools.islice(itertools.cycle(users), STEADY_RATE * STEADY_SECONDS))
@@ -294,9 +296,9 @@ async def steady(server: Server, redis: Redis, users: Mapping[str, Socket]) -> t
     return latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
 
 
-async def measure(server: Server, rounds: int) -> Figures:
+async def measure(server: PushServer, rounds: int) -> PushFigures:
     async with running(server.command, server.environment, REPLICA_CORE, REPLICA_PORT) as pid:
-        process, redis = Process(pid), await redis_at(REDIS_PORT)
+        process, redis = PushProcess(pid), await redis_at(REDIS_PORT)
         redis.send([packed("SCRIPT", "LOAD", FAN_OUT.body)])
         warm, _, _ = await open_sockets(server, [f"warm-{uuid4().hex[:10]}" for _ in range(200)])
         await asyncio.sleep(1)
@@ -312,10 +314,10 @@ async def measure(server: Server, rounds: int) -> Figures:
         for socket in (warm | users).values():
             socket.close()
     rate, cpu = (statistics.median(figures) for figures in zip(*bursts, strict=True))
-    return Figures(tickets if isinstance(server, Gozon) else None, connections, kib, rate, cpu, p50, p99)
+    return PushFigures(tickets if isinstance(server, Gozon) else None, connections, kib, rate, cpu, p50, p99)
 
 
-def row(name: str, figures: Figures) -> str:
+def row(name: str, figures: PushFigures) -> str:
     tickets = f"{figures.tickets:,.0f}" if figures.tickets else "none"
     return (
         f"| {name} | {tickets} | {figures.connections:,.0f} | {figures.kib:.1f} | {figures.deliveries:,.0f} "

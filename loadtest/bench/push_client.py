@@ -15,7 +15,7 @@ FAILURES: list[str] = []
 """What nobody expected; no figure counts when there is one."""
 
 
-class Socket(WebSocket):
+class BenchSocket(WebSocket):
     """`answers` gives what to reply to a frame, or None when it is one that was published."""
 
     def __init__(
@@ -79,12 +79,12 @@ async def redis_at(port: int) -> Redis:
 
 async def open_socket(
     port: int, path: str, protocols: str, answers: Callable[[bytes], bytes | None], hello: bytes, welcomed: bytes
-) -> Socket:
+) -> BenchSocket:
     """Returns when it is welcomed."""
     host = f"127.0.0.1:{port}"
     head = handshake(path, host, f"http://{host}", protocols)
     _, socket = await asyncio.get_running_loop().create_connection(
-        lambda: Socket(head, hello, answers, welcomed), "127.0.0.1", port
+        lambda: BenchSocket(head, hello, answers, welcomed), "127.0.0.1", port
     )
     async with asyncio.timeout(WELCOME_SECONDS):
         await socket.welcome

@@ -14,7 +14,7 @@ from loadtest.faults.cluster import a_cluster
 from loadtest.faults.contents import ROOT
 from loadtest.faults.ending import run
 from loadtest.faults.faults import FAULTS
-from loadtest.faults.place import Fault, On
+from loadtest.faults.place import InjectedFault, On
 from loadtest.faults.report import write
 from loadtest.faults.shop import a_shop
 from loadtest.faults.swarm import Swarm, a_swarm
@@ -46,7 +46,7 @@ async def on_a_swarm(options: argparse.Namespace) -> Outcome:
 
 async def tried(
     shop: On,
-    faults: list[Fault[On]],
+    faults: list[InjectedFault[On]],
     options: argparse.Namespace,
     judge: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcome:

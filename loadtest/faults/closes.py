@@ -3,14 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from loadtest.faults.page import Closed, Page
+from loadtest.faults.page import Closed, PageUnderFaults
 
 RESTARTING = 1012
 # A replica of a hundred sockets closes ten every 50 ms.
 AT_ONCE_SECONDS, AT_ONCE_SHARE = 0.1, 0.5
 
 
-def closed(pages: Iterable[Page], since: float = 0.0) -> dict[str, list[Closed]]:
+def closed(pages: Iterable[PageUnderFaults], since: float = 0.0) -> dict[str, list[Closed]]:
     """By replica."""
     found: defaultdict[str, list[Closed]] = defaultdict(list)
     for page in pages:

@@ -12,12 +12,12 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from gozon.topology import ORDER_CREATED, TOPOLOGY
-from loadtest.faults.firehose import Published, firehose, published
-from loadtest.faults.shop import Shop
+from loadtest.faults.firehose import PublishedMessage, firehose, published
+from loadtest.faults.shop import ShopUnderFaults
 from shopkit.messaging.events import decode_batch, encode_batch
 from shopkit.messaging.publisher import persistent
 
-MOST = 5
+COPIES_LIMIT = 5
 LATER_SECONDS = 2.0
 SENT_IN = 60
 QUEUES = frozenset(queue.name for queue in TOPOLOGY)
@@ -37,9 +37,9 @@ class Copier:
         self._reminding = reminding
         self.sending: set[asyncio.Task[None]] = set()
 
-    def copy(self, message: Published) -> None:
+    def copy(self, message: PublishedMessage) -> None:
         reminding = self._reminding and message.queue == ORDER_CREATED.name
-        for _ in range(self._random.randint(1, MOST)):
+        for _ in range(self._random.randint(1, COPIES_LIMIT)):
             events = decode_batch(message.body)
             self._random.shuffle(events)
             if reminding:
@@ -63,7 +63,7 @@ class Record:
         self._queue = queue
         self._closed = False
 
-    def keep(self, message: Published) -> None:
+    def keep(self, message: PublishedMessage) -> None:
         if message.queue == self._queue and not self._closed:
             self.bodies.append(message.body)
 
@@ -82,7 +82,7 @@ async def send(channel: AbstractChannel, queue: str, body: bytes) -> None:
 
 
 @asynccontextmanager
-async def copying(shop: Shop, random: Random, *, reminding: bool = False) -> AsyncGenerator[Copier]:
+async def copying(shop: ShopUnderFaults, random: Random, *, reminding: bool = False) -> AsyncGenerator[Copier]:
     async with await aio_pika.connect(shop.at["broker"], timeout=10) as connection:
         channel = await connection.channel(publisher_confirms=True)
         copier = Copier(channel, random, reminding=reminding)
@@ -93,7 +93,7 @@ async def copying(shop: Shop, random: Random, *, reminding: bool = False) -> Asy
 
 
 @asynccontextmanager
-async def sent_again(shop: Shop, queue: str) -> AsyncGenerator[Record]:
+async def sent_again(shop: ShopUnderFaults, queue: str) -> AsyncGenerator[Record]:
     """At the end, publishes again what `queue` got meanwhile."""
     async with await aio_pika.connect(shop.at["broker"], timeout=10) as connection:
         channel = await connection.channel(publisher_confirms=True)
@@ -108,7 +108,9 @@ async def sent_again(shop: Shop, queue: str) -> AsyncGenerator[Record]:
 
 
 @asynccontextmanager
-async def _reading(shop: Shop, channel: AbstractChannel, read: Callable[[Published], None]) -> AsyncGenerator[None]:
+async def _reading(
+    shop: ShopUnderFaults, channel: AbstractChannel, read: Callable[[PublishedMessage], None]
+) -> AsyncGenerator[None]:
     """Lets `read` have each message that a service publishes to a queue of the topology."""
 
     async def trace(on: bool) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import aiohttp
 
 from loadtest.faults.history import ACCOUNT, Deed
-from loadtest.faults.page import Page
+from loadtest.faults.page import PageUnderFaults
 
 AMOUNT = 100
 RICH, POOR, PAGES_OF_RICH = 14, 3, 2
 AMPLE = 100_000_000
 PAUSE = 0.06  # between two requests
-MOST_UNANSWERED = 150
+UNANSWERED_LIMIT = 150
 AGAIN_AFTER = (0.5, 4.0)
 ASKED_TWICE, TOP_UPS, NEWCOMERS = 0.25, 0.1, 0.02
 
@@ -24,7 +24,7 @@ ASKED_TWICE, TOP_UPS, NEWCOMERS = 0.25, 0.1, 0.02
 class Customer:
     """`affords` orders: all, none without an account, or as many as were paid in."""
 
-    def __init__(self, user_id: str, affords: int | None, pages: list[Page]) -> None:
+    def __init__(self, user_id: str, affords: int | None, pages: list[PageUnderFaults]) -> None:
         self.user_id = user_id
         self.affords = affords
         self.pages = pages
@@ -116,7 +116,7 @@ class Crowd:
 
     async def _trade(self) -> None:
         while not self._closing:
-            if self._unanswered < MOST_UNANSWERED:
+            if self._unanswered < UNANSWERED_LIMIT:
                 self._one_request()
             await asyncio.sleep(PAUSE)
 
@@ -139,7 +139,9 @@ class Crowd:
     async def _join(self, affords: int | None, pages: int, *, trades: bool = True) -> Customer:
         """With the pages open, and the account filled, before the first order."""
         user_id = f"{self._name}-{len(self.customers)}"
-        customer = Customer(user_id, affords, [Page(self._session, self._url, user_id) for _ in range(pages)])
+        customer = Customer(
+            user_id, affords, [PageUnderFaults(self._session, self._url, user_id) for _ in range(pages)]
+        )
         self.customers.append(customer)
         for page in customer.pages:
             self._keep(self._for_ever, page.run())

@@ -3,9 +3,9 @@
 from functools import partial
 
 from gozon.topology import ORDER_STATUS, TOPOLOGY
-from loadtest.faults.place import Fault
+from loadtest.faults.place import InjectedFault
 from loadtest.faults.points import POINTS
-from loadtest.faults.shop import Shop
+from loadtest.faults.shop import ShopUnderFaults
 from loadtest.faults.to_links import answers_to_commit_lost, cut, half_open, one_way, slow
 from loadtest.faults.to_processes import frozen, killed, killed_at, wrong_clock
 from loadtest.faults.to_servers import (
@@ -29,28 +29,35 @@ PAST_EVERY_TIMEOUT = {"orders": 35.0, "payments": 35.0, "notifier": 45.0, "gatew
 
 SERVERS = ("rabbitmq", "redis", "postgres")
 
-FAULTS: dict[str, Fault[Shop]] = {
+FAULTS: dict[str, InjectedFault[ShopUnderFaults]] = {
     fault.name: fault
     for fault in (
-        *(Fault(f"kill {service}", partial(killed, service)) for service in PAST_EVERY_TIMEOUT),
-        *(Fault(f"kill {point}", partial(killed_at, point)) for point in POINTS),
-        *(Fault(f"freeze {s}", partial(frozen, s, seconds)) for s, seconds in PAST_EVERY_TIMEOUT.items()),
-        *(Fault(f"stop {server}", partial(stopped, server)) for server in SERVERS),
-        *(Fault(f"kill {server}", partial(server_killed, server)) for server in SERVERS),
-        Fault("memory alarm", memory_alarm),
+        *(InjectedFault(f"kill {service}", partial(killed, service)) for service in PAST_EVERY_TIMEOUT),
+        *(InjectedFault(f"kill {point}", partial(killed_at, point)) for point in POINTS),
+        *(InjectedFault(f"freeze {s}", partial(frozen, s, seconds)) for s, seconds in PAST_EVERY_TIMEOUT.items()),
+        *(InjectedFault(f"stop {server}", partial(stopped, server)) for server in SERVERS),
+        *(InjectedFault(f"kill {server}", partial(server_killed, server)) for server in SERVERS),
+        InjectedFault("memory alarm", memory_alarm),
         # Not the notifier's: the toasts in it would be gone, and nobody sends them again.
-        *(Fault(f"delete {q.name}", partial(queue_deleted, q), REMINDED_IN) for q in TOPOLOGY if q != ORDER_STATUS),
-        *(Fault(f"unroute {q.name}", partial(unroutable, q)) for q in TOPOLOGY),
-        Fault("wipe redis", redis_wiped),
-        Fault("terminate backends", backends_terminated),
-        Fault("hold a snapshot", snapshots_held),
-        *(Fault(f"lose commits of {s}", partial(answers_to_commit_lost, s)) for s in ("orders", "payments")),
-        Fault("cut a link", cut),
-        Fault("half-open link", half_open),
-        Fault("one-way link", one_way),
-        Fault("slow link", slow),
-        Fault("copy everything", partial(copied, False)),
-        Fault("remind of everything", partial(copied, True)),
-        Fault("wrong clock", wrong_clock),
+        *(
+            InjectedFault(f"delete {q.name}", partial(queue_deleted, q), REMINDED_IN)
+            for q in TOPOLOGY
+            if q != ORDER_STATUS
+        ),
+        *(InjectedFault(f"unroute {q.name}", partial(unroutable, q)) for q in TOPOLOGY),
+        InjectedFault("wipe redis", redis_wiped),
+        InjectedFault("terminate backends", backends_terminated),
+        InjectedFault("hold a snapshot", snapshots_held),
+        *(
+            InjectedFault(f"lose commits of {s}", partial(answers_to_commit_lost, s))
+            for s in ("orders", "payments")
+        ),
+        InjectedFault("cut a link", cut),
+        InjectedFault("half-open link", half_open),
+        InjectedFault("one-way link", one_way),
+        InjectedFault("slow link", slow),
+        InjectedFault("copy everything", partial(copied, False)),
+        InjectedFault("remind of everything", partial(copied, True)),
+        InjectedFault("wrong clock", wrong_clock),
     )
 }

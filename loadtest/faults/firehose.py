@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 
-class Published(NamedTuple):
+class PublishedMessage(NamedTuple):
     """`queue` is where the message should go; the firehose does not say whether that queue was there to take it.
 
     `properties` holds the properties that are set, with the headers among them.
@@ -21,10 +21,10 @@ class Published(NamedTuple):
     properties: dict[str, Any]
 
 
-def published(copy: AbstractIncomingMessage) -> Published:
+def published(copy: AbstractIncomingMessage) -> PublishedMessage:
     about: dict[str, Any] = dict(copy.headers)
     (queue,) = about["routing_keys"]
-    return Published(queue, copy.body, about["properties"])
+    return PublishedMessage(queue, copy.body, about["properties"])
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ class Line:
             end.transport.abort()
 
 
-class Way(NamedTuple):
+class LinkRoute(NamedTuple):
     """From a service to a server's port, by a port of ours."""
 
     service: str
@@ -32,8 +32,8 @@ class Way(NamedTuple):
 
 
 class Link:
-    def __init__(self, way: Way) -> None:
-        self.way = way
+    def __init__(self, route: LinkRoute) -> None:
+        self.route = route
         self._lines: set[Line] = set()
         self._listener: asyncio.Server | None = None
         self._flowing = {"there": asyncio.Event(), "back": asyncio.Event()}
@@ -43,7 +43,7 @@ class Link:
         self.heal()
 
     async def open(self) -> None:
-        self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.way.port)
+        self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.route.port)
 
     @property
     def used(self) -> bool:
@@ -84,7 +84,7 @@ class Link:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.way.real_port)
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.route.real_port)
         except OSError:
             writer.transport.abort()
             return

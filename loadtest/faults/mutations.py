@@ -17,7 +17,7 @@ from loadtest.faults.contents import ROOT
 from loadtest.faults.faults import FAULTS
 from loadtest.faults.mutants import MUTANTS, Edit, Mutant
 from loadtest.faults.programs import ended
-from loadtest.faults.shop import Shop, a_shop
+from loadtest.faults.shop import ShopUnderFaults, a_shop
 from loadtest.faults.trial import Outcome, Trial
 
 SOURCES = ("gateway", "orders", "payments", "notifier", "gozon", "shopkit", "loadtest")
@@ -39,7 +39,7 @@ def mutated(edits: Sequence[Edit], tree: Path) -> Path:
     return tree
 
 
-async def tried(shop: Shop, tree: Path, faults: Sequence[str]) -> Outcome:
+async def tried(shop: ShopUnderFaults, tree: Path, faults: Sequence[str]) -> Outcome:
     """From an empty shop, with the sources in `tree`."""
     await shop.start_afresh(tree)
     outcome = await Trial(shop, seed=1, limit=HEALED_IN, brief=True).run([FAULTS[name] for name in faults])
@@ -48,20 +48,20 @@ async def tried(shop: Shop, tree: Path, faults: Sequence[str]) -> Outcome:
     return outcome
 
 
-async def noticed(shop: Shop, tree: Path, mutant: Mutant) -> Sequence[str]:
+async def noticed(shop: ShopUnderFaults, tree: Path, mutant: Mutant) -> Sequence[str]:
     if mutant.faults:
         return (await tried(shop, tree, mutant.faults)).names
     return await failing(shop, tree, mutant.turns_red)
 
 
-async def failing(shop: Shop, tree: Path, tests: Sequence[str]) -> list[str]:
+async def failing(shop: ShopUnderFaults, tree: Path, tests: Sequence[str]) -> list[str]:
     """Those of `tests` that fail with the sources in `tree`, on the servers of the shop."""
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
     return [test for test in tests if await _fails(shop, tree, test)]
 
 
-async def _fails(shop: Shop, tree: Path, test: str) -> bool:
+async def _fails(shop: ShopUnderFaults, tree: Path, test: str) -> bool:
     """pytest ends with 1 when a test fails, and with more when it could not run it."""
     environment = os.environ | {"GOZON_SHOP": str(shop.directory / "shop.json")}
     ran = await ended(sys.executable, "-m", "pytest", "-q", test, stdout=PIPE, cwd=tree, env=environment)

@@ -37,7 +37,7 @@ class Closed(NamedTuple):
     code: int | None  # None: without a word
 
 
-class Page:
+class PageUnderFaults:
     """`toasts` are the order frames it was given; `told` the orders whose end its customer has seen.
 
     `came_at` is its first welcome. `epochs_left` counts the Redis that were another when it was next welcomed, and

@@ -31,7 +31,7 @@ class Place(Protocol):
 On = TypeVar("On", bound=Place)
 
 
-class Fault(NamedTuple, Generic[On]):
+class InjectedFault(NamedTuple, Generic[On]):
     """Begins, lasts and ends within `inflict`, which says what it did and raises when it did nothing.
 
     `limit`: so many seconds after its end everything must be well.

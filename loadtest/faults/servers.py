@@ -6,14 +6,14 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 from loadtest.faults.programs import ended
-from loadtest.faults.shop import Shop
+from loadtest.faults.shop import ShopUnderFaults
 
 # Debian's wrapper in /usr/sbin insists on its own user and folders.
 OWN = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")
 RABBITMQCTL = str(OWN) if OWN.exists() else "rabbitmqctl"
 
 
-async def rabbitmqctl(shop: Shop, *words: str) -> str:
+async def rabbitmqctl(shop: ShopUnderFaults, *words: str) -> str:
     environment = os.environ | {
         "HOME": str(shop.directory / "rabbitmq"),
         "ERL_EPMD_ADDRESS": "127.0.0.1",

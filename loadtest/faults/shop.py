@@ -20,7 +20,7 @@ import aiohttp
 
 from loadtest.faults.contents import ROOT, Contents
 from loadtest.faults.ending import undisturbed
-from loadtest.faults.links import Link, Way
+from loadtest.faults.links import Link, LinkRoute
 from loadtest.faults.place import NotHappened
 from loadtest.faults.programs import ended
 
@@ -35,7 +35,7 @@ NEEDS = {
 }
 
 
-class Shop:
+class ShopUnderFaults:
     """`at` says where everything is: the shop.json that `make up` leaves."""
 
     def __init__(self, directory: Path, base_port: int, at: dict[str, Any], session: aiohttp.ClientSession) -> None:
@@ -47,12 +47,12 @@ class Shop:
         self.contents = Contents(at, session)
         self.at = at
         self.replicas = {r["name"]: str(r["url"]) for of in at["replicas"].values() for r in of}
-        ways = [(service, server) for service, servers in NEEDS.items() for server in servers]
+        routes = [(service, server) for service, servers in NEEDS.items() for server in servers]
         self.links = {
-            way.name: Link(way)
-            for way in (
-                Way(service, server, base_port + FIRST_LINK + n, self._port(server))
-                for n, (service, server) in enumerate(ways)
+            route.name: Link(route)
+            for route in (
+                LinkRoute(service, server, base_port + FIRST_LINK + n, self._port(server))
+                for n, (service, server) in enumerate(routes)
             )
         }
         self.wiped_at: list[float] = []
@@ -112,8 +112,8 @@ class Shop:
         program["directory"] = str(tree)
         program["command"] = re.sub(r"-m (\w+)$", r"-m loadtest.faults.fragile \1", program["command"])
         for link in self.links.values():
-            if link.way.service == service:
-                real, ours = (f"127.0.0.1:{port}" for port in (link.way.real_port, link.way.port))
+            if link.route.service == service:
+                real, ours = (f"127.0.0.1:{port}" for port in (link.route.real_port, link.route.port))
                 program["environment"] = program["environment"].replace(real, ours)
         if "FAULTS_DIR" not in program["environment"]:
             program["environment"] += f',FAULTS_DIR="{self.directory}"'
@@ -168,7 +168,9 @@ async def _outcome(*command: object) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def a_shop(directory: Path, base_port: int, entrance: int, tree: Path = ROOT) -> AsyncGenerator[Shop]:
+async def a_shop(
+    directory: Path, base_port: int, entrance: int, tree: Path = ROOT
+) -> AsyncGenerator[ShopUnderFaults]:
     """A fresh one, with nothing left running whatever happens."""
     directory = ROOT / directory
     makes = (sys.executable, ROOT / "deploy" / "local" / "shop.py")
@@ -179,7 +181,7 @@ async def a_shop(directory: Path, base_port: int, entrance: int, tree: Path = RO
         await _run(*makes, "up", *place, *size)
         at = json.loads((directory / "shop.json").read_text())
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            shop = Shop(directory, base_port, at, session)
+            shop = ShopUnderFaults(directory, base_port, at, session)
             try:
                 for link in shop.links.values():
                     await link.open()

@@ -13,7 +13,7 @@ import aiohttp
 
 from loadtest.faults.contents import ROOT, Contents
 from loadtest.faults.ending import undisturbed
-from loadtest.faults.page import Page
+from loadtest.faults.page import PageUnderFaults
 from loadtest.faults.programs import ended
 
 STACK = "gozon-faults"
@@ -34,7 +34,7 @@ class Swarm:
         self.contents: Contents = Inside(self)
         self.wiped_at: list[float] = []
         names = (f"onlooker-{n}" for n in range(ONLOOKERS))
-        self.onlookers = [Page(session, self.url, name) for name in names for _ in range(SOCKETS)]
+        self.onlookers = [PageUnderFaults(session, self.url, name) for name in names for _ in range(SOCKETS)]
         self._environment = {**os.environ, "COMPOSE_PROJECT_NAME": STACK, "GOZON_PORT": str(port)}
 
     async def run(self, *command: str, given: bytes | None = None, tag: str = FIRST) -> str:

@@ -7,7 +7,7 @@ from random import Random
 from gozon.topology import TOPOLOGY
 from loadtest.faults.cluster import Cluster
 from loadtest.faults.contents import DATABASES
-from loadtest.faults.place import Fault
+from loadtest.faults.place import InjectedFault
 
 NODES = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
 SENTINELS = ("sentinel", "sentinel-2", "sentinel-3")
@@ -73,21 +73,21 @@ async def _primary_and_standby(cluster: Cluster, name: str) -> tuple[str, str]:
     return primary, standby
 
 
-START = Fault("start it again", back)
+START = InjectedFault("start it again", back)
 
 # In this order, and with what follows each: every server is back before the next one goes.
-FAULTS_OF_A_CLUSTER: dict[str, list[Fault[Cluster]]] = {
+FAULTS_OF_A_CLUSTER: dict[str, list[InjectedFault[Cluster]]] = {
     faults[0].name: faults
     for faults in (
-        [Fault("kill a rabbitmq node", node_killed), START],
-        [Fault("move the leaders", leaders_moved)],
-        [Fault("kill the redis primary", redis_killed), START],
+        [InjectedFault("kill a rabbitmq node", node_killed), START],
+        [InjectedFault("move the leaders", leaders_moved)],
+        [InjectedFault("kill the redis primary", redis_killed), START],
         *(
             step
             for name in DATABASES
             for step in (
-                [Fault(f"kill the {name} primary", partial(database_killed, name)), START],
-                [Fault(f"kill the {name} standby", partial(standby_killed, name))],
+                [InjectedFault(f"kill the {name} primary", partial(database_killed, name)), START],
+                [InjectedFault(f"kill the {name} standby", partial(standby_killed, name))],
             )
         ),
     )

@@ -9,19 +9,19 @@ from random import Random
 from loadtest.faults.fragile import FAKETIME
 from loadtest.faults.place import NotHappened
 from loadtest.faults.points import POINTS
-from loadtest.faults.shop import Shop
+from loadtest.faults.shop import ShopUnderFaults
 
 POINT_SECONDS = 30.0
 SERVES_IN, WRONG_SECONDS = 30.0, 10.0
 
 
-async def killed(service: str, shop: Shop, random: Random) -> str:
+async def killed(service: str, shop: ShopUnderFaults, random: Random) -> str:
     replica = random.choice(shop.of(service))
     await shop.kill(replica)
     return replica
 
 
-async def killed_at(point: str, shop: Shop, random: Random) -> str:
+async def killed_at(point: str, shop: ShopUnderFaults, random: Random) -> str:
     """The load leads the replica to the point."""
     replica = random.choice(shop.of(*POINTS[point].services))
     count = random.randint(1, 5)
@@ -36,7 +36,7 @@ async def killed_at(point: str, shop: Shop, random: Random) -> str:
     return f"{replica}, at call {count}"
 
 
-async def frozen(service: str, seconds: float, shop: Shop, random: Random) -> str:
+async def frozen(service: str, seconds: float, shop: ShopUnderFaults, random: Random) -> str:
     replica = random.choice(shop.of(service))
     await shop.signal(replica, signal.SIGSTOP)
     try:
@@ -46,7 +46,7 @@ async def frozen(service: str, seconds: float, shop: Shop, random: Random) -> st
     return f"{replica}, {seconds:.0f} s"
 
 
-async def wrong_clock(shop: Shop, random: Random) -> str:
+async def wrong_clock(shop: ShopUnderFaults, random: Random) -> str:
     """A replica that lives an hour ahead or behind for a while."""
     if not FAKETIME.exists():
         raise NotHappened(f"there is no {FAKETIME}; make faults installs it where apt-get may")
@@ -62,7 +62,7 @@ async def wrong_clock(shop: Shop, random: Random) -> str:
     return f"{replica} {hours}"
 
 
-async def _until_it_serves(shop: Shop, replica: str, library: str) -> None:
+async def _until_it_serves(shop: ShopUnderFaults, replica: str, library: str) -> None:
     """With that library in its process."""
     deadline = time.monotonic() + SERVES_IN
     while not (_has(await shop.pid(replica), library) and await shop.ready(replica)):

@@ -10,7 +10,7 @@ from random import Random
 from loadtest.faults.copies import copying, sent_again
 from loadtest.faults.place import NotHappened
 from loadtest.faults.servers import rabbitmqctl, wipe_redis
-from loadtest.faults.shop import Shop
+from loadtest.faults.shop import ShopUnderFaults
 from shopkit.messaging.topology import Queue
 
 # A transaction is over in a few milliseconds, so most looks at the server find nobody at work.
@@ -23,7 +23,7 @@ RETURNED_SECONDS = 30.0
 RELAY_FAILURES = "gozon_relay_failures_total"
 
 
-async def stopped(server: str, shop: Shop, random: Random) -> str:
+async def stopped(server: str, shop: ShopUnderFaults, random: Random) -> str:
     seconds = random.uniform(1, 6)
     await shop.stop(server)
     try:
@@ -33,12 +33,12 @@ async def stopped(server: str, shop: Shop, random: Random) -> str:
     return f"for {seconds:.1f} s"
 
 
-async def server_killed(server: str, shop: Shop, random: Random) -> str:  # noqa: ARG001
+async def server_killed(server: str, shop: ShopUnderFaults, random: Random) -> str:  # noqa: ARG001
     await shop.kill(server)
     return "the supervisor starts it again"
 
 
-async def memory_alarm(shop: Shop, random: Random) -> str:
+async def memory_alarm(shop: ShopUnderFaults, random: Random) -> str:
     """Whoever publishes is blocked, and consumers go on."""
     seconds = random.uniform(3, 12)
     await rabbitmqctl(shop, "set_vm_memory_high_watermark", "0.00001")
@@ -52,12 +52,12 @@ async def memory_alarm(shop: Shop, random: Random) -> str:
     return f"for {seconds:.1f} s"
 
 
-async def queue_deleted(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: ARG001
+async def queue_deleted(queue: Queue, shop: ShopUnderFaults, random: Random) -> str:  # noqa: ARG001
     await shop.contents.broker("DELETE", f"queues/%2F/{queue.name}")
     return queue.name
 
 
-async def unroutable(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: ARG001
+async def unroutable(queue: Queue, shop: ShopUnderFaults, random: Random) -> str:  # noqa: ARG001
     """Deletes the queue, and lets no session declare it again until a relay learns that a message was returned.
 
     A deleted queue takes its messages with it. The fault sends them again, because no service sends a toast again.
@@ -76,7 +76,7 @@ async def unroutable(queue: Queue, shop: Shop, random: Random) -> str:  # noqa: 
     return f"{failures:.0f} passes of relays were rolled back, {len(record.bodies)} messages sent again"
 
 
-async def relay_failures(shop: Shop) -> float:
+async def relay_failures(shop: ShopUnderFaults) -> float:
     """How many passes of all relays were rolled back. A returned message is one reason."""
     failures = 0.0
     for replica in shop.of("orders", "payments"):
@@ -87,7 +87,7 @@ async def relay_failures(shop: Shop) -> float:
 
 
 @asynccontextmanager
-async def undeclarable(queue: Queue, shop: Shop) -> AsyncGenerator[None]:
+async def undeclarable(queue: Queue, shop: ShopUnderFaults) -> AsyncGenerator[None]:
     """Takes from the user of the services the right to declare the queue, and to delete it."""
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     path = f"permissions/%2F/{shop.contents.broker_user}"
@@ -98,7 +98,7 @@ async def undeclarable(queue: Queue, shop: Shop) -> AsyncGenerator[None]:
         await shop.contents.broker("PUT", path, everything)
 
 
-async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001
+async def redis_wiped(shop: ShopUnderFaults, random: Random) -> str:  # noqa: ARG001
     """Pages are told that something may be missing, and read their orders."""
     await shop.stop("redis")
     wipe_redis(shop.directory)
@@ -107,7 +107,7 @@ async def redis_wiped(shop: Shop, random: Random) -> str:  # noqa: ARG001
     return "restarted empty"
 
 
-async def backends_terminated(shop: Shop, random: Random) -> str:
+async def backends_terminated(shop: ShopUnderFaults, random: Random) -> str:
     """In volleys, until one of them was committing."""
     ended = committing = 0
     deadline = time.monotonic() + VOLLEYS_SECONDS
@@ -126,14 +126,14 @@ async def backends_terminated(shop: Shop, random: Random) -> str:
     return f"{ended} of them, {committing} at COMMIT"
 
 
-async def snapshots_held(shop: Shop, random: Random) -> str:  # noqa: ARG001
+async def snapshots_held(shop: ShopUnderFaults, random: Random) -> str:  # noqa: ARG001
     """No row that is deleted meanwhile can be vacuumed."""
     async with shop.contents.snapshot_held("orders"), shop.contents.snapshot_held("payments"):
         await asyncio.sleep(SNAPSHOT_SECONDS)
     return f"for {SNAPSHOT_SECONDS:.0f} s in each database"
 
 
-async def copied(reminding: bool, shop: Shop, random: Random) -> str:
+async def copied(reminding: bool, shop: ShopUnderFaults, random: Random) -> str:
     async with copying(shop, random, reminding=reminding) as copier:
         await asyncio.sleep(6)
     if not copier.made:

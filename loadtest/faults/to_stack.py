@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 
 from loadtest.faults.closes import closed, told
-from loadtest.faults.place import Fault, NotHappened
+from loadtest.faults.place import InjectedFault, NotHappened
 from loadtest.faults.swarm import NEVER_READY, NEXT, Swarm
 
 SERVICES = ("notifier", "payments", "orders", "gateway", "web", "backstage")
@@ -54,13 +54,13 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-FAULTS_OF_A_STACK: dict[str, Fault[Swarm]] = {
+FAULTS_OF_A_STACK: dict[str, InjectedFault[Swarm]] = {
     fault.name: fault
     for fault in (
-        *(Fault(f"update {service}", partial(updated, service)) for service in SERVICES),
-        Fault("update everything", all_updated),
-        Fault("broken image of orders", partial(broken_image, "orders")),
-        Fault("scale", scaled),
+        *(InjectedFault(f"update {service}", partial(updated, service)) for service in SERVICES),
+        InjectedFault("update everything", all_updated),
+        InjectedFault("broken image of orders", partial(broken_image, "orders")),
+        InjectedFault("scale", scaled),
     )
 }
 CLOSES_SOCKETS = frozenset({"update notifier", "update everything", "scale"})

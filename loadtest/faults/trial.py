@@ -14,8 +14,8 @@ import msgspec
 from loadtest.faults.customers import Crowd
 from loadtest.faults.faults import FAULTS
 from loadtest.faults.history import tally
-from loadtest.faults.place import HEALED_IN, Fault, NotHappened, On
-from loadtest.faults.shop import Shop
+from loadtest.faults.place import HEALED_IN, InjectedFault, NotHappened, On
+from loadtest.faults.shop import ShopUnderFaults
 from loadtest.faults.verdict import Verdict, final, healed
 
 CALM = (0.5, 2.0)
@@ -62,10 +62,10 @@ class Outcome(msgspec.Struct, frozen=True):
         return sorted({name for of in (self.broken, *(h.broken for h in self.happenings)) for name in of})
 
 
-def plan(seed: int, rounds: int, among: Iterable[str] = FAULTS) -> list[Fault[Shop]]:
+def plan(seed: int, rounds: int, among: Iterable[str] = FAULTS) -> list[InjectedFault[ShopUnderFaults]]:
     """Every fault once before any comes again."""
     random = Random(seed)
-    planned: list[Fault[Shop]] = []
+    planned: list[InjectedFault[ShopUnderFaults]] = []
     while len(planned) < rounds:
         names = list(among)
         random.shuffle(names)
@@ -93,7 +93,7 @@ class Trial(Generic[On]):
         self._happenings: list[Happening] = []
         self._verdict = Verdict()
 
-    async def run(self, faults: Sequence[Fault[On]]) -> Outcome:
+    async def run(self, faults: Sequence[InjectedFault[On]]) -> Outcome:
         """Whatever ends it, it says what it has seen."""
         error = ""
         try:
@@ -106,7 +106,7 @@ class Trial(Generic[On]):
             await self._crowd.leave()
         return self._outcome(len(faults), error)
 
-    async def _run(self, faults: Sequence[Fault[On]]) -> None:
+    async def _run(self, faults: Sequence[InjectedFault[On]]) -> None:
         async with asyncio.timeout(GATHERED_IN):
             await self._crowd.gather()
         self._crowd.open()
@@ -119,7 +119,7 @@ class Trial(Generic[On]):
         if not (self._brief and broken):
             await final(self._shop, self._crowd, self._verdict, self._limit or HEALED_IN)
 
-    async def _happen(self, fault: Fault[On]) -> Happening:
+    async def _happen(self, fault: InjectedFault[On]) -> Happening:
         verdict = Verdict()
         in_flight = await self._shop.contents.undecided()
         at = time.monotonic()
@@ -157,7 +157,7 @@ class Trial(Generic[On]):
         )
 
 
-async def inflicted(fault: Fault[On], shop: On, random: Random, verdict: Verdict) -> str:
+async def inflicted(fault: InjectedFault[On], shop: On, random: Random, verdict: Verdict) -> str:
     """What it did. One that raises has not happened as it should, and the trial goes on to say so."""
     failure = ""
     try:

@@ -2,13 +2,13 @@
 
 from collections import Counter
 
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 
 
 class Answers:
     def __init__(self) -> None:
         self.errors: Counter[str] = Counter()
-        self.verdict = Verdict("answers", "Every request was answered, as it should be.")
+        self.verdict = CheckResult("answers", "Every request was answered, as it should be.")
 
     def good(self) -> None:
         self.verdict.look(1, ())

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import msgspec
 
-from loadtest.client import Call
-from loadtest.load.history import Order, declined, paid
+from loadtest.client import PendingRequest
+from loadtest.load.history import OrderHistory, declined, paid
 from loadtest.load.schedule import Kind
 from loadtest.load.users import ACCOUNT, User
 
@@ -16,7 +16,7 @@ ORDERS = "/api/orders"
 TOO_EXPENSIVE = 10**12
 
 
-class Planned(Call):
+class Planned(PendingRequest):
     """A request of the load: `due` when the plan wants it sent, `done` when its answer came.
 
     The answer should have the status `good`, and `take` says whether its body is right.
@@ -73,7 +73,7 @@ class PlaceOrder(Planned):
         self.id = said.id
         return (said.user_id, said.amount) == (self.user.id, self.amount)
 
-    def end(self) -> Order:
+    def end(self) -> OrderHistory:
         """How it must end."""
         match self.kind:
             case Kind.TOO_EXPENSIVE:
@@ -84,7 +84,7 @@ class PlaceOrder(Planned):
                 return paid(self.id, self.amount)
 
 
-class TopUp(Planned):
+class TopUpCall(Planned):
     __slots__ = ("amount",)
 
     good = 201
@@ -110,7 +110,7 @@ class ShowOrder(Planned):
 
     def take(self, body: bytes) -> bool:
         shown = _order(body)
-        return shown in (self.order.end(), Order(self.order.id, self.order.amount, "NEW", 1))
+        return shown in (self.order.end(), OrderHistory(self.order.id, self.order.amount, "NEW", 1))
 
 
 class ListOrders(Planned):
@@ -139,4 +139,4 @@ class ShowBalance(Planned):
 
 _body = msgspec.json.Decoder(_Body).decode
 _list = msgspec.json.Decoder(_List).decode
-_order = msgspec.json.Decoder(Order).decode
+_order = msgspec.json.Decoder(OrderHistory).decode

@@ -6,15 +6,15 @@ from typing import Self, TypeAlias
 
 import msgspec
 
-from loadtest.load.history import History, Order
+from loadtest.load.history import History, OrderHistory
 
-MOST = 20
+EXAMPLES_LIMIT = 20
 
 Row: TypeAlias = Mapping[str, object]
 Offences: TypeAlias = Iterator[Row]
 
 
-class Verdict(msgspec.Struct):
+class CheckResult(msgspec.Struct):
     """Of the `offenders`, the first are in `rows`. What looked at nothing does not hold."""
 
     name: str
@@ -31,17 +31,17 @@ class Verdict(msgspec.Struct):
         self.looked_at += count
         for offence in offences:
             self.offenders += 1
-            if len(self.rows) < MOST:
+            if len(self.rows) < EXAMPLES_LIMIT:
                 self.rows.append(offence)
         return self
 
-    def add(self, other: "Verdict") -> None:
+    def add(self, other: "CheckResult") -> None:
         self.looked_at += other.looked_at
         self.offenders += other.offenders
-        self.rows = [*self.rows, *other.rows][:MOST]
+        self.rows = [*self.rows, *other.rows][:EXAMPLES_LIMIT]
 
 
-def judge(histories: Sequence[History]) -> list[Verdict]:
+def judge(histories: Sequence[History]) -> list[CheckResult]:
     owners = {order.id: history.user_id for history in histories for order in history.placed}
     return [_judged(check, histories, owners) for check in CHECKS]
 
@@ -95,13 +95,13 @@ CHECKS: dict[str, tuple[Callable[[History, dict[str, str]], Offences], Callable[
 }
 
 
-def _judged(name: str, histories: Sequence[History], owners: dict[str, str]) -> Verdict:
+def _judged(name: str, histories: Sequence[History], owners: dict[str, str]) -> CheckResult:
     check, size = CHECKS[name]
-    verdict = Verdict(name, check.__doc__ or "")
+    verdict = CheckResult(name, check.__doc__ or "")
     for history in histories:
         verdict.look(size(history), check(history, owners))
     return verdict
 
 
-def _offence(history: History, order_id: str, **what: Order | int | str | None) -> Row:
+def _offence(history: History, order_id: str, **what: OrderHistory | int | str | None) -> Row:
     return {"user": history.user_id, "order": order_id, **what}

@@ -12,7 +12,7 @@ from loadtest.load.report import Report
 NO_CONDITIONS = {"seed", "compare", "dir", "reports", "url"}
 
 
-class Row(NamedTuple):
+class ComparedFigure(NamedTuple):
     name: str
     before: float
     now: float
@@ -22,9 +22,9 @@ class Row(NamedTuple):
         return self.now / self.before if self.before else None
 
 
-def compared(before: Report, now: Report) -> list[Row]:
+def compared(before: Report, now: Report) -> list[ComparedFigure]:
     old = dict(_figures(before))
-    return [Row(name, old[name], figure) for name, figure in _figures(now) if name in old]
+    return [ComparedFigure(name, old[name], figure) for name, figure in _figures(now) if name in old]
 
 
 def changed(before: Report, now: Report) -> list[str]:

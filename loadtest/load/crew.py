@@ -8,7 +8,7 @@ from secrets import token_hex
 
 import msgspec
 
-from loadtest.load.messages import Failure, Progress, Result, Share, Stage, decode_said, encode
+from loadtest.load.messages import Failure, LoadProgress, Result, Share, Stage, decode_said, encode
 from loadtest.load.parameters import Failed, Parameters
 
 # A result is one line.
@@ -19,7 +19,7 @@ ENDING_SECONDS = 5
 class Member:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.progress = Progress(Stage.STARTING)
+        self.progress = LoadProgress(Stage.STARTING)
         self.result: Result | None = None
         self._why = ""
         self._hearing = asyncio.create_task(self._hear())
@@ -32,7 +32,7 @@ class Member:
         assert self.process.stdout
         async for line in self.process.stdout:
             match decode_said.decode(line):
-                case Progress() as progress:
+                case LoadProgress() as progress:
                     self.progress = progress
                 case Result() as result:
                     self.result = result
@@ -60,10 +60,10 @@ class Crew:
         self._members = members
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> LoadProgress:
         """Of all together; the stage is that of the last."""
         each = [member.progress for member in self._members]
-        return Progress(
+        return LoadProgress(
             min(one.stage for one in each),
             sum(one.opened for one in each),
             sum(one.accepted for one in each),

@@ -12,12 +12,12 @@ from loadtest.load.messages import Bin, Result
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import User
 
-MOST_BINS = 240
+BINS_LIMIT = 240
 TO_201, TO_FINAL, TO_TOAST = "to 201", "to final status", "to toast"
 
 
 def bin_seconds(seconds: float) -> int:
-    return max(1, math.ceil(seconds / MOST_BINS))
+    return max(1, math.ceil(seconds / BINS_LIMIT))
 
 
 class _Bin:

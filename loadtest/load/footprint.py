@@ -21,7 +21,7 @@ from loadtest.load import costs, machine, replay
 from loadtest.load.command import main, new_folder
 from loadtest.load.costs import Costs, OrderCosts, SocketCosts
 from loadtest.load.local import LocalShop
-from loadtest.load.machine import Look, Taken
+from loadtest.load.machine import Look, ProcessorTime
 from loadtest.load.parameters import Count, Dir, Failed, Parameters, Seconds, Users, parse
 from loadtest.load.report import EVERYTHING_ELSE, GENERATOR, Report, service_of
 from loadtest.load.run import Watch, run
@@ -131,9 +131,9 @@ async def _socket(asked: Footprint, local: LocalShop, out: Console) -> SocketCos
     )
 
 
-def _of(look: Look, service: str) -> Taken:
+def _of(look: Look, service: str) -> ProcessorTime:
     of_service = [taken for name, taken in look.programs.items() if service_of(name) == service]
-    return Taken(sum(taken.cpu for taken in of_service), sum(taken.memory for taken in of_service))
+    return ProcessorTime(sum(taken.cpu for taken in of_service), sum(taken.memory for taken in of_service))
 
 
 async def _orders(asked: Footprint, in_flight: int, meter: Meter, out: Console) -> OrderCosts:

@@ -5,30 +5,30 @@ from typing import TypeAlias
 
 import msgspec
 
-from loadtest.load.history import Order
+from loadtest.load.history import OrderHistory
 
 
-class Hop(msgspec.Struct, frozen=True):
+class FrameHop(msgspec.Struct, frozen=True):
     hop: str
     at: datetime
 
 
-class OrderFrame(msgspec.Struct, frozen=True, tag="order"):
+class ReceivedOrder(msgspec.Struct, frozen=True, tag="order"):
     o: int
-    order: Order
-    journey: tuple[Hop, ...] = ()
+    order: OrderHistory
+    journey: tuple[FrameHop, ...] = ()
 
 
-class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
-    missed: tuple[OrderFrame, ...]
+class ReceivedWelcome(msgspec.Struct, frozen=True, tag="welcome"):
+    missed: tuple[ReceivedOrder, ...]
     replica: str
 
 
-class Ping(msgspec.Struct, frozen=True, tag="ping"):
+class ReceivedPing(msgspec.Struct, frozen=True, tag="ping"):
     pass
 
 
-class Renew(msgspec.Struct, frozen=True, tag="renew"):
+class ReceivedRenew(msgspec.Struct, frozen=True, tag="renew"):
     within: float
 
 
@@ -36,11 +36,15 @@ class Typed(msgspec.Struct, frozen=True):
     type: str
 
 
-Frame: TypeAlias = OrderFrame | Welcome | Ping | Renew
+Frame: TypeAlias = ReceivedOrder | ReceivedWelcome | ReceivedPing | ReceivedRenew
 
-KNOWN = frozenset(frame.__struct_config__.tag for frame in (OrderFrame, Welcome, Ping, Renew))
+KNOWN = frozenset(
+    frame.__struct_config__.tag for frame in (ReceivedOrder, ReceivedWelcome, ReceivedPing, ReceivedRenew)
+)
 
-_frames: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(OrderFrame | Welcome | Ping | Renew)
+_frames: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(
+    ReceivedOrder | ReceivedWelcome | ReceivedPing | ReceivedRenew
+)
 _types = msgspec.json.Decoder(Typed)
 
 

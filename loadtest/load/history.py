@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 
-class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+class OrderHistory(msgspec.Struct, frozen=True, omit_defaults=True):
     """An order as the shop shows it, over REST and in a toast. `reason` is that of a cancelled one."""
 
     id: str
@@ -23,16 +23,16 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     user_id: str
-    placed: Sequence[Order] = ()
-    pages: Sequence[Sequence[Order]] = ()
-    listed: Sequence[Order] = ()
+    placed: Sequence[OrderHistory] = ()
+    pages: Sequence[Sequence[OrderHistory]] = ()
+    listed: Sequence[OrderHistory] = ()
     topped_up: int | None = None
     balance: int | None = None
 
 
-def paid(order_id: str, amount: int) -> Order:
-    return Order(order_id, amount, "FINISHED", 2)
+def paid(order_id: str, amount: int) -> OrderHistory:
+    return OrderHistory(order_id, amount, "FINISHED", 2)
 
 
-def declined(order_id: str, amount: int, reason: str) -> Order:
-    return Order(order_id, amount, "CANCELLED", 2, reason)
+def declined(order_id: str, amount: int, reason: str) -> OrderHistory:
+    return OrderHistory(order_id, amount, "CANCELLED", 2, reason)

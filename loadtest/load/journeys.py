@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from loadtest.load.frames import Hop
+from loadtest.load.frames import FrameHop
 
 ACCEPTED, UPDATED = "accepted", "updated"
 
@@ -19,7 +19,7 @@ class Journeys:
         self.accepted: dict[str, float] = {}
         self.final: dict[str, float] = {}
 
-    def note(self, order_id: str, journey: Sequence[Hop], toast: float) -> None:
+    def note(self, order_id: str, journey: Sequence[FrameHop], toast: float) -> None:
         """`toast` is when its first frame came."""
         times = [(hop.hop, hop.at.timestamp() - self._offset) for hop in journey]
         if not times or times[0][0] != ACCEPTED or times[-1][0] != UPDATED:

@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from loadtest.load.checks import Row, Verdict
+from loadtest.load.checks import CheckResult, Row
 from loadtest.load.parameters import Failed
 
 PACKAGES = ("litestar", "uvicorn", "uvloop", "msgspec", "sqlalchemy", "asyncpg", "aio-pika", "hiredis")
@@ -66,7 +66,7 @@ class LocalShop:
     async def kill(self, program: str) -> None:
         await _run(str(SUPERVISORCTL), "-c", self._is["supervisor"], "signal", "KILL", program)
 
-    async def audit(self, patience: float) -> Verdict:
+    async def audit(self, patience: float) -> CheckResult:
         """Again and again until there are no offenders, for so many seconds.
 
         The auditor's own grace is longer than most loads are, and would spare all that they have left undone.
@@ -76,15 +76,17 @@ class LocalShop:
             await asyncio.sleep(PAUSE_SECONDS)
         return verdict
 
-    async def _audit(self) -> Verdict:
+    async def _audit(self) -> CheckResult:
         urls = {f"{name.upper()}_DATABASE_URL": url for name, url in self.databases.items()}
         status, output = await _run(sys.executable, "-m", "auditor", "--json", "--grace", GRACE_SECONDS, **urls)
-        verdict = Verdict("audit", f"Every invariant of `make audit` holds, with a grace of {GRACE_SECONDS} s.")
+        verdict = CheckResult("audit", f"Every invariant of `make audit` holds, with a grace of {GRACE_SECONDS} s.")
         if status not in (0, 1):
             return verdict.look(1, [{"audit": output}])
         for found in json.loads(output)["invariants"]:
             rows: list[Row] = [{"invariant": found["name"], **row} for row in found["rows"]]
-            verdict.add(Verdict(found["name"], found["statement"], found["looked_at"], found["offenders"], rows))
+            verdict.add(
+                CheckResult(found["name"], found["statement"], found["looked_at"], found["offenders"], rows)
+            )
         return verdict
 
     async def versions(self) -> dict[str, str]:

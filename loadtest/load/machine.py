@@ -16,7 +16,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 
 
-class Taken(msgspec.Struct, frozen=True):
+class ProcessorTime(msgspec.Struct, frozen=True):
     """By a program and all processes below it, those that have ended included: seconds of a core since its start.
 
     Memory is in MiB; what processes share is counted once (PSS). It and the open files cost time to find out.
@@ -33,7 +33,7 @@ class Look(msgspec.Struct, frozen=True):
 
     at: float
     busy: float
-    programs: dict[str, Taken]
+    programs: dict[str, ProcessorTime]
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -83,11 +83,11 @@ def _family(pid: int, children: Mapping[int, list[int]]) -> list[int]:
     return [pid, *(relative for child in children.get(pid, ()) for relative in _family(child, children))]
 
 
-def _taken(pids: list[int], cpu: Mapping[int, float], thorough: bool) -> Taken:
+def _taken(pids: list[int], cpu: Mapping[int, float], thorough: bool) -> ProcessorTime:
     seconds = sum(cpu.get(pid, 0.0) for pid in pids)
     if not thorough or pids[0] not in cpu:
-        return Taken(seconds)
-    return Taken(seconds, sum(map(_memory, pids)), sum(map(_files, pids)))
+        return ProcessorTime(seconds)
+    return ProcessorTime(seconds, sum(map(_memory, pids)), sum(map(_files, pids)))
 
 
 def _memory(pid: int) -> float:

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 from loadtest.load.parameters import Parameters
 
 
@@ -22,7 +22,7 @@ class Stage(IntEnum):
     STARTING, OPENING, READY, LOADING, WAITING, SETTLED, CHECKING, CHECKED = range(8)
 
 
-class Progress(msgspec.Struct, frozen=True, tag="progress"):
+class LoadProgress(msgspec.Struct, frozen=True, tag="progress"):
     """How many users have their pages open, orders were accepted and told of, and answers were wrong."""
 
     stage: Stage
@@ -59,15 +59,15 @@ class Result(msgspec.Struct, tag="result"):
     lag: str
     sent_late: str
     errors: dict[str, int] = {}
-    verdicts: list[Verdict] = []
+    verdicts: list[CheckResult] = []
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
     why: str
 
 
-Said: TypeAlias = Progress | Result | Failure
+Said: TypeAlias = LoadProgress | Result | Failure
 
 encode = msgspec.json.Encoder().encode
 decode_share = msgspec.json.Decoder(Share).decode
-decode_said: "msgspec.json.Decoder[Said]" = msgspec.json.Decoder(Progress | Result | Failure)
+decode_said: "msgspec.json.Decoder[Said]" = msgspec.json.Decoder(LoadProgress | Result | Failure)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 from loadtest.load.comparison import changed
 from loadtest.load.report import Report
 from loadtest.load.tables import Table, comparison, generator, headline, tables
@@ -50,7 +50,7 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>'
 
 
-def _offenders(verdict: Verdict) -> str:
+def _offenders(verdict: CheckResult) -> str:
     rows = "\n".join(msgspec.json.encode(row).decode() for row in verdict.rows)
     words = f"{verdict.name}: {verdict.statement} Offenders: {verdict.offenders:,}, the first of them:"
     return paragraph(words, "broken") + f"<pre>{escape(rows)}</pre>"

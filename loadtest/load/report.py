@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 from loadtest.load.histogram import Figures
 from loadtest.load.machine import Machine
 from loadtest.load.parameters import Failed, Parameters
@@ -83,7 +83,7 @@ class Report(msgspec.Struct, kw_only=True):
     processes: list[Process] = []
     cpu: list[Shares] = []
     series: list[Series] = []
-    verdicts: list[Verdict]
+    verdicts: list[CheckResult]
     doubts: list[str] = []
 
     @property

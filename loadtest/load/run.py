@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 
 from loadtest.load import machine
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 from loadtest.load.crew import Crew, crew
 from loadtest.load.doubts import doubts
 from loadtest.load.local import LocalShop
 from loadtest.load.machine import Look
-from loadtest.load.messages import Progress, Result, Stage
+from loadtest.load.messages import LoadProgress, Result, Stage
 from loadtest.load.parameters import Parameters
 from loadtest.load.report import GENERATOR, Report
 from loadtest.load.summary import summary
@@ -20,7 +20,7 @@ from loadtest.load.summary import summary
 BEFORE_START = 0.5
 SHOW_SECONDS = 0.2
 
-Show = Callable[[Progress, float], None]
+Show = Callable[[LoadProgress, float], None]
 """Is called again and again with how far it is, and for how many seconds orders have been arriving."""
 
 
@@ -99,8 +99,8 @@ async def _measured(
     return start, generator.results
 
 
-def nothing_restarted(before: Mapping[str, int], after: Mapping[str, int]) -> Verdict:
+def nothing_restarted(before: Mapping[str, int], after: Mapping[str, int]) -> CheckResult:
     """One that ran only before or only after is one as well."""
     all_of_them = before.keys() | after.keys()
     restarted = [{"program": name} for name in sorted(all_of_them) if before.get(name) != after.get(name)]
-    return Verdict("programs", "No part of the shop was started anew.").look(len(all_of_them), restarted)
+    return CheckResult("programs", "No part of the shop was started anew.").look(len(all_of_them), restarted)

@@ -10,8 +10,8 @@ from typing import TypeVar
 import msgspec
 
 from loadtest.load.calls import ORDERS, PlaceOrder, Planned
-from loadtest.load.checks import Verdict
-from loadtest.load.history import History, Order
+from loadtest.load.checks import CheckResult
+from loadtest.load.history import History, OrderHistory
 from loadtest.load.parameters import Failed
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import ACCOUNT, User
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class _Page(msgspec.Struct):
-    items: list[Order]
+    items: list[OrderHistory]
     next_cursor: str | None
 
 
@@ -59,7 +59,7 @@ async def send_again(traffic: Traffic, until: float) -> None:
     await each(traffic.without_answer, again)
 
 
-def sockets_held(users: Sequence[User]) -> tuple[Verdict, Counter[str]]:
+def sockets_held(users: Sequence[User]) -> tuple[CheckResult, Counter[str]]:
     """And why those that did not were lost, as errors."""
     lost = [
         {"user": user.id, "socket": number, "why": page.why_lost}
@@ -67,14 +67,14 @@ def sockets_held(users: Sequence[User]) -> tuple[Verdict, Counter[str]]:
         for number, page in enumerate(user.pages)
         if page.why_lost
     ]
-    verdict = Verdict("sockets", "Every socket stayed open.")
+    verdict = CheckResult("sockets", "Every socket stayed open.")
     verdict.look(sum(len(user.pages) for user in users), lost)
     return verdict, Counter(f"socket: {row['why']}" for row in lost)
 
 
 async def histories(users: Sequence[User], accepted: Sequence[PlaceOrder], until: float) -> list[History]:
     """Of all users of whom the shop says anything; it is asked again until then."""
-    placed: defaultdict[User, list[Order]] = defaultdict(list)
+    placed: defaultdict[User, list[OrderHistory]] = defaultdict(list)
     for order in accepted:
         placed[order.user].append(order.end())
     found: list[History] = []
@@ -87,7 +87,7 @@ async def histories(users: Sequence[User], accepted: Sequence[PlaceOrder], until
     return found
 
 
-async def _history(user: User, placed: Sequence[Order], until: float) -> History:
+async def _history(user: User, placed: Sequence[OrderHistory], until: float) -> History:
     return History(
         user_id=user.id,
         placed=placed,
@@ -98,8 +98,8 @@ async def _history(user: User, placed: Sequence[Order], until: float) -> History
     )
 
 
-async def _listed(user: User, until: float) -> list[Order]:
-    entrance, items, cursor = user.entrance, list[Order](), ""
+async def _listed(user: User, until: float) -> list[OrderHistory]:
+    entrance, items, cursor = user.entrance, list[OrderHistory](), ""
     while True:
         request = entrance.get(f"{ORDERS}?limit=100{cursor}", user.id)
         page = _page((await entrance.insist(SETTLING, user.id, 200, request=request, until=until)).body)

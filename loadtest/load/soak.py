@@ -16,7 +16,7 @@ from msgspec import Meta
 from redis.exceptions import RedisError
 
 from loadtest.load import machine
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 from loadtest.load.command import earlier, finish, main
 from loadtest.load.local import LocalShop
 from loadtest.load.parameters import Failed, Parameters, Positive, Rate, Users, parse
@@ -26,7 +26,7 @@ from loadtest.load.stores import Stores
 from loadtest.load.terminal import console, showing
 from loadtest.load.trend import Series, bound, rise
 
-MOST_LOOKS = 360
+SAMPLES_LIMIT = 360
 LEAST_SECONDS = 2.0
 # RabbitMQ was seen to take nine to count the messages of a new queue.
 READ_SECONDS = 20
@@ -98,13 +98,13 @@ class Soak(Watch):
         for (what, name), points in self._found.items():
             yield series_of(what, name, *zip(*points, strict=True))
 
-    def measured(self) -> Verdict:
+    def measured(self) -> CheckResult:
         unread = [
             {"what": what, "name": name, "not measured": times, "of": len(self.looks)}
             for (what, name), times in self._unread.items()
         ]
         read = sum(map(len, self._found.values()))
-        verdict = Verdict("measured", "Whatever a soak watches could be read at every look.")
+        verdict = CheckResult("measured", "Whatever a soak watches could be read at every look.")
         return verdict.look(read + self._unread.total(), unread)
 
 
@@ -140,29 +140,29 @@ def _may_rise(what: str, name: str) -> tuple[float, float] | None:
     return MEMORY_OF_RABBITMQ if (what, name) == (MEMORY, "rabbitmq") else MAY_RISE.get(what)
 
 
-def flat(series: Sequence[Series]) -> Verdict:
+def flat(series: Sequence[Series]) -> CheckResult:
     rising = [
         {"what": one.what, "name": one.name, "rises by": round(rise(one), 1), "may rise by": round(one.most, 1)}
         for one in series
         if one.most is not None and rise(one) > one.most
     ]
-    verdict = Verdict("flat", "Nothing but the orders themselves grows in the last two thirds of the time.")
+    verdict = CheckResult("flat", "Nothing but the orders themselves grows in the last two thirds of the time.")
     return verdict.look(sum(one.most is not None for one in series), rising)
 
 
-def none_set_aside(series: Sequence[Series]) -> Verdict:
+def none_set_aside(series: Sequence[Series]) -> CheckResult:
     letters = [one for one in series if one.what == DEAD]
     new = [
         {"where": one.name, "at first": one.values[0], "at most": max(one.values)}
         for one in letters
         if max(one.values) > one.values[0]
     ]
-    return Verdict("dead letters", "No event was set aside.").look(len(letters), new)
+    return CheckResult("dead letters", "No event was set aside.").look(len(letters), new)
 
 
 async def soaked(parameters: Soaking, show: Show) -> Report:
     stores = await Stores.of(LocalShop(parameters.dir))
-    watch = Soak(stores, max(LEAST_SECONDS, parameters.seconds / MOST_LOOKS))
+    watch = Soak(stores, max(LEAST_SECONDS, parameters.seconds / SAMPLES_LIMIT))
     try:
         report = await run(parameters, show, watch)
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, zip_longest
 
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 from loadtest.load.figures import TO_TOAST, bin_seconds
 from loadtest.load.histogram import Figures, together
 from loadtest.load.machine import Look, this_machine, this_python
@@ -76,7 +76,7 @@ def _timeline(results: Sequence[Result], width: int) -> Iterator[Moment]:
         )
 
 
-def _verdicts(results: Sequence[Result]) -> list[Verdict]:
+def _verdicts(results: Sequence[Result]) -> list[CheckResult]:
     first, *others = results
     for other in others:
         for verdict, more in zip(first.verdicts, other.verdicts, strict=True):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 from loadtest.load.comparison import compared
 from loadtest.load.figures import TO_TOAST
 from loadtest.load.histogram import Figures
@@ -127,7 +127,7 @@ def _verdicts(report: Report) -> Table:
     )
 
 
-def _outcome(verdict: Verdict) -> str:
+def _outcome(verdict: CheckResult) -> str:
     if not verdict.looked_at:
         return "NOTHING TO LOOK AT"
     return "ok" if verdict.holds else f"{verdict.offenders:,} OFFENDERS"

@@ -12,8 +12,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table as Grid
 from rich.text import Text
 
-from loadtest.load.checks import Verdict
-from loadtest.load.messages import Progress, Stage
+from loadtest.load.checks import CheckResult
+from loadtest.load.messages import LoadProgress, Stage
 from loadtest.load.parameters import Parameters
 from loadtest.load.report import Report
 from loadtest.load.run import Show
@@ -38,7 +38,7 @@ def showing(out: Console, parameters: Parameters) -> Generator[Show]:
     with Bar(TextColumn("{task.description}"), BarColumn(), console=out, transient=True) as bar:
         task = bar.add_task("", total=1.0)
 
-        def show(progress: Progress, seconds: float) -> None:
+        def show(progress: LoadProgress, seconds: float) -> None:
             words, part = _how_far(progress, seconds, parameters)
             bar.update(task, description=words, completed=part)
 
@@ -48,7 +48,7 @@ def showing(out: Console, parameters: Parameters) -> Generator[Show]:
 def _lines(out: Console, parameters: Parameters) -> Show:
     due, stage, last = 0.0, Stage.STARTING, ""
 
-    def show(progress: Progress, seconds: float) -> None:
+    def show(progress: LoadProgress, seconds: float) -> None:
         nonlocal due, stage, last
         words, _ = _how_far(progress, seconds, parameters)
         if words != last and (time.monotonic() >= due or progress.stage is not stage):
@@ -58,7 +58,7 @@ def _lines(out: Console, parameters: Parameters) -> Show:
     return show
 
 
-def _how_far(progress: Progress, seconds: float, parameters: Parameters) -> tuple[str, float]:
+def _how_far(progress: LoadProgress, seconds: float, parameters: Parameters) -> tuple[str, float]:
     """In words, and as a part of the stage."""
     wrong = f", {progress.wrong} answers wrong" if progress.wrong else ""
     orders = f"{progress.accepted:,} orders accepted, {progress.told:,} told{wrong}"
@@ -101,7 +101,7 @@ def show_table(out: Console, table: Table) -> None:
     out.print(grid)
 
 
-def _show_offenders(out: Console, verdict: Verdict) -> None:
+def _show_offenders(out: Console, verdict: CheckResult) -> None:
     out.print(Text(f"{verdict.name}: {verdict.statement} Offenders: {verdict.offenders:,}", "bold red"))
     for row in verdict.rows:
         out.print(Text("  " + "  ".join(f"{name}={msgspec.json.encode(of).decode()}" for name, of in row.items())))

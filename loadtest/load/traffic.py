@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from loadtest.load.answers import Answers
-from loadtest.load.calls import ListOrders, PlaceOrder, Planned, ShowBalance, ShowOrder, TopUp
+from loadtest.load.calls import ListOrders, PlaceOrder, Planned, ShowBalance, ShowOrder, TopUpCall
 from loadtest.load.parameters import Parameters
 from loadtest.load.schedule import ORDERS, Kind, arrivals, kinds
 from loadtest.load.users import User
@@ -70,7 +70,7 @@ class Traffic:
             case Kind.NO_ACCOUNT:
                 return self._order(kind, chance.choice(self._strangers))
             case Kind.TOP_UP:
-                return TopUp(chance.choice(self._customers), chance.randint(*PRICES))
+                return TopUpCall(chance.choice(self._customers), chance.randint(*PRICES))
             case Kind.SHOW_ORDER if self.accepted:
                 return ShowOrder(self._unplanned.choice(self.accepted))
             case Kind.SHOW_ORDER:
@@ -117,5 +117,5 @@ class Traffic:
 
     def _failed(self, call: Planned, status: int, body: bytes) -> None:
         self._answers.failed(call.kind, call.user.id, call.request, status, body)
-        if isinstance(call, PlaceOrder | TopUp):
+        if isinstance(call, PlaceOrder | TopUpCall):
             self.without_answer.append(call)

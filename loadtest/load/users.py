@@ -4,10 +4,10 @@ import asyncio
 
 import msgspec
 
-from loadtest.client import Answer
+from loadtest.client import Response
 from loadtest.load.entrance import Entrance
-from loadtest.load.frames import OrderFrame, Ping, Renew, Welcome, decode
-from loadtest.load.history import Order
+from loadtest.load.frames import ReceivedOrder, ReceivedPing, ReceivedRenew, ReceivedWelcome, decode
+from loadtest.load.history import OrderHistory
 from loadtest.load.journeys import Journeys
 from loadtest.load.parameters import Failed
 from loadtest.websocket import WebSocket, handshake
@@ -30,7 +30,7 @@ class User:
         self.topped_up = 0
         self.placed = 0
         self.told: dict[str, float] = {}
-        self.pages: list[Page] = []
+        self.pages: list[SimulatedPage] = []
 
     async def arrive(self, pages: int) -> None:
         """Opens an account with money in it, and the pages."""
@@ -40,7 +40,7 @@ class User:
             await self.entrance.must(201, request=self.entrance.post(f"{ACCOUNT}/top-ups", self.id, deposit))
             self.topped_up = DEPOSIT
         for _ in range(pages):
-            page = Page(self, await self.ticket())
+            page = SimulatedPage(self, await self.ticket())
             await page.open()
             self.pages.append(page)
 
@@ -65,14 +65,14 @@ class User:
             page.close()
 
 
-class Page(WebSocket):
+class SimulatedPage(WebSocket):
     """What the page in the browser does with its socket: it answers, acknowledges, and renews its identity."""
 
     def __init__(self, user: User, ticket: str) -> None:
         host, origin = user.entrance.host, user.entrance.origin
         super().__init__(handshake("/ws", host, origin, f"gozon.v1, ticket.{ticket}"))
         self.user = user
-        self.toasts: list[Order] = []
+        self.toasts: list[OrderHistory] = []
         self.replica = ""
         self.why_lost = ""
         self._not_renewed = ""
@@ -89,13 +89,13 @@ class Page(WebSocket):
 
     def told(self, text: bytes, at: float) -> None:
         match decode(text):
-            case OrderFrame() as frame:
+            case ReceivedOrder() as frame:
                 self._toast(frame, at)
-            case Ping():
+            case ReceivedPing():
                 self.say(b'{"type":"pong"}')
-            case Renew(within):
+            case ReceivedRenew(within):
                 self._renewing = asyncio.create_task(self._renew(at + within))
-            case Welcome() as welcome:
+            case ReceivedWelcome() as welcome:
                 self.replica = welcome.replica
                 for frame in welcome.missed:
                     self._toast(frame, at)
@@ -104,7 +104,7 @@ class Page(WebSocket):
             case None:
                 pass  # a type of frame that is newer than this client
 
-    def _toast(self, frame: OrderFrame, at: float) -> None:
+    def _toast(self, frame: ReceivedOrder, at: float) -> None:
         user, order_id = self.user, frame.order.id
         self.toasts.append(frame.order)
         if order_id not in user.told:
@@ -133,5 +133,5 @@ class Page(WebSocket):
             self._welcomed.set_exception(ConnectionError(f"{self.user.id}: socket {why}"))
 
 
-def _ticket(answer: Answer) -> str:
+def _ticket(answer: Response) -> str:
     return msgspec.json.decode(answer.body)["ticket"]

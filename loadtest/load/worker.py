@@ -19,7 +19,7 @@ from loadtest.load.checks import judge
 from loadtest.load.effort import Effort
 from loadtest.load.entrance import Entrance
 from loadtest.load.journeys import Journeys
-from loadtest.load.messages import Failure, Progress, Result, Said, Share, Stage, decode_share, encode
+from loadtest.load.messages import Failure, LoadProgress, Result, Said, Share, Stage, decode_share, encode
 from loadtest.load.parameters import Failed, Parameters
 from loadtest.load.settling import each
 from loadtest.load.traffic import Traffic
@@ -32,7 +32,7 @@ QUIET_SECONDS = 1.0
 NOBODY = "whoever started this is gone"
 
 
-class Worker:
+class LoadWorker:
     def __init__(self, share: Share) -> None:
         self.parameters = share.parameters
         seed = f"{share.parameters.seed} {share.number}"
@@ -101,10 +101,10 @@ class Worker:
         while time.perf_counter() < give_up and (self.traffic.under_way or any(u.waits for u in self.users)):
             await asyncio.sleep(0.05)
 
-    def progress(self) -> Progress:
+    def progress(self) -> LoadProgress:
         told = sum(len(user.told) for user in self.users)
         wrong = self.entrance.answers.verdict.offenders
-        return Progress(self.stage, self.opened, len(self.traffic.accepted), told, wrong)
+        return LoadProgress(self.stage, self.opened, len(self.traffic.accepted), told, wrong)
 
 
 def accounts(parameters: Parameters) -> list[bool]:
@@ -125,14 +125,14 @@ async def hear() -> bytes:
     return await asyncio.to_thread(sys.stdin.buffer.readline) or sys.exit(NOBODY)
 
 
-async def report(worker: Worker) -> None:
+async def report(worker: LoadWorker) -> None:
     while True:
         say(worker.progress())
         await asyncio.sleep(SAY_SECONDS)
 
 
 async def main() -> None:
-    worker = Worker(decode_share(await hear()))
+    worker = LoadWorker(decode_share(await hear()))
     reporting = asyncio.create_task(report(worker))
     try:
         await worker.arrive()

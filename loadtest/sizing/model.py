@@ -6,7 +6,7 @@ from typing import NamedTuple
 from loadtest.load.costs import Costs, OrderCosts
 from loadtest.load.parameters import Failed, Parameters
 from loadtest.load.report import EVERYTHING_ELSE, GENERATOR, Report
-from shopkit.db.database import MOST_CONNECTIONS
+from shopkit.db.database import POOL_SIZE
 
 # What is assumed, not measured.
 BUSY = 0.6  # of what there is; the rest is for peaks and for what a failed machine leaves behind
@@ -52,7 +52,7 @@ def limits(of: OrderCosts, measured: Costs) -> list[Limit]:
     def full(service: str, cores: int = 1) -> float:
         return BUSY * cores * 1e6 / of.us[service]
 
-    processes = CONNECTIONS / MOST_CONNECTIONS
+    processes = CONNECTIONS / POOL_SIZE
     accepting_and_charging = BUSY * processes * 1e6 / (of.us["orders"] + of.us["payments"])
     found = [
         *(Limit(f"one process of {service}", full(service), "a replica") for service in SERVICES),

@@ -16,7 +16,7 @@ from shopkit.db.connect import connector
 from shopkit.db.migrations import NotMigrated, migrate, require_migrated
 from shopkit.runtime.retry import Backoff, first_of, is_transient, pause
 
-MOST_CONNECTIONS = 10
+POOL_SIZE = 10
 WAIT_FOR_CONNECTION_SECONDS = 8  # a host that says nothing takes five of them
 
 Migrating = Literal["on", "off"]
@@ -158,7 +158,7 @@ async def _pool(url: str) -> Any:
     return await asyncpg.create_pool(
         connect=connector(url),
         min_size=0,
-        max_size=MOST_CONNECTIONS,
+        max_size=POOL_SIZE,
         max_inactive_connection_lifetime=0,
         reset=_nothing_to_reset,
         record_class=Row,

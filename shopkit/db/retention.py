@@ -13,7 +13,7 @@ from shopkit.db.periodic import Periodic
 KeepKeys: TypeAlias = Annotated[int, msgspec.Meta(ge=48)]
 KeepInbox: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
-MOST = 1000
+RETENTION_BATCH_SIZE = 1000
 EVERY_SECONDS = 60.0
 
 REMOVED = Counter("gozon_retention_removed", "What retention removed", ["what"])
@@ -83,9 +83,9 @@ class Retention:
 
     async def __call__(self) -> bool:
         async with self._database.at_once() as connection:
-            ((removed, looked_at),) = await connection.fetch(self._statement, self._hours, MOST)
+            ((removed, looked_at),) = await connection.fetch(self._statement, self._hours, RETENTION_BATCH_SIZE)
         REMOVED.labels(self._what).inc(removed)
-        return looked_at == MOST
+        return looked_at == RETENTION_BATCH_SIZE
 
 
 def of_keys(database: Database, table: Table, hours: int) -> Periodic:

@@ -15,14 +15,14 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
-from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
-from shopkit.messaging.broker import HEARTBEAT, Lost, RabbitMQ, losses
+from shopkit.dead_letters.letter import Letter, LetterFilter, Resolution, UsageError, summaries
+from shopkit.messaging.broker import HEARTBEAT, BrokerUnavailable, RabbitMQ, translate_broker_errors
 from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.publisher import CONFIRM_TIMEOUT, persistent
 from shopkit.messaging.topology import RESOLVED, Queue
 from shopkit.runtime.hosts import one_by_one
 
-MOST_HELD = 5_000
+HELD_LETTERS_LIMIT = 5_000
 
 
 class BrokerLetters:
@@ -34,7 +34,7 @@ class BrokerLetters:
         self._publishing = publishing
         self._held: dict[str, Delivery] = {}
 
-    async def read(self, wanted: Wanted, *, resolved: bool) -> AsyncGenerator[Letter]:
+    async def read(self, wanted: LetterFilter, *, resolved: bool) -> AsyncGenerator[Letter]:
         async with self._connection.channel() as channel:
             if resolved:
                 async for message in _taken(channel, RESOLVED):
@@ -66,8 +66,8 @@ class BrokerLetters:
 async def opened(rabbitmq: RabbitMQ) -> AsyncGenerator[BrokerLetters]:
     try:
         connection = await _connected(rabbitmq.url)
-    except (Lost, ValueError) as error:
-        raise Unusable(f"cannot use the broker: {error}") from error
+    except (BrokerUnavailable, ValueError) as error:
+        raise UsageError(f"cannot use the broker: {error}") from error
     async with connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         await rabbitmq.topology.declare(channel)
@@ -77,13 +77,13 @@ async def opened(rabbitmq: RabbitMQ) -> AsyncGenerator[BrokerLetters]:
 async def _connected(url: str) -> AbstractConnection:
     *others, last = one_by_one(url)
     for address in others:
-        with suppress(Lost):
+        with suppress(BrokerUnavailable):
             return await _connect(address)
     return await _connect(last)
 
 
 async def _connect(address: str) -> AbstractConnection:
-    with losses():
+    with translate_broker_errors():
         return await aio_pika.connect(
             address, timeout=5, heartbeat=HEARTBEAT, client_properties={"connection_name": "dead letters"}
         )
@@ -93,10 +93,10 @@ async def _taken(channel: AbstractChannel, name: str) -> AsyncGenerator[Delivery
     """What lies in the queue now: a letter that comes back while its replay goes on is left for another time."""
     queue = await channel.declare_queue(name, passive=True)
     count = queue.declaration_result.message_count or 0
-    if count > MOST_HELD:
-        print(f"{name}: only the oldest {MOST_HELD} of {count} are looked at", file=sys.stderr)
+    if count > HELD_LETTERS_LIMIT:
+        print(f"{name}: only the oldest {HELD_LETTERS_LIMIT} of {count} are looked at", file=sys.stderr)
     underlay = await channel.get_underlay_channel()
-    for _ in range(min(count, MOST_HELD)):
+    for _ in range(min(count, HELD_LETTERS_LIMIT)):
         found = await underlay.basic_get(name)
         if isinstance(found.delivery, Basic.GetEmpty):
             return

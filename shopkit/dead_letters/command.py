@@ -11,8 +11,8 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from shopkit.dead_letters import broker, database, text
-from shopkit.dead_letters.letter import Letter, Letters, Resolution, Unusable, Wanted
-from shopkit.messaging.broker import RabbitMQ, losses
+from shopkit.dead_letters.letter import Letter, LetterFilter, Letters, Resolution, UsageError
+from shopkit.messaging.broker import RabbitMQ, translate_broker_errors
 
 DONE, FAILED, UNUSABLE = 0, 1, 2
 
@@ -20,9 +20,9 @@ DONE, FAILED, UNUSABLE = 0, 1, 2
 async def run(options: Namespace) -> int:
     """Returns the exit status."""
     try:
-        with losses():
+        with translate_broker_errors():
             return await _run(options)
-    except Unusable as error:
+    except UsageError as error:
         _complain(str(error))
         return UNUSABLE
     except (OSError, SQLAlchemyError, asyncpg.PostgresError) as error:
@@ -31,9 +31,9 @@ async def run(options: Namespace) -> int:
 
 
 async def _run(options: Namespace) -> int:
-    wanted = msgspec.convert(vars(options), Wanted)
-    if options.verb in ("replay", "discard") and wanted == Wanted() and not options.all:
-        raise Unusable("no letter is named: give ids or a filter, or --all")
+    wanted = msgspec.convert(vars(options), LetterFilter)
+    if options.verb in ("replay", "discard") and wanted == LetterFilter() and not options.all:
+        raise UsageError("no letter is named: give ids or a filter, or --all")
     async with AsyncExitStack() as stack:
         places = await _places(options, stack)
         if options.verb == "list":
@@ -45,7 +45,7 @@ async def _run(options: Namespace) -> int:
 
 async def _places(options: Namespace, stack: AsyncExitStack) -> list[Letters]:
     if not options.broker and not options.database:
-        raise Unusable("nowhere to look: give --broker or --database, or set BROKER_URL or DATABASE_URL")
+        raise UsageError("nowhere to look: give --broker or --database, or set BROKER_URL or DATABASE_URL")
     places: list[Letters] = []
     if options.broker:
         places.append(await stack.enter_async_context(broker.opened(RabbitMQ(options.broker, options.topology))))
@@ -58,7 +58,7 @@ async def _places(options: Namespace, stack: AsyncExitStack) -> list[Letters]:
     return places
 
 
-async def _list(places: list[Letters], wanted: Wanted, options: Namespace) -> int:
+async def _list(places: list[Letters], wanted: LetterFilter, options: Namespace) -> int:
     found = _found(places, wanted, options.limit, resolved=options.resolved)
     letters = [letter async for _, letter in found]
     if options.json:
@@ -69,7 +69,7 @@ async def _list(places: list[Letters], wanted: Wanted, options: Namespace) -> in
     return DONE
 
 
-async def _show(places: list[Letters], wanted: Wanted) -> int:
+async def _show(places: list[Letters], wanted: LetterFilter) -> int:
     for resolved in (False, True):
         async with aclosing(_found(places, wanted, 1, resolved=resolved)) as found:
             async for _, letter in found:
@@ -78,7 +78,7 @@ async def _show(places: list[Letters], wanted: Wanted) -> int:
     return _missing(wanted.ids)
 
 
-async def _resolve(places: list[Letters], wanted: Wanted, options: Namespace) -> int:
+async def _resolve(places: list[Letters], wanted: LetterFilter, options: Namespace) -> int:
     what = "replayed" if options.verb == "replay" else "discarded"
     resolution = Resolution(what, options.by, options.note)
     missing, status = set(wanted.ids), DONE
@@ -97,7 +97,7 @@ async def _resolve(places: list[Letters], wanted: Wanted, options: Namespace) ->
 
 
 async def _found(
-    places: list[Letters], wanted: Wanted, most: int, *, resolved: bool
+    places: list[Letters], wanted: LetterFilter, most: int, *, resolved: bool
 ) -> AsyncGenerator[tuple[Letters, Letter]]:
     for place in places:
         async with aclosing(place.read(wanted, resolved=resolved)) as letters:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shopkit.db.connect import engine_at
-from shopkit.dead_letters.letter import Letter, Resolution, Unusable, Wanted, summaries
+from shopkit.dead_letters.letter import Letter, LetterFilter, Resolution, UsageError, summaries
 from shopkit.messaging.events import encode_batch
 
 PAGE = 500
@@ -52,7 +52,7 @@ class DatabaseLetters:
         self._engine = engine
         self._name = name
 
-    async def read(self, wanted: Wanted, *, resolved: bool) -> AsyncGenerator[Letter]:
+    async def read(self, wanted: LetterFilter, *, resolved: bool) -> AsyncGenerator[Letter]:
         if not wanted.concerns(self._name):
             return
         rows = await self._page(0, resolved)
@@ -82,7 +82,7 @@ async def opened(url: str) -> AsyncGenerator[DatabaseLetters | None]:
             database = (await connection.execute(DATABASE)).one()
     except (OSError, ValueError, SQLAlchemyError, asyncpg.PostgresError) as error:
         reason, _, _ = str(error).partition("\n")  # SQLAlchemy adds where to read on
-        raise Unusable(f"cannot use the database: {reason}") from error
+        raise UsageError(f"cannot use the database: {reason}") from error
     yield DatabaseLetters(engine, database.name) if database.has_dead_letters else None
 
 

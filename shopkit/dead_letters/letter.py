@@ -9,7 +9,7 @@ import msgspec
 from shopkit.messaging.events import UNDECODABLE, decode_batch
 
 
-class Unusable(Exception):
+class UsageError(Exception):
     """The command cannot be carried out as it was given."""
 
 
@@ -45,7 +45,7 @@ class Resolution(NamedTuple):
         return f"{self.what} by {self.by}" + (f": {self.note}" if self.note else "")
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class LetterFilter(msgspec.Struct, frozen=True):
     """Which letters are meant: those for which everything that is given holds."""
 
     ids: frozenset[str] = frozenset()
@@ -85,7 +85,7 @@ class Wanted(msgspec.Struct, frozen=True):
 class Letters(Protocol):
     """A place where dead letters lie."""
 
-    def read(self, wanted: Wanted, *, resolved: bool) -> AsyncGenerator[Letter]:
+    def read(self, wanted: LetterFilter, *, resolved: bool) -> AsyncGenerator[Letter]:
         """Letters that may be wanted, oldest first. A letter can be resolved until the next one is asked for."""
         ...
 

@@ -18,39 +18,39 @@ from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from shopkit.messaging.topology import Topology
 from shopkit.runtime.hosts import in_turn
-from shopkit.runtime.retry import Backoff, Fault, fault_of, pause
+from shopkit.runtime.retry import Backoff, Cause, cause_of, pause
 
 HEARTBEAT = 10
 STEADY_SECONDS = 10
 
 # aiormq lets StopAsyncIteration out of a handshake in which the other end hangs up before it says a word.
-LOSSES = (AMQPError, ChannelInvalidStateError, OSError, asyncio.InvalidStateError, StopAsyncIteration)
+BROKER_ERRORS = (AMQPError, ChannelInvalidStateError, OSError, asyncio.InvalidStateError, StopAsyncIteration)
 
 log = structlog.get_logger()
 
 
-class Lost(ConnectionError):
+class BrokerUnavailable(ConnectionError):
     """The session with the broker cannot go on: the broker, or the way to it, is the reason."""
 
 
 @contextmanager
-def losses() -> Generator[None]:
+def translate_broker_errors() -> Generator[None]:
     """Raises Lost for all that the library raises when a session is lost."""
     try:
         yield
-    except LOSSES as error:
-        if fault_of(error) is Fault.DEFECT:
+    except BROKER_ERRORS as error:
+        if cause_of(error) is Cause.DEFECT:
             raise  # an OSError that is not of a connection: a handler has raised it
-        raise Lost(repr(error)) from error
+        raise BrokerUnavailable(repr(error)) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise  # somebody cancelled us; otherwise it was aiormq, which cancels what a stuck connection owed
-        raise Lost("the connection was stuck") from error
+        raise BrokerUnavailable("the connection was stuck") from error
     except Exception as error:
         if type(error) is not Exception:
             raise
-        raise Lost("closed") from error  # aiormq has nothing better to say when the broker hung up
+        raise BrokerUnavailable("closed") from error  # aiormq has nothing better to say when the broker hung up
 
 
 class RabbitMQ(NamedTuple):
@@ -81,9 +81,9 @@ class Session:
         while not self._stopping.is_set():
             started = time.monotonic()
             try:
-                with losses():
+                with translate_broker_errors():
                     await self._once()
-            except Lost as error:
+            except BrokerUnavailable as error:
                 log.warning("broker session lost", session=self._name, error=repr(error))
             finally:
                 self.connected.clear()
@@ -109,7 +109,7 @@ class Session:
             await self._work(channel)
 
 
-class HeldChannel:
+class PersistentChannel:
     """A channel for whoever has something to say or to ask now and then, as long as the session lasts.
 
     One that was lost in use, or whose message was refused or returned, is thrown away with its connection: what it
@@ -144,13 +144,13 @@ class HeldChannel:
         """Raises Lost when there is none or it is blocked, and for what the block raises when it was lost."""
         channel = self._channel
         if channel is None:
-            raise Lost("not connected to the broker")
+            raise BrokerUnavailable("not connected to the broker")
         if await _is_blocked(channel):
-            raise Lost("the broker takes no messages: it is low on memory or disk space")
+            raise BrokerUnavailable("the broker takes no messages: it is low on memory or disk space")
         try:
-            with losses():
+            with translate_broker_errors():
                 yield channel
-        except Lost:
+        except BrokerUnavailable:
             if not await _is_blocked(channel):
                 self._lose()
             raise

@@ -21,11 +21,11 @@ from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.event_log import named
 from shopkit.messaging.events import UNDECODABLE, decode_batch, encode_batch
 from shopkit.messaging.publisher import NotPublished, Publisher
-from shopkit.messaging.subscription import Intake, Stopped
+from shopkit.messaging.subscription import Stopped, Subscription
 from shopkit.messaging.topology import Queue
 from shopkit.observability import tracing
 from shopkit.observability.metrics import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES, RECEIVED
-from shopkit.runtime.retry import Backoff, BatchSize, Fault, fault_of, pause
+from shopkit.runtime.retry import Backoff, BatchSize, Cause, cause_of, pause
 
 PREFETCH = 200
 # How often a message came back, by a crash or a lost connection. The first time says little.
@@ -71,8 +71,8 @@ class Consumer(Generic[T]):
         handle: Callable[[Sequence[T]], Awaitable[None]],
         publisher: Publisher,
     ) -> None:
-        self._together = Intake(rabbitmq, f"{name} consumer", queue.name, PREFETCH, self._settle_unsuspicious)
-        self._alone = Intake(rabbitmq, f"{name} consumer of one", queue.alone, 1, self._settle_alone)
+        self._together = Subscription(rabbitmq, f"{name} consumer", queue.name, PREFETCH, self._settle_unsuspicious)
+        self._alone = Subscription(rabbitmq, f"{name} consumer of one", queue.alone, 1, self._settle_alone)
         self._queue = queue
         self._decode = decode
         self._handle = handle
@@ -182,10 +182,10 @@ class Consumer(Generic[T]):
                 return None
             except Exception as error:
                 HANDLER_FAILURES.labels(self._queue.name).inc()
-                fault = fault_of(error)
-                if fault is Fault.DEFECT:
+                fault = cause_of(error)
+                if fault is Cause.DEFECT:
                     raise
-                if fault is Fault.CONTENT:
+                if fault is Cause.CONTENT:
                     reason = repr(error)
                     break
                 log.warning("handler must wait", queue=self._queue.name, error=repr(error))

@@ -18,13 +18,13 @@ from shopkit.db.database import Connection, Database
 from shopkit.messaging import crash_guard, inbox_store
 from shopkit.messaging.crash_guard import LONELY_CRASHES, Crash, CrashGuard
 from shopkit.messaging.event_log import named
-from shopkit.messaging.inbox_store import Waiting, park
+from shopkit.messaging.inbox_store import WaitingEvent, park
 from shopkit.messaging.low_water_mark import LowWaterMark
 from shopkit.observability import tracing
 from shopkit.observability.metrics import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES
-from shopkit.runtime.retry import Backoff, BatchSize, Fault, Progress, fault_of, is_transient, pause
+from shopkit.runtime.retry import Backoff, BatchSize, Cause, Progress, cause_of, is_transient, pause
 
-MOST = 1000
+INBOX_BATCH_SIZE = 1000
 POLL_SECONDS = 1.0
 SUSPECTS_SECONDS = 0.05
 ATTEMPTS = 8
@@ -33,10 +33,10 @@ log = structlog.get_logger()
 
 # What a handler returns: to be called when its effects are committed.
 Committed: TypeAlias = Callable[[], None]
-Claim: TypeAlias = Callable[[Connection], Awaitable[list[Waiting]]]
+Claim: TypeAlias = Callable[[Connection], Awaitable[list[WaitingEvent]]]
 
 
-def report_parked(event: Waiting, error: str) -> None:
+def report_parked(event: WaitingEvent, error: str) -> None:
     DEAD_LETTERED.labels("inbox").inc()
     log.error("parked as a dead letter", error=error, **named(event.event))
 
@@ -53,12 +53,12 @@ class Inbox:
         self,
         database: Database,
         replica: str,
-        handle: Callable[[Connection, Sequence[Waiting]], Awaitable[Committed]],
+        handle: Callable[[Connection, Sequence[WaitingEvent]], Awaitable[Committed]],
     ) -> None:
         self._database = database
         self._handle = handle
         self._guard = CrashGuard(database, replica)
-        self._size = BatchSize(MOST)
+        self._size = BatchSize(INBOX_BATCH_SIZE)
         self._mark = LowWaterMark()
         self._progress = Progress()
         self._suspects_due = 0.0
@@ -125,7 +125,7 @@ class Inbox:
 
     async def _transact(self, claim: Claim, *, alone: bool = False) -> int:
         """One transaction: claim, handle, mark processed, commit."""
-        claimed: list[Waiting] = []
+        claimed: list[WaitingEvent] = []
         try:
             # One event cannot be halved, so what happens to a suspect says nothing about batches.
             with ExitStack() as traced, nullcontext() if alone else self._size.observing(claimed):
@@ -142,7 +142,7 @@ class Inbox:
                     traced.enter_context(tracing.batch("work off the inbox", parents))
                     committed = await self._guarded(connection, claimed, alone)
         except Exception as error:
-            if not claimed or fault_of(error) is not Fault.CONTENT:
+            if not claimed or cause_of(error) is not Cause.CONTENT:
                 raise
             HANDLER_FAILURES.labels("inbox").inc()
             log.exception("inbox batch failed", events=len(claimed), **named(claimed[0].event))
@@ -152,7 +152,7 @@ class Inbox:
             committed()
         return len(claimed)
 
-    async def _guarded(self, connection: Connection, claimed: list[Waiting], alone: bool) -> Committed:
+    async def _guarded(self, connection: Connection, claimed: list[WaitingEvent], alone: bool) -> Committed:
         event_ids = [event.event_id for event in claimed]
         async with self._erasing_note():
             crashes = await self._guard.note(event_ids)
@@ -175,7 +175,7 @@ class Inbox:
             await self._take_back()
             raise
 
-    async def _isolate(self, claimed: Sequence[Waiting], error: Exception) -> None:
+    async def _isolate(self, claimed: Sequence[WaitingEvent], error: Exception) -> None:
         if len(claimed) == 1:
             return await self._failed(claimed[0], repr(error))
         ids = [event.event_id for event in claimed]
@@ -184,7 +184,7 @@ class Inbox:
         await self._transact(partial(inbox_store.among, event_ids=ids[middle:]))
         return None
 
-    async def _failed(self, event: Waiting, error: str) -> None:
+    async def _failed(self, event: WaitingEvent, error: str) -> None:
         jitter = random.uniform(0.5, 1)  # noqa: S311 (spreads load, guards nothing)
         async with self._database.begin() as connection:
             parked = await inbox_store.failed(connection, event.event_id, error, jitter) >= ATTEMPTS
@@ -202,7 +202,7 @@ class Inbox:
             log.warning("note of the crash guard stays", error=repr(error))
 
 
-async def _suspect(connection: Connection, held: Sequence[Waiting], crashes: Sequence[Crash]) -> Committed:
+async def _suspect(connection: Connection, held: Sequence[WaitingEvent], crashes: Sequence[Crash]) -> Committed:
     guilty_ids = await crash_guard.suspect(connection, [event.event_id for event in held], crashes)
     guilty = [event for event in held if event.event_id in guilty_ids]
     error = f"the process that handled it died {LONELY_CRASHES} times"

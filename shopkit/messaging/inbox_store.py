@@ -93,13 +93,13 @@ PARKED = (
 )
 
 
-class Received(msgspec.Struct, frozen=True):
+class ReceivedEvent(msgspec.Struct, frozen=True):
     event_id: UUID
     type: str
     event: bytes
 
 
-class Waiting(Received, frozen=True):
+class WaitingEvent(ReceivedEvent, frozen=True):
     """An event in the inbox; `received_by` is the replica that stored it."""
 
     received_at: datetime
@@ -143,7 +143,7 @@ def tables(metadata: MetaData) -> tuple[Table, Table]:
     return inbox, dead_letters
 
 
-async def store(connection: Connection, received: Sequence[Received], replica: str) -> int:
+async def store(connection: Connection, received: Sequence[ReceivedEvent], replica: str) -> int:
     """Returns how many of them are new."""
     tag = await connection.execute(
         STORE,
@@ -160,24 +160,24 @@ async def park(connection: Connection, event_id: UUID, error: str) -> None:
     await connection.execute(PARK, event_id, error)
 
 
-async def oldest(connection: Connection, mark: LowWaterMark, limit: int) -> list[Waiting]:
+async def oldest(connection: Connection, mark: LowWaterMark, limit: int) -> list[WaitingEvent]:
     """Locks and returns the oldest events after the mark that are not suspects and that no other transaction holds.
 
     After the commit, the caller calls `mark.committed`.
     """
-    return [Waiting(*row[1:]) for row in await mark.fetch(connection, CLAIM, limit)]
+    return [WaitingEvent(*row[1:]) for row in await mark.fetch(connection, CLAIM, limit)]
 
 
-async def oldest_suspect(connection: Connection) -> list[Waiting]:
+async def oldest_suspect(connection: Connection) -> list[WaitingEvent]:
     return _waiting(await connection.fetch(CLAIM_SUSPECT))
 
 
-async def among(connection: Connection, event_ids: Sequence[UUID]) -> list[Waiting]:
+async def among(connection: Connection, event_ids: Sequence[UUID]) -> list[WaitingEvent]:
     return _waiting(await connection.fetch(CLAIM_AMONG, event_ids))
 
 
-def _waiting(rows: Sequence[Row]) -> list[Waiting]:
-    return [Waiting(*row) for row in rows]
+def _waiting(rows: Sequence[Row]) -> list[WaitingEvent]:
+    return [WaitingEvent(*row) for row in rows]
 
 
 async def mark_processed(connection: Connection, event_ids: Sequence[UUID]) -> None:

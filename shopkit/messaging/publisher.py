@@ -8,7 +8,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import HeadersType
 
-from shopkit.messaging.broker import HeldChannel, Lost, RabbitMQ
+from shopkit.messaging.broker import BrokerUnavailable, PersistentChannel, RabbitMQ
 from shopkit.messaging.events import BATCH_CONTENT_TYPE, encode_batch
 from shopkit.messaging.topology import Queue
 
@@ -22,7 +22,7 @@ class NotPublished(ConnectionError):
     """
 
 
-class Publisher(HeldChannel):
+class Publisher(PersistentChannel):
     """Publishes through the default exchange only.
 
     There, a message has one queue to go to. RabbitMQ confirms a message when one of the queues it is routed to
@@ -57,7 +57,7 @@ class Publisher(HeldChannel):
         try:
             async with self.channel() as channel:
                 await channel.default_exchange.publish(message, queue, mandatory=True, timeout=CONFIRM_TIMEOUT)
-        except Lost as error:
+        except BrokerUnavailable as error:
             raise NotPublished(str(error)) from error
 
 

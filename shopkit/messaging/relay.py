@@ -19,7 +19,7 @@ from shopkit.observability import tracing
 from shopkit.observability.metrics import RELAY_FAILURES, RELAYED
 from shopkit.runtime.retry import Backoff, BatchSize, Progress, first_of, is_transient, pause
 
-MOST = 500
+RELAY_BATCH_SIZE = 500
 RELAYED_STEP = "relayed"  # in the log, for an event whose hop has no name
 POLL_SECONDS = 1.0
 
@@ -41,7 +41,7 @@ class Relay:
         self._replica = replica
         self._hops = hops or {}
         self._mark = LowWaterMark()
-        self._size = BatchSize(MOST)
+        self._size = BatchSize(RELAY_BATCH_SIZE)
         self._progress = Progress()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()

@@ -13,7 +13,7 @@ from shopkit.messaging.delivery import Delivery
 from shopkit.runtime.retry import Progress
 
 # Of events handled at once: a message holds up to a hundred, and a batch must end well within its timeouts.
-MOST_BYTES = 512 * 1024
+BATCH_BYTES = 512 * 1024
 
 Deliveries: TypeAlias = "asyncio.Queue[Delivery | None]"
 Settle: TypeAlias = Callable[[list[Delivery]], Awaitable[None]]
@@ -24,7 +24,7 @@ class Stopped(Exception):
     """Told to stop while waiting to try again; what is not acknowledged comes again elsewhere."""
 
 
-class Intake:
+class Subscription:
     """One session that takes from the queue `queue`. `settle` acknowledges what it is given, or raises Stopped."""
 
     def __init__(self, rabbitmq: RabbitMQ, name: str, queue: str, prefetch: int, settle: Settle) -> None:
@@ -94,7 +94,7 @@ async def _take(deliveries: Deliveries) -> list[Delivery]:
     while message is not None:
         taken.append(message)
         size += len(message.body)
-        if size > MOST_BYTES or deliveries.empty():
+        if size > BATCH_BYTES or deliveries.empty():
             return taken
         message = deliveries.get_nowait()
     deliveries.put_nowait(None)

@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 )
 
 # The default of 128 would drop links without a word; a batch may hold more orders than that.
-MOST_LINKS = 4096
+LINKS_LIMIT = 4096
 SERVER_ERROR = 500
 CLOSE_SECONDS = 3
 
@@ -36,7 +36,7 @@ CLOSE_SECONDS = 3
 class Spans:
     def __init__(self, service: str, replica: str) -> None:
         resource = Resource.create({"service.name": service, "service.instance.id": replica})
-        limits = SpanLimits(max_links=MOST_LINKS)
+        limits = SpanLimits(max_links=LINKS_LIMIT)
         self._provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("gozon")

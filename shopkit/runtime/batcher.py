@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import Generic, TypeVar
 
 from shopkit.observability.metrics import BATCH_SIZE
-from shopkit.runtime.retry import Fault, fault_of
+from shopkit.runtime.retry import Cause, cause_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,7 +64,7 @@ class Batcher(Generic[Item, Result]):
         try:
             results = await self._flush([item for item, _ in taken])
         except Exception as error:  # noqa: BLE001 (raised to the submitters)
-            if len(taken) == 1 or fault_of(error) is not Fault.CONTENT:
+            if len(taken) == 1 or cause_of(error) is not Cause.CONTENT:
                 results = [error] * len(taken)
             else:
                 for entry in taken:

@@ -34,7 +34,7 @@ _NOT_OF_A_CONNECTION = (
 STALLED_SECONDS = 60.0
 
 
-class Fault(Enum):
+class Cause(Enum):
     """The cause of an error. Every worker acts by it."""
 
     TRANSIENT = auto()
@@ -45,24 +45,24 @@ class Fault(Enum):
     """The program, the schema or a privilege. The worker raises, which ends its process."""
 
 
-def fault_of(error: BaseException) -> Fault:
+def cause_of(error: BaseException) -> Cause:
     """An exception without SQLSTATE, such as ValueError, comes from a handler and counts as its content's fault."""
     if isinstance(error, _NOT_OF_A_CONNECTION):
-        return Fault.DEFECT
+        return Cause.DEFECT
     # The second is what asyncpg says of a connection whose server has said that it ends, and not yet hung up.
     if isinstance(error, OSError | asyncpg.InternalClientError) or _is_of_redis(error):
-        return Fault.TRANSIENT
+        return Cause.TRANSIENT
     if isinstance(error, asyncpg.InterfaceError):  # of the driver: the connection is closed; or no such value
-        return Fault.CONTENT if isinstance(error, ValueError) else Fault.TRANSIENT
+        return Cause.CONTENT if isinstance(error, ValueError) else Cause.TRANSIENT
     state = _state(error)
     if state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE:
-        return Fault.TRANSIENT
-    return Fault.DEFECT if state and state[:2] not in _CONTENT_CLASSES else Fault.CONTENT
+        return Cause.TRANSIENT
+    return Cause.DEFECT if state and state[:2] not in _CONTENT_CLASSES else Cause.CONTENT
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later, so that nothing speaks against its content."""
-    return fault_of(error) is Fault.TRANSIENT
+    return cause_of(error) is Cause.TRANSIENT
 
 
 def timed_out(error: BaseException | None) -> bool:

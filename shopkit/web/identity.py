@@ -57,7 +57,7 @@ def _repeated(names: list[bytes]) -> Problem:
     return invalid([FieldError(header, "expected once") for header in repeated])
 
 
-def on_behalf(make: Callable[[str], T]) -> Callable[[Request[Any, Any, Any]], T]:
+def per_user(make: Callable[[str], T]) -> Callable[[Request[Any, Any, Any]], T]:
     """A dependency that is made for each request from the id of its user. For handlers of `user_router`."""
 
     def provide(request: Request[Any, Any, Any]) -> T:

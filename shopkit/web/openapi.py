@@ -17,7 +17,7 @@ from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
 
 from shopkit.web import identity
-from shopkit.web.responses import NO_STORE, Answer, Json
+from shopkit.web.responses import NO_STORE, DocumentedResponse, Json
 from shopkit.web.json_body import JSON
 from shopkit.web.problems import ProblemDocument
 
@@ -133,7 +133,7 @@ class _Operation:
         return {"required": True, "content": {JSON: {"schema": schema, "example": example}}}
 
     def _answers(self, path: str) -> Json:
-        answers: dict[int, ResponseSpec] = {self._handler.status_code: Answer("Done.", {})}
+        answers: dict[int, ResponseSpec] = {self._handler.status_code: DocumentedResponse("Done.", {})}
         answers |= self._handler.responses or {}
         returned = _returned(self._handler)
         private = PRIVATE if self._handler.resolve_security() else None

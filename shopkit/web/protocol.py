@@ -45,7 +45,7 @@ class _OnePiece(asyncio.Transport):
         self._transport.close()
 
 
-class Http(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """Refuses with a problem document what cannot be parsed, and a body that takes longer than BODY_SECONDS."""
 
     _body_pending = False

@@ -27,7 +27,7 @@ NO_STORE: Mapping[str, Json] = {
 }
 
 
-class Answer(ResponseSpec):
+class DocumentedResponse(ResponseSpec):
     """`examples` are by name; `headers` and `links` are as OpenAPI writes them.
 
     Without a `kind` it is what the handler returns.
@@ -69,9 +69,9 @@ def refusals(*refused: Problem) -> dict[int, ResponseSpec]:
     return {status: refusal(*of_status[status]) for status in sorted(of_status)}
 
 
-def refusal(*refused: Problem) -> Answer:
+def refusal(*refused: Problem) -> DocumentedResponse:
     """Of one status."""
-    return Answer(
+    return DocumentedResponse(
         " ".join(problem.detail for problem in refused),
         {problem.slug: problem.document("") for problem in refused},
         headers=RETRY_AFTER if refused[0].headers else None,

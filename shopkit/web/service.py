@@ -27,7 +27,7 @@ from shopkit.web import openapi
 from shopkit.web import problems
 from shopkit.observability import tracing
 from shopkit.web.request_context import correlate
-from shopkit.web.protocol import Http
+from shopkit.web.protocol import HttpProtocol
 from shopkit.runtime.settings import Settings
 from shopkit.observability.logging import configure_logging
 from shopkit.observability.metrics import BUILD, exposition
@@ -100,7 +100,7 @@ class Service:
             host=self.settings.host,
             port=self.settings.port,
             loop="uvloop",
-            http=Http,
+            http=HttpProtocol,
             ws=self._websocket or "none",
             ws_per_message_deflate=False,
             ws_max_size=4096,

@@ -13,9 +13,9 @@ from auditor.reconciliation import (
     RESULT_APPLIED,
     SAME_USER_AND_AMOUNT,
     STATUS_IS_OUTCOME,
-    Order,
+    OrderRow,
     Pair,
-    Payment,
+    PaymentRow,
     compare,
     merge,
 )
@@ -27,8 +27,10 @@ ids = st.sampled_from([UUID(int=high << 120 | low) for high in (0, 0x7F, 0x80, 0
 users = st.sampled_from(["ann", "bob"])
 amounts = st.integers(1, 2)
 reasons = st.sampled_from([None, "no_account", "insufficient_funds"])
-orders = st.builds(Order, ids, users, amounts, st.sampled_from(["NEW", "FINISHED", "CANCELLED"]), reasons)
-payments = st.builds(Payment, ids, users, amounts, st.sampled_from(["succeeded", "failed"]), reasons, st.booleans())
+orders = st.builds(OrderRow, ids, users, amounts, st.sampled_from(["NEW", "FINISHED", "CANCELLED"]), reasons)
+payments = st.builds(
+    PaymentRow, ids, users, amounts, st.sampled_from(["succeeded", "failed"]), reasons, st.booleans()
+)
 
 
 async def stream(items: Iterable[T]) -> AsyncGenerator[T]:
@@ -36,7 +38,7 @@ async def stream(items: Iterable[T]) -> AsyncGenerator[T]:
         yield item
 
 
-def merged(orders: Iterable[Order], payments: Iterable[Payment]) -> AsyncGenerator[Pair]:
+def merged(orders: Iterable[OrderRow], payments: Iterable[PaymentRow]) -> AsyncGenerator[Pair]:
     return merge(
         stream(sorted(orders, key=lambda order: order.id)),
         stream(sorted(payments, key=lambda payment: payment.order_id)),
@@ -45,7 +47,7 @@ def merged(orders: Iterable[Order], payments: Iterable[Payment]) -> AsyncGenerat
 
 @given(st.lists(orders, unique_by=lambda o: o.id), st.lists(payments, unique_by=lambda p: p.order_id))
 async def test_every_order_meets_its_payment_and_nobody_is_left_out(
-    orders: list[Order], payments: list[Payment]
+    orders: list[OrderRow], payments: list[PaymentRow]
 ) -> None:
     order_of = {order.id: order for order in orders}
     payment_of = {payment.order_id: payment for payment in payments}
@@ -55,7 +57,7 @@ async def test_every_order_meets_its_payment_and_nobody_is_left_out(
     ]
 
 
-def model(order: Order | None, payment: Payment | None) -> set[Invariant]:
+def model(order: OrderRow | None, payment: PaymentRow | None) -> set[Invariant]:
     """Each invariant as it is stated, without a thought of the others."""
     late = payment is not None and payment.settled_long_ago
     final = order is not None and order.status != "NEW"
@@ -75,7 +77,7 @@ def model(order: Order | None, payment: Payment | None) -> set[Invariant]:
 
 @given(st.lists(st.tuples(orders, payments), max_size=8), st.integers(0, 3))
 async def test_the_offenders_are_those_of_the_invariants_as_stated(
-    given_pairs: list[tuple[Order, Payment]], most: int
+    given_pairs: list[tuple[OrderRow, PaymentRow]], most: int
 ) -> None:
     pairs: list[Pair] = [
         pair for order, payment in given_pairs for pair in ((order, payment), (order, None), (None, payment))

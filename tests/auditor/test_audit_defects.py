@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from auditor.audit import everything
 from auditor.invariants import Limits
 from auditor.report import as_json
-from auditor.snapshot import Snapshot
+from auditor.snapshot import AuditSnapshot
 from shopkit.db.connect import engine_at
 from shopkit.db.database import Database
 from tests.auditor.conftest import Books
@@ -42,12 +42,12 @@ def connection_to(database: Database) -> AsyncConnection:
 
 
 @asynccontextmanager
-async def planted(books: Books, statements: Statements) -> AsyncGenerator[list[Snapshot]]:
+async def planted(books: Books, statements: Statements) -> AsyncGenerator[list[AuditSnapshot]]:
     """Both databases with `statements` executed, which are rolled back."""
     async with connection_to(books.orders) as orders, connection_to(books.payments) as payments:
         for database, statement in statements:
             await (orders if database == "orders" else payments).execute(text(statement))
-        yield [Snapshot("orders", orders), Snapshot("payments", payments)]
+        yield [AuditSnapshot("orders", orders), AuditSnapshot("payments", payments)]
 
 
 async def said(books: Books, statements: Statements) -> dict[str, Any]:

@@ -3,14 +3,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from auditor.snapshot import BATCH, Snapshot, Unreadable, connected
+from auditor.snapshot import BATCH, AuditSnapshot, Unreadable, connected
 from shopkit.db.database import Database
 from tests.servers import rows
 
 COUNT = text("SELECT count(*) FROM accounts")
 
 
-async def counted(snapshot: Snapshot) -> int:
+async def counted(snapshot: AuditSnapshot) -> int:
     (row,) = await snapshot.rows(COUNT, {})
     return row["count"]
 

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Info, generate_latest
 
 from backstage.build_snapshot import compose
-from backstage.scrape import Figures, figures
+from backstage.scrape import ScrapedMetrics, figures
 from backstage.snapshot import NotifierReplica, OrdersReplica, PaymentsReplica, Snapshot
 
 NOW = datetime.now(UTC)
 
 
-def said(service: str, replica: str, *lines: str) -> Figures:
+def said(service: str, replica: str, *lines: str) -> ScrapedMetrics:
     build = f'gozon_build_info{{replica="{replica}",revision="r",service="{service}",version="1"}} 1.0'
     return figures("\n".join([*lines, build]))
 
 
-def told(*answers: Figures) -> Snapshot:
+def told(*answers: ScrapedMetrics) -> Snapshot:
     return compose(NOW, answers, [])
 
 

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from backstage.latest import KEPT_SECONDS
-from backstage.replicas import ANSWER_SECONDS, LONGEST, MOST
+from backstage.replicas import ANSWER_SECONDS, LONGEST, REPLICAS_LIMIT
 from tests.backstage.conftest import LookAt
 from tests.conftest import Serve
 from tests.servers import Handler
@@ -94,9 +94,9 @@ async def test_those_who_ask_together_share_one_reading(look_at: LookAt, serve: 
 
 
 async def test_of_too_many_replicas_some_of_every_service_are_read(look_at: LookAt, serve: Serve) -> None:
-    many = [await serve(orders) for _ in range(MOST + 2)]
+    many = [await serve(orders) for _ in range(REPLICAS_LIMIT + 2)]
     other = await serve(notifier)
     view = await look_at(orders=",".join(replica.url for replica in many), notifier=other.url)
     replicas = await view.replicas()
-    assert len(replicas) == MOST - 2  # the two addresses where nobody is count as well
+    assert len(replicas) == REPLICAS_LIMIT - 2  # the two addresses where nobody is count as well
     assert "n" in replicas

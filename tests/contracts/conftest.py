@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from gozon.topology import TOPOLOGY
-from loadtest.faults.firehose import Published, firehose, published
+from loadtest.faults.firehose import PublishedMessage, firehose, published
 from tests.conftest import Spawn
 from tests.support import Caller, Replica, Socket, eventually, free_port
 
@@ -23,7 +23,7 @@ class Overheard:
     def __init__(self, copies: aio_pika.abc.AbstractQueue) -> None:
         self._copies = copies
 
-    async def next(self) -> Published | None:
+    async def next(self) -> PublishedMessage | None:
         while copy := await self._copies.get(no_ack=True, fail=False):
             message = published(copy)
             if message.queue in {queue.name for queue in TOPOLOGY}:

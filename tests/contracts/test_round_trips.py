@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import notifier.messages
 import orders.messages
 import payments.messages
-from notifier.fan_out import Message
-from notifier.hub import Published
+from notifier.fan_out import EncodedEvent
+from notifier.hub import PublishedFrame
 from notifier.messages import FRAME_START, OrderFrame, frame_rest, times
 from notifier.wire import text_frame
 from orders.messages import OrderStatus
@@ -88,8 +88,8 @@ def test_a_frame_shows_the_order_of_its_event_and_its_offset(written: Outgoing, 
     # As fan_out.lua puts it together; `publish` does the same.
     whole = b"%s%d,%s" % (FRAME_START, offset, frame_rest(event))
     payload = b"%d %d %b %b" % (previous, offset, times(event), whole)
-    assert Message(event).publish(b"%d %d" % (previous, offset))[-1] == payload
-    published = Published(payload)
+    assert EncodedEvent(event).publish(b"%d %d" % (previous, offset))[-1] == payload
+    published = PublishedFrame(payload)
     frame = msgspec.json.decode(whole, type=OrderFrame)
     assert (published.previous, published.offset, json.loads(whole)["o"]) == (previous, offset, offset)
     assert published.frame == text_frame(whole)

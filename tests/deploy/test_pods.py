@@ -2,7 +2,7 @@
 
 import re
 
-from shopkit.db.database import MOST_CONNECTIONS
+from shopkit.db.database import POOL_SIZE
 from tests.manifests import Manifest, of_kind, of_kubernetes, pod_templates
 
 
@@ -111,7 +111,7 @@ def test_the_most_replicas_fit_into_the_connections_of_a_database(production: li
         parameters = of_kind(production, "Cluster")[f"{service}-db"]["spec"]["postgresql"]["parameters"]
         during_an_update = _scaled(production)[service] + 1
         # Some are left for superusers, the auditor and people.
-        assert during_an_update * MOST_CONNECTIONS + 20 <= int(parameters["max_connections"])
+        assert during_an_update * POOL_SIZE + 20 <= int(parameters["max_connections"])
 
 
 def test_redis_refuses_before_it_is_killed_for_its_memory(manifests: list[Manifest]) -> None:

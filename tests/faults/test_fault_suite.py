@@ -13,7 +13,7 @@ from loadtest.faults.mutants import MUTANTS, Mutant
 from loadtest.faults.mutations import mutated
 from loadtest.faults.place import NotHappened
 from loadtest.faults.report import page, words
-from loadtest.faults.shop import Shop, a_shop
+from loadtest.faults.shop import ShopUnderFaults, a_shop
 from loadtest.faults.to_servers import queue_deleted
 from loadtest.faults.trial import Trial
 from loadtest.faults.verdict import INVARIANTS
@@ -37,7 +37,7 @@ def whole_again() -> None:
 
 
 @pytest.fixture(scope="module")
-async def fragile_shop(servers: dict[str, Any]) -> AsyncGenerator[Shop]:
+async def fragile_shop(servers: dict[str, Any]) -> AsyncGenerator[ShopUnderFaults]:
     base_port = servers["base_port"] + 1000
     # Under the repository: PostgreSQL must not run below pytest's closed folder.
     async with a_shop(ROOT / ".run" / "faults" / "test", base_port, entrance=base_port + 90) as shop:
@@ -45,7 +45,7 @@ async def fragile_shop(servers: dict[str, Any]) -> AsyncGenerator[Shop]:
 
 
 @pytest.mark.timeout(600)
-async def test_a_short_bad_day_breaks_no_promise(fragile_shop: Shop) -> None:
+async def test_a_short_bad_day_breaks_no_promise(fragile_shop: ShopUnderFaults) -> None:
     outcome = await Trial(fragile_shop, SEED).run([FAULTS[name] for name in SHORT])
     assert (outcome.names, outcome.error) == ([], ""), words(outcome)
     assert outcome.judged == set(INVARIANTS) - {"sockets-paced"}
@@ -54,7 +54,7 @@ async def test_a_short_bad_day_breaks_no_promise(fragile_shop: Shop) -> None:
     assert page(outcome).count("<td class=ok>ok") == len(SHORT)
 
 
-async def test_what_does_not_run_cannot_be_stopped_or_killed(fragile_shop: Shop) -> None:
+async def test_what_does_not_run_cannot_be_stopped_or_killed(fragile_shop: ShopUnderFaults) -> None:
     await fragile_shop.stop("redis")
     for does in (fragile_shop.stop, fragile_shop.kill):
         with pytest.raises(NotHappened):
@@ -62,7 +62,7 @@ async def test_what_does_not_run_cannot_be_stopped_or_killed(fragile_shop: Shop)
     await fragile_shop.supervisorctl("start", "redis")
 
 
-async def test_a_queue_that_is_not_there_cannot_be_deleted(fragile_shop: Shop) -> None:
+async def test_a_queue_that_is_not_there_cannot_be_deleted(fragile_shop: ShopUnderFaults) -> None:
     with pytest.raises(NotThere):
         await queue_deleted(Queue("nobody's", ()), fragile_shop, Random(1))  # noqa: S311
 

@@ -19,7 +19,7 @@ from gateway import client as client_module
 from gateway import connection as connection_module
 from gateway import upstream_response as answer_module
 from gateway.client import Client
-from gateway.upstream_response import BrokenOff
+from gateway.upstream_response import ConnectionBroken
 from shopkit.web.upstreams import Target
 from tests.fuzzing import fuzz
 from tests.servers import running
@@ -111,7 +111,7 @@ async def asked(
         try:
             answer = await client.request(target, method, request)
             return answer.status, await answer.read(ENOUGH)
-        except (BrokenOff, TimeoutError):
+        except (ConnectionBroken, TimeoutError):
             return None
 
 

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from loadtest.faults.__main__ import parse
 from loadtest.faults.contents import Contents, NotThere
-from loadtest.faults.links import Link, Way
+from loadtest.faults.links import Link, LinkRoute
 from loadtest.faults.report import page, words
 from loadtest.faults.trial import Outcome
 from tests.support import free_port
@@ -103,7 +103,7 @@ async def an_echo_behind_a_link() -> AsyncGenerator[tuple[Link, asyncio.StreamRe
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", real := free_port())
-    link = Link(Way("orders", "postgres", ours := free_port(), real))
+    link = Link(LinkRoute("orders", "postgres", ours := free_port(), real))
     await link.open()
     reader, writer = await asyncio.open_connection("127.0.0.1", ours)
     yield link, reader, writer

@@ -16,8 +16,8 @@ from aiohttp.test_utils import TestServer
 from loadtest.faults.closes import unpaced
 from loadtest.faults.contents import Contents
 from loadtest.faults.customers import Crowd, Customer
-from loadtest.faults.page import Page, Toast
-from loadtest.faults.place import Fault, NotHappened
+from loadtest.faults.page import PageUnderFaults, Toast
+from loadtest.faults.place import InjectedFault, NotHappened
 from loadtest.faults.report import words
 from loadtest.faults.trial import Trial, inflicted
 from loadtest.faults.verdict import INVARIANTS, Verdict, final, healed
@@ -34,7 +34,7 @@ class World(Contents):
         self.url, self.session = url, session
         self.contents: Contents = self
         self.wiped_at: list[float] = []
-        self.fault = Fault[World]("a fault", nothing_goes_wrong)
+        self.fault = InjectedFault[World]("a fault", nothing_goes_wrong)
         self.ready = True
         self.listing = 200
         self.orders = [{"id": ORDER, "status": "FINISHED"}]
@@ -42,7 +42,7 @@ class World(Contents):
         self.lies: dict[str, int] = {}
         self.when_asked: Callable[[], None] = lambda: None
         self.books: tuple[int, str] = 0, ""
-        self.page = Page(session, url, ANN)
+        self.page = PageUnderFaults(session, url, ANN)
         self.page.told, self.page.came_at = {ORDER}, time.monotonic()
         self.page.toasts[END] = 1
         self.customer = Customer(ANN, None, [self.page])
@@ -108,14 +108,14 @@ def does_nothing(world: World) -> None:
     async def raises(world: World, random: Random) -> str:
         raise NotHappened("it does not run")
 
-    world.fault = Fault("kill it", raises)
+    world.fault = InjectedFault("kill it", raises)
 
 
 def dies_of_itself(world: World) -> None:
     async def raises(world: World, random: Random) -> str:
         raise RuntimeError("docker failed")
 
-    world.fault = Fault("kill it", raises)
+    world.fault = InjectedFault("kill it", raises)
 
 
 def accepts_nothing_new(world: World) -> None:

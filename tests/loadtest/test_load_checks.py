@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtest.load.checks import Verdict, judge
-from loadtest.load.history import History, Order, declined, paid
+from loadtest.load.checks import CheckResult, judge
+from loadtest.load.history import History, OrderHistory, declined, paid
 from loadtest.load.parameters import Failed
 from loadtest.load.run import nothing_restarted
 from loadtest.load.scale import scale
@@ -27,13 +27,13 @@ BOB_HAS_NO_ACCOUNT = History(
 )
 
 
-def judged(**changed: object) -> dict[str, Verdict]:
+def judged(**changed: object) -> dict[str, CheckResult]:
     """With something of Alice's history changed."""
     alice = msgspec.structs.replace(ALICE, **changed)
     return {verdict.name: verdict for verdict in judge([alice, BOB_HAS_NO_ACCOUNT])}
 
 
-def offenders(verdicts: dict[str, Verdict]) -> dict[str, list[object]]:
+def offenders(verdicts: dict[str, CheckResult]) -> dict[str, list[object]]:
     """The orders, or users, that each broken verdict names."""
     return {
         name: [row.get("order", row["user"]) for row in verdict.rows]
@@ -77,12 +77,12 @@ def test_a_socket_that_was_told_nothing_is_named_once_for_each_order() -> None:
     "wrong",
     [
         declined("order-1", 300, "insufficient_funds"),
-        Order("order-1", 300, "NEW", 1),
+        OrderHistory("order-1", 300, "NEW", 1),
         paid("order-1", 301),
-        Order("order-1", 300, "FINISHED", 3),
+        OrderHistory("order-1", 300, "FINISHED", 3),
     ],
 )
-def test_a_wrong_final_status_is_named(wrong: Order) -> None:
+def test_a_wrong_final_status_is_named(wrong: OrderHistory) -> None:
     verdicts = judged(listed=[wrong, TOO_EXPENSIVE])
     assert offenders(verdicts) == {"final status": ["order-1"]}
     assert verdicts["final status"].rows[0]["found"] == wrong
@@ -135,7 +135,7 @@ def test_offenders_are_all_counted_and_the_first_are_shown() -> None:
 
 def test_verdicts_of_several_processes_add_up() -> None:
     fine, broken = judged(), judged(balance=0)
-    together: Sequence[Verdict] = [fine["balances"], broken["balances"]]
+    together: Sequence[CheckResult] = [fine["balances"], broken["balances"]]
     together[0].add(together[1])
     assert (together[0].looked_at, together[0].offenders, together[0].holds) == (4, 1, False)
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from loadtest.load.checks import Verdict
+from loadtest.load.checks import CheckResult
 from loadtest.load.local import LocalShop
 from loadtest.load.parameters import Failed
 from loadtest.load.soak import FILES, KEYS, MEMORY, TASKS, Soak
@@ -27,7 +27,7 @@ class Attended(LocalShop):
         self._orders = orders
         self.found: list[int] = []
 
-    async def _audit(self) -> Verdict:
+    async def _audit(self) -> CheckResult:
         verdict = await super()._audit()
         self.found.append(verdict.offenders)
         await rows(self._orders, "DELETE FROM orders")

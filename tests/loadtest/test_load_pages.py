@@ -16,7 +16,7 @@ from loadtest.load.journeys import Journeys
 from loadtest.load.messages import Result, Share
 from loadtest.load.parameters import Parameters
 from loadtest.load.users import User
-from loadtest.load.worker import Worker
+from loadtest.load.worker import LoadWorker
 from tests.conftest import Spawn
 from tests.notifier.push_events import ORIGIN, status_event, tell
 from tests.servers import Broker, Forwarder
@@ -52,7 +52,7 @@ async def test_pages_answer_pings_while_figures_are_reckoned(
 ) -> None:
     """Those of an hour can take so long that the notifier gives pages up, with 4402."""
     few = Parameters(users=2, patience=1.0)
-    worker = Worker(Share(replica.url, 0, new_user(), few))
+    worker = LoadWorker(Share(replica.url, 0, new_user(), few))
     worker.entrance.origin = ORIGIN
     for user in worker.users:
         user.has_account = False  # nor are there orders: only the notifier runs

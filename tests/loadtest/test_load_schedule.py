@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from loadtest.client import Call, Pool
+from loadtest.client import PendingRequest, Pool
 from loadtest.load.answers import Answers
-from loadtest.load.calls import PlaceOrder, Planned, TopUp
+from loadtest.load.calls import PlaceOrder, Planned, TopUpCall
 from loadtest.load.crew import parts
 from loadtest.load.entrance import Entrance
 from loadtest.load.journeys import Journeys
@@ -63,7 +63,7 @@ class Sent(Pool):
         self._nth = nth
         self.calls: list[Planned] = []
 
-    def send(self, call: Call) -> None:
+    def send(self, call: PendingRequest) -> None:
         assert isinstance(call, Planned)
         self.calls.append(call)
         if isinstance(call, PlaceOrder) and self._nth and len(self.calls) % self._nth == 0:
@@ -82,7 +82,7 @@ async def sent(nth: int, seed: str) -> list[tuple[float, Kind, str, int]]:
             round(call.due - start, 9),
             call.kind,
             call.user.id,
-            call.amount if isinstance(call, PlaceOrder | TopUp) else 0,
+            call.amount if isinstance(call, PlaceOrder | TopUpCall) else 0,
         )
         for call in pool.calls
         if call.kind not in (Kind.SHOW_ORDER, Kind.LIST_ORDERS)

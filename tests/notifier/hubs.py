@@ -10,12 +10,12 @@ import msgspec
 from redis.asyncio import Redis
 
 from notifier import scripts
-from notifier.fan_out import Message
+from notifier.fan_out import EncodedEvent
 from notifier.hub import Hub, Socket
 from notifier.messages import decode_order_status
 from notifier.scripts import Command
 from notifier.streams import connect, sockets_key
-from notifier.wire import Wire
+from notifier.wire import WebSocketProtocol
 from tests.notifier.push_events import status_event
 from tests.servers import running, succeeds
 
@@ -27,13 +27,13 @@ class Taking:
         self.frames: list[dict[str, Any]] = []
         self.closed: list[int] = []
 
-    def offer(self, frame: bytes) -> bool:
+    def try_send(self, frame: bytes) -> bool:
         self.frames.append(json.loads(frame[frame.index(b"{") :]))
         return True
 
     async def drained(self) -> None: ...
 
-    def part(self, code: int, _reason: str) -> None:
+    def close_with(self, code: int, _reason: str) -> None:
         self.closed.append(code)
 
     def offsets(self) -> list[int]:
@@ -44,7 +44,7 @@ class Taking:
 
 def a_socket(user_id: str) -> tuple[Socket, Taking]:
     wire = Taking()
-    return Socket(user_id, cast("Wire", wire)), wire
+    return Socket(user_id, cast("WebSocketProtocol", wire)), wire
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ async def a_hub(url: str) -> AsyncGenerator[Hub]:
 async def happened(redis: Redis, user_id: str, *, publish: bool = True) -> int:
     """Brings an event to Redis, and returns its offset. Without `publish` it only goes to the user's stream."""
     event = decode_order_status(msgspec.json.encode(status_event(user_id)))
-    [[_, place]] = await scripts.run(redis, [Message(event).append(publish=publish)])
+    [[_, place]] = await scripts.run(redis, [EncodedEvent(event).append(publish=publish)])
     return int(place.split()[1])
 
 

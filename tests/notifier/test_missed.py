@@ -1,13 +1,13 @@
 import pytest
 
-from notifier.streams import Entry, Position, Read, recovered
+from notifier.streams import Position, Read, StreamEntry, recovered
 from notifier.wire import text_frame
 
-TWENTY = Entry(20, 10, b"twenty")
-THIRTY = Entry(30, 20, b"thirty")
+TWENTY = StreamEntry(20, 10, b"twenty")
+THIRTY = StreamEntry(30, 20, b"thirty")
 
 
-def at_thirty(after: int, *kept: Entry) -> Read:
+def at_thirty(after: int, *kept: StreamEntry) -> Read:
     return Read(Position("now", 30), after, kept)
 
 

@@ -5,7 +5,7 @@ from redis.asyncio import Redis
 
 from notifier import scripts
 from notifier.presence import LEASE_SECONDS
-from notifier.scripts import ACK, ATTEND, Command
+from notifier.scripts import ACK, PRESENCE, Command
 from notifier.streams import channel, meta_key, read_many, sockets_key
 from tests.support import new_user
 
@@ -56,4 +56,4 @@ async def test_an_opening_that_is_told_twice_takes_no_second_place(redis: Redis)
 
 
 def attend(user_id: str, what: str, socket: str) -> Command:
-    return ATTEND([sockets_key(user_id), meta_key(user_id)], what, socket, 2, channel(user_id), LEASE_SECONDS)
+    return PRESENCE([sockets_key(user_id), meta_key(user_id)], what, socket, 2, channel(user_id), LEASE_SECONDS)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from asyncpg import CheckViolationError
 
-from payments.accounts import Done, NewTopUp, TopUps, open_account
+from payments.accounts import NewTopUp, TopUpResult, TopUps, open_account
 from payments.decisions import BALANCE_LIMIT
 from shopkit.db.database import Database
 from shopkit.web.problems import Problem
@@ -127,7 +127,12 @@ async def test_top_ups_written_together_are_each_an_entry(payments_database: Dat
     results = await TopUps(payments_database)(
         [NewTopUp("ann", 10), NewTopUp("bob", 5), NewTopUp("ann", 20), NewTopUp("ann", 30)]
     )
-    assert [result.topped_up.balance_after for result in results if isinstance(result, Done)] == [10, 5, 30, 60]
+    assert [result.topped_up.balance_after for result in results if isinstance(result, TopUpResult)] == [
+        10,
+        5,
+        30,
+        60,
+    ]
     assert await audit(payments_database) == {"ann": 60, "bob": 5}
     assert len(await rows(payments_database, "SELECT DISTINCT xmin FROM ledger_entries")) == 1
 
@@ -139,10 +144,10 @@ async def test_who_has_no_account_fails_alone_among_top_ups_written_together(
     first, refused, last = await TopUps(payments_database)(
         [NewTopUp("ann", 10), NewTopUp("nobody", 5), NewTopUp("ann", 20)]
     )
-    assert isinstance(first, Done)
+    assert isinstance(first, TopUpResult)
     assert isinstance(refused, Problem)
     assert refused.status == 404
-    assert isinstance(last, Done)
+    assert isinstance(last, TopUpResult)
     assert await audit(payments_database) == {"ann": 30}
 
 
@@ -162,8 +167,8 @@ async def test_a_top_up_above_the_balance_limit_is_refused_alone(payments_databa
     await top_ups([NewTopUp("rich", BALANCE_LIMIT % MOST)])
     outcomes = await top_ups([NewTopUp("neighbour", 5), NewTopUp("rich", 1), NewTopUp("neighbour", 6)])
     first, refused, last = outcomes
-    assert isinstance(first, Done)
-    assert isinstance(last, Done)
+    assert isinstance(first, TopUpResult)
+    assert isinstance(last, TopUpResult)
     assert isinstance(refused, Problem)
     assert (refused.status, refused.slug) == (422, "balance-limit")
     accounts = await rows(payments_database, "SELECT user_id, balance FROM accounts ORDER BY user_id")

@@ -24,14 +24,14 @@ from hypothesis.stateful import (
 )
 
 from orders.messages import PaymentEvent, decode_payment_event, order_created
-from payments.accounts import Done, NewTopUp, TopUps, open_account
+from payments.accounts import NewTopUp, TopUpResult, TopUps, open_account
 from payments.charge_orders import CONFLICT, ChargeOrders, Ingest
 from payments.messages import receive
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox
 from shopkit.messaging.events import Outgoing
 from shopkit.messaging.inbox import Committed, Inbox
-from shopkit.messaging.inbox_store import Waiting
+from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.journey import Hop
 from shopkit.web.problems import Problem
 from tests.payments.audit import audit
@@ -79,7 +79,7 @@ class Teller:
     def __init__(self) -> None:
         self.trouble: type[BaseException] | None = None
 
-    async def __call__(self, connection: Connection, waiting: Sequence[Waiting]) -> Committed:
+    async def __call__(self, connection: Connection, waiting: Sequence[WaitingEvent]) -> Committed:
         committed = await ChargeOrders("payments-1", lambda: None)(connection, waiting)
         if trouble := self.trouble:
             self.trouble = None
@@ -181,7 +181,7 @@ class History(RuleBasedStateMachine):
     @rule(trouble=troubles)
     def work_off(self, trouble: type[BaseException] | None) -> None:
         waiting = self.rows(READY + " AND lonely_crashes IS NULL ORDER BY seq")
-        expected = [event_id for (event_id,) in waiting][: inbox.MOST]
+        expected = [event_id for (event_id,) in waiting][: inbox.INBOX_BATCH_SIZE]
         self.teller.trouble = trouble
         self.troubles += trouble is not None
         with suppress(ConnectionResetError, asyncio.CancelledError):
@@ -276,10 +276,10 @@ class History(RuleBasedStateMachine):
         assert self.rows("SELECT 1 FROM inbox WHERE processed_at IS NULL") == []
 
 
-def balance_or_status(outcome: Done | Exception) -> int:
+def balance_or_status(outcome: TopUpResult | Exception) -> int:
     if isinstance(outcome, Problem):
         return outcome.status
-    assert isinstance(outcome, Done)
+    assert isinstance(outcome, TopUpResult)
     return outcome.topped_up.balance_after
 
 

@@ -19,7 +19,7 @@ from payments.messages import receive
 from shopkit.db.database import Database
 from shopkit.messaging.events import Outgoing
 from shopkit.messaging.inbox import Inbox
-from shopkit.messaging.inbox_store import Waiting
+from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.journey import now
 from tests.conftest import Spawn
 from tests.payments.audit import audit
@@ -47,8 +47,8 @@ async def ingest(database: Database, *events: Outgoing) -> None:
     await Ingest(database, "payments-1", lambda: None)([receive(event.event) for event in events])
 
 
-def waiting_row(event: Outgoing) -> Waiting:
-    return Waiting(event.event_id, event.routing_key, event.event, datetime.now(UTC), "payments-1")
+def waiting_row(event: Outgoing) -> WaitingEvent:
+    return WaitingEvent(event.event_id, event.routing_key, event.event, datetime.now(UTC), "payments-1")
 
 
 async def told(database: Database) -> list[tuple[str, UUID, str | None]]:

@@ -14,7 +14,7 @@ from payments.charge_orders import ChargeOrders, Ingest
 from payments.messages import receive
 from shopkit.db.database import Database
 from shopkit.dead_letters import database as database_letters
-from shopkit.dead_letters.letter import Resolution, Wanted
+from shopkit.dead_letters.letter import LetterFilter, Resolution
 from shopkit.messaging import inbox_store
 from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.events import encode_batch
@@ -194,7 +194,7 @@ async def test_two_who_resolve_one_letter_at_once_resolve_it_once(
     await park(payments_database)
     async with database_letters.opened(payments_url) as letters:
         assert letters is not None
-        (letter,) = [letter async for letter in letters.read(Wanted(), resolved=False)]
+        (letter,) = [letter async for letter in letters.read(LetterFilter(), resolved=False)]
         by = [Resolution("replayed" if what == "replayed" else "discarded", name, None) for name in ("ann", "bob")]
         done = await asyncio.gather(*(letters.resolve(letter, resolution) for resolution in by))
     assert sorted(done) == [False, True]

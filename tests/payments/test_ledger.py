@@ -6,7 +6,7 @@ import pytest
 
 from payments.charge_orders import ChargeOrders
 from shopkit.db.database import Database
-from shopkit.messaging.inbox_store import Waiting
+from shopkit.messaging.inbox_store import WaitingEvent
 from tests.support import Caller
 
 PATH = "/api/payments/account/entries"
@@ -33,7 +33,7 @@ async def test_every_change_of_the_balance_is_an_entry_with_what_it_left(payer: 
         f'"data":{{"order_id":"{order_id}","user_id":"{payer.user_id}","amount":400}}}}'
     )
     async with vault.begin() as connection:
-        waiting = Waiting(uuid4(), "order.created", event.encode(), datetime.now(UTC), "payments-1")
+        waiting = WaitingEvent(uuid4(), "order.created", event.encode(), datetime.now(UTC), "payments-1")
         await ChargeOrders("payments-1", lambda: None)(connection, [waiting])
 
     [[debit, top_up]] = await pages(payer, 20)

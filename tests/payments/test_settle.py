@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from payments.decisions import INSUFFICIENT_FUNDS, NO_ACCOUNT, Account, Charge, Payment, settle
+from payments.decisions import INSUFFICIENT_FUNDS, NO_ACCOUNT, Charge, LockedAccount, Payment, settle
 
-FULL = Account(100, 7)
+FULL = LockedAccount(100, 7)
 OWNERS = ("ann", "bob")
 USERS = (*OWNERS, "eve")
 
@@ -18,7 +18,7 @@ def charge(amount: int, user_id: str = "ann", order_id: UUID | None = None) -> C
     return Charge(uuid4(), order_id or uuid4(), user_id, amount)
 
 
-def reasons(charges: Sequence[Charge], accounts: Mapping[str, Account]) -> list[str | None]:
+def reasons(charges: Sequence[Charge], accounts: Mapping[str, LockedAccount]) -> list[str | None]:
     return [payment.reason for payment in settle(charges, accounts, {}).outcomes]
 
 
@@ -27,7 +27,7 @@ def test_an_order_that_fits_is_paid() -> None:
     settlement = settle([one], {"ann": FULL}, {})
     paid = Payment(one.order_id, "ann", 40, None, FULL)
     assert settlement.decided == settlement.outcomes == [paid]
-    assert settlement.accounts == {"ann": Account(60, 8)}
+    assert settlement.accounts == {"ann": LockedAccount(60, 8)}
     assert settlement.conflicts == []
 
 
@@ -45,13 +45,13 @@ def test_an_order_without_an_account_is_declined() -> None:
 def test_after_a_declined_order_the_next_may_still_fit() -> None:
     charges = [charge(70), charge(50), charge(30), charge(1)]
     assert reasons(charges, {"ann": FULL}) == [None, INSUFFICIENT_FUNDS, None, INSUFFICIENT_FUNDS]
-    assert settle(charges, {"ann": FULL}, {}).accounts == {"ann": Account(0, 9)}
+    assert settle(charges, {"ann": FULL}, {}).accounts == {"ann": LockedAccount(0, 9)}
 
 
 def test_accounts_do_not_touch_each_other() -> None:
-    settlement = settle([charge(100), charge(100, "bob")], {"ann": FULL, "bob": Account(99, 0)}, {})
+    settlement = settle([charge(100), charge(100, "bob")], {"ann": FULL, "bob": LockedAccount(99, 0)}, {})
     assert [payment.reason for payment in settlement.outcomes] == [None, INSUFFICIENT_FUNDS]
-    assert settlement.accounts == {"ann": Account(0, 8)}
+    assert settlement.accounts == {"ann": LockedAccount(0, 8)}
 
 
 def test_an_order_that_comes_twice_is_paid_once_and_told_twice() -> None:
@@ -59,7 +59,7 @@ def test_an_order_that_comes_twice_is_paid_once_and_told_twice() -> None:
     settlement = settle([one, one, charge(60, order_id=one.order_id)], {"ann": FULL}, {})
     assert len(settlement.decided) == 1
     assert settlement.outcomes == settlement.decided * 3
-    assert settlement.accounts == {"ann": Account(40, 8)}
+    assert settlement.accounts == {"ann": LockedAccount(40, 8)}
 
 
 def test_a_recorded_order_is_told_again_as_it_was_decided() -> None:
@@ -75,13 +75,13 @@ def test_an_order_that_comes_again_with_other_contents_is_a_conflict() -> None:
     settlement = settle([one, dearer, somebody_elses], {"ann": FULL, "bob": FULL}, {})
     assert settlement.conflicts == [dearer, somebody_elses]
     assert [payment.order_id for payment in settlement.outcomes] == [one.order_id]
-    assert settlement.accounts == {"ann": Account(40, 8)}
+    assert settlement.accounts == {"ann": LockedAccount(40, 8)}
 
 
 class Till:
     """One order at a time, and nothing clever: what `settle` must amount to."""
 
-    def __init__(self, accounts: Mapping[str, Account], recorded: Mapping[UUID, Payment]) -> None:
+    def __init__(self, accounts: Mapping[str, LockedAccount], recorded: Mapping[UUID, Payment]) -> None:
         self.balances = {user_id: account.balance for user_id, account in accounts.items()}
         self.versions = {user_id: account.version for user_id, account in accounts.items()}
         self.book = {order_id: (past.user_id, past.amount, past.reason) for order_id, past in recorded.items()}
@@ -111,7 +111,7 @@ class Till:
 
 
 class Case(NamedTuple):
-    accounts: dict[str, Account]
+    accounts: dict[str, LockedAccount]
     recorded: dict[UUID, Payment]
     charges: list[Charge]
 
@@ -143,11 +143,11 @@ def again(draw: st.DrawFn, orders: Sequence[Charge]) -> Charge:
 
 
 @st.composite
-def accounts(draw: st.DrawFn, owner: str, coming: Sequence[Charge]) -> Account:
+def accounts(draw: st.DrawFn, owner: str, coming: Sequence[Charge]) -> LockedAccount:
     """With mostly what the first of these charges cost together, or hardly more or less."""
     costs = list(accumulate(charge.amount for charge in coming if charge.user_id == owner)) or [0]
     balance = draw(st.sampled_from(costs)) + draw(st.sampled_from([0, 0, 1, -1]))
-    return Account(max(0, balance), draw(st.integers(0, 9)))
+    return LockedAccount(max(0, balance), draw(st.integers(0, 9)))
 
 
 @settings(max_examples=300)

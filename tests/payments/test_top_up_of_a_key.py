@@ -1,6 +1,6 @@
 import asyncio
 
-from payments.accounts import Done, NewTopUp, TopUps, open_account
+from payments.accounts import NewTopUp, TopUpResult, TopUps, open_account
 from shopkit.db.database import Database
 from shopkit.web.problems import Problem
 from tests.servers import rows
@@ -50,12 +50,12 @@ async def test_one_key_several_times_in_one_batch_takes_effect_once(payments_dat
         [NewTopUp("ann", 5, "k"), NewTopUp("ann", 5, "k"), NewTopUp("ann", 6, "k"), NewTopUp("ann", 7)]
     )
     first, again, other, unkeyed = outcomes
-    assert isinstance(first, Done)
+    assert isinstance(first, TopUpResult)
     assert not first.replayed
-    assert again == Done(first.topped_up, True)
+    assert again == TopUpResult(first.topped_up, True)
     assert isinstance(other, Problem)
     assert other.status == 422
-    assert isinstance(unkeyed, Done)
+    assert isinstance(unkeyed, TopUpResult)
     assert unkeyed.topped_up.balance_after == 12
 
 
@@ -65,7 +65,7 @@ async def test_top_ups_that_race_with_one_key_take_effect_once(payments_database
 
     outcomes = await asyncio.gather(*(flush([NewTopUp("ann", 5, "k")]) for flush in flushes))
 
-    done = [outcome for [outcome] in outcomes if isinstance(outcome, Done)]
+    done = [outcome for [outcome] in outcomes if isinstance(outcome, TopUpResult)]
     assert len(done) == 8
     assert len({outcome.topped_up.id for outcome in done}) == 1
     assert sum(not outcome.replayed for outcome in done) == 1

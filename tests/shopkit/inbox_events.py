@@ -7,22 +7,22 @@ from uuid_utils.compat import uuid7
 
 from shopkit.db.database import Database
 from shopkit.messaging import inbox_store
-from shopkit.messaging.inbox_store import Received
+from shopkit.messaging.inbox_store import ReceivedEvent
 from tests.servers import rows
 
 HARMLESS = "parcel.sent"
 EFFECT = "INSERT INTO accounts (user_id) VALUES ($1)"
 
 
-def events(count: int, kind: str = HARMLESS) -> list[Received]:
-    return [Received(uuid7(), kind, b"{}") for _ in range(count)]
+def events(count: int, kind: str = HARMLESS) -> list[ReceivedEvent]:
+    return [ReceivedEvent(uuid7(), kind, b"{}") for _ in range(count)]
 
 
-def ids(received: Sequence[Received]) -> set[UUID]:
+def ids(received: Sequence[ReceivedEvent]) -> set[UUID]:
     return {event.event_id for event in received}
 
 
-async def store(database: Database, received: Sequence[Received]) -> int:
+async def store(database: Database, received: Sequence[ReceivedEvent]) -> int:
     """Returns how many of them are new."""
     async with database.begin() as connection:
         return await inbox_store.store(connection, received, "payments-1")

@@ -8,7 +8,7 @@ from orders.place_order import NewOrder, PlaceOrders
 from shopkit.db.database import Database
 from shopkit.db.gauges import Backlog
 from shopkit.messaging import inbox_store, outbox
-from shopkit.messaging.inbox_store import Received
+from shopkit.messaging.inbox_store import ReceivedEvent
 from tests.servers import rows
 from tests.support import free_port
 
@@ -52,7 +52,7 @@ async def test_overdue_orders_are_counted_up_to_100_000(orders_database: Databas
 
 
 async def test_what_waits_in_the_inbox_and_what_is_parked_are_counted(payments_database: Database) -> None:
-    events = [Received(UUID(int=n), "order.created", b"{}") for n in range(3)]
+    events = [ReceivedEvent(UUID(int=n), "order.created", b"{}") for n in range(3)]
     async with payments_database.begin() as connection:
         await inbox_store.store(connection, events, "payments-1")
         await inbox_store.park(connection, events[0].event_id, "wrong")

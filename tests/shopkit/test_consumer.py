@@ -22,7 +22,7 @@ from shopkit.messaging.broker import RabbitMQ, Session
 from shopkit.messaging.consumer import PREFETCH, SUSPICIOUS, Consumer
 from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.publisher import Publisher
-from shopkit.messaging.subscription import Intake, Settle
+from shopkit.messaging.subscription import Settle, Subscription
 from shopkit.messaging.topology import Queue
 from shopkit.runtime import retry
 from tests.servers import Broker, Forwarder, running, stalls, succeeds
@@ -278,7 +278,7 @@ async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
     async def lose_every_channel(_: AbstractChannel) -> None:
         raise ConnectionResetError
 
-    class Broken(Intake):
+    class Broken(Subscription):
         def __init__(self, rabbitmq: RabbitMQ, name: str, queue: str, prefetch: int, settle: Settle) -> None:
             super().__init__(rabbitmq, name, queue, prefetch, settle)
             if queue == ORDER_CREATED.alone:

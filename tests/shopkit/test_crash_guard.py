@@ -15,7 +15,7 @@ from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, inbox_store
 from shopkit.messaging.crash_guard import LONELY_CRASHES, CrashGuard
 from shopkit.messaging.inbox import Committed, Inbox
-from shopkit.messaging.inbox_store import Received, Waiting
+from shopkit.messaging.inbox_store import ReceivedEvent, WaitingEvent
 from tests.servers import rows, running
 from tests.shopkit.frail_inbox import DEADLY, ENDLESS
 from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
@@ -89,7 +89,7 @@ async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_i
     before, (bomb,), after = events(4), events(1, DEADLY), events(4)
     await store(payments_database, [*before, bomb, *after])
     keepers = [Keeper(f"payments-{n}", tmp_path / f"{n}.log", DATABASE_URL=payments_url) for n in range(count)]
-    later: list[Received] = []
+    later: list[ReceivedEvent] = []
     seen: list[bool] = []
 
     async def one_more_is_handled() -> bool:
@@ -155,7 +155,7 @@ class Handle:
         self.error: BaseException | None = None
         self.given: list[set[UUID]] = []
 
-    async def __call__(self, connection: Connection, received: Sequence[Waiting]) -> Committed:
+    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> Committed:
         self.given.append(ids(received))
         for event in received:
             await connection.execute(EFFECT, str(event.event_id))
@@ -179,7 +179,7 @@ def other(payments_database: Database, handle: Handle) -> Inbox:
     return Inbox(payments_database, "payments-2", handle)
 
 
-async def crash(database: Database, *received: Received) -> None:
+async def crash(database: Database, *received: ReceivedEvent) -> None:
     await CrashGuard(database, "payments-0").note([event.event_id for event in received])
 
 
@@ -241,7 +241,7 @@ async def test_what_a_crash_left_is_not_put_off_until_the_next_poll(
     monkeypatch.setattr(inbox, "POLL_SECONDS", 600)
     (first,), held, fresh = events(1), events(2), events(2)
 
-    async def has_handled(*received: Received) -> None:
+    async def has_handled(*received: ReceivedEvent) -> None:
         async def all_of_them() -> bool:
             return await effects(payments_database) == ids(received)
 
@@ -325,7 +325,7 @@ async def test_a_replica_whose_transaction_was_ended_for_it_harms_nothing_when_i
     await store(payments_database, received)
     frozen, goes_on = asyncio.Event(), asyncio.Event()
 
-    async def freeze(connection: Connection, held: Sequence[Waiting]) -> Committed:
+    async def freeze(connection: Connection, held: Sequence[WaitingEvent]) -> Committed:
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         await rows(payments_database, "SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
         frozen.set()

@@ -14,7 +14,7 @@ import pytest
 
 from gozon.topology import ORDER_CREATED, ORDER_STATUS, PAYMENT_RESULTS, TOPOLOGY
 from shopkit.dead_letters import broker as broker_letters
-from shopkit.messaging.broker import Lost
+from shopkit.messaging.broker import BrokerUnavailable
 from shopkit.messaging.events import encode_batch, outgoing
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.topology import LONELY_CRASHES, RESOLVED, Queue
@@ -291,7 +291,7 @@ async def test_a_letter_whose_record_is_not_safe_stays(desk: Desk, monkeypatch: 
 
     async def lost(self: broker_letters.BrokerLetters, queue: str, message: aio_pika.Message) -> None:
         if queue == RESOLVED:
-            raise Lost("gone")
+            raise BrokerUnavailable("gone")
         await publish(self, queue, message)
 
     monkeypatch.setattr(broker_letters.BrokerLetters, "_publish", lost)

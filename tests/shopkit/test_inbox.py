@@ -8,7 +8,7 @@ import pytest
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, inbox_store
 from shopkit.messaging.inbox import ATTEMPTS, Committed, Inbox
-from shopkit.messaging.inbox_store import Waiting
+from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.runtime import retry
 from tests.servers import rows, running, stalls, stands_still, succeeds
 from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
@@ -25,7 +25,7 @@ class Handle:
         self.error: Exception = ValueError("poison")
         self.failures = 0
 
-    async def __call__(self, connection: Connection, received: Sequence[Waiting]) -> Committed:
+    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> Committed:
         for event in received:
             await connection.execute(EFFECT, str(event.event_id))
         if self.poison & {event.event_id for event in received}:
@@ -121,7 +121,7 @@ async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
     other = Inbox(payments_database, "payments-2", handle)
     given: list[set[UUID]] = []
 
-    async def fail_at_first(_: Connection, claimed: Sequence[Waiting]) -> Committed:
+    async def fail_at_first(_: Connection, claimed: Sequence[WaitingEvent]) -> Committed:
         given.append(ids(claimed))
         if len(claimed) == 2:
             raise ValueError("both")
@@ -229,7 +229,7 @@ async def test_workers_at_the_same_time_take_different_events(
     both_have_claimed = asyncio.Barrier(2)
     taken: list[set[UUID]] = []
 
-    async def handle(_: Connection, claimed: Sequence[Waiting]) -> Committed:
+    async def handle(_: Connection, claimed: Sequence[WaitingEvent]) -> Committed:
         taken.append(ids(claimed))
         async with asyncio.timeout(5):
             await both_have_claimed.wait()

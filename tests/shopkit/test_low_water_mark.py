@@ -10,7 +10,7 @@ import pytest
 from orders.messages import order_created
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox_store, low_water_mark, outbox
-from shopkit.messaging.inbox_store import Received
+from shopkit.messaging.inbox_store import ReceivedEvent
 from shopkit.messaging.low_water_mark import LowWaterMark
 
 ENTRIES_READ = "SELECT pg_stat_get_xact_tuples_returned('{index}'::regclass)"
@@ -76,7 +76,7 @@ async def test_a_pass_does_not_read_rows_that_an_old_snapshot_keeps(orders_datab
 
 async def store(database: Database, count: int) -> None:
     async with database.begin() as connection:
-        received = [Received(uuid4(), "order.created", b"{}") for _ in range(count)]
+        received = [ReceivedEvent(uuid4(), "order.created", b"{}") for _ in range(count)]
         await inbox_store.store(connection, received, "payments-1")
 
 

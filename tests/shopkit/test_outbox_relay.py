@@ -11,7 +11,7 @@ from orders.messages import order_created
 from payments.messages import payment_decided
 from shopkit.db.database import Database
 from shopkit.messaging import journey, outbox, relay
-from shopkit.messaging.broker import Lost, RabbitMQ
+from shopkit.messaging.broker import BrokerUnavailable, RabbitMQ
 from shopkit.messaging.events import Outgoing
 from shopkit.messaging.low_water_mark import LowWaterMark
 from shopkit.messaging.publisher import NotPublished, Publisher
@@ -204,7 +204,7 @@ async def test_a_broker_that_is_not_there_publishes_nothing(orders_database: Dat
     async with running(publisher):
         with pytest.raises(NotPublished):
             await publisher.publish("order.created", [b"{}"])
-        with pytest.raises(Lost):
+        with pytest.raises(BrokerUnavailable):
             await publisher.check()
 
 

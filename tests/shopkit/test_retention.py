@@ -14,7 +14,7 @@ from shopkit.db.database import Database
 from shopkit.db.periodic import Periodic
 from shopkit.db.retention import NOTES, PROCESSED_EVENTS, Retention
 from shopkit.messaging import inbox_store
-from shopkit.messaging.inbox_store import Received
+from shopkit.messaging.inbox_store import ReceivedEvent
 from shopkit.runtime.settings import load
 from tests.servers import counted, rows, running
 from tests.support import eventually
@@ -49,7 +49,7 @@ async def keys(database: Database, table: str = "orders") -> list[str]:
 
 
 async def received(database: Database, processed_hours_ago: float | None) -> UUID:
-    event = Received(uuid7(), "order.created", b"{}")
+    event = ReceivedEvent(uuid7(), "order.created", b"{}")
     async with database.begin() as connection:
         await inbox_store.store(connection, [event], "payments-1")
     if processed_hours_ago is not None:

@@ -15,10 +15,10 @@ from shopkit.db.migrations import migrate
 from shopkit.runtime.retry import (
     Backoff,
     BatchSize,
-    Fault,
+    Cause,
     Progress,
     Stalled,
-    fault_of,
+    cause_of,
     is_transient,
     pause,
     timed_out,
@@ -140,19 +140,19 @@ def test_an_error_of_our_own_stays(error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (ConnectionResetError("away"), Fault.TRANSIENT),
-        (OSError(errno.EHOSTUNREACH, "no route"), Fault.TRANSIENT),
-        (OSError("Multiple exceptions: ..."), Fault.TRANSIENT),  # of asyncio, when no address of a name answers
-        (socket.gaierror("no such name"), Fault.TRANSIENT),
-        (TimeoutError(), Fault.TRANSIENT),
-        (FileNotFoundError("no template"), Fault.DEFECT),
-        (PermissionError("not yours"), Fault.DEFECT),
-        (MemoryError(), Fault.DEFECT),
+        (ConnectionResetError("away"), Cause.TRANSIENT),
+        (OSError(errno.EHOSTUNREACH, "no route"), Cause.TRANSIENT),
+        (OSError("Multiple exceptions: ..."), Cause.TRANSIENT),  # of asyncio, when no address of a name answers
+        (socket.gaierror("no such name"), Cause.TRANSIENT),
+        (TimeoutError(), Cause.TRANSIENT),
+        (FileNotFoundError("no template"), Cause.DEFECT),
+        (PermissionError("not yours"), Cause.DEFECT),
+        (MemoryError(), Cause.DEFECT),
     ],
     ids=repr,
 )
-def test_an_error_of_the_system_is_transient_when_it_may_be_of_a_connection(error: Exception, fault: Fault) -> None:
-    assert fault_of(error) is fault
+def test_an_error_of_the_system_is_transient_when_it_may_be_of_a_connection(error: Exception, fault: Cause) -> None:
+    assert cause_of(error) is fault
 
 
 def test_a_timeout_is_found_behind_the_errors_that_it_caused() -> None:
@@ -232,19 +232,19 @@ async def test_a_pause_ends_when_told_to_stop() -> None:
 @pytest.mark.parametrize(
     ("statement", "fault"),
     [
-        ("INSERT INTO accounts (user_id, balance) VALUES ('a', -1)", Fault.CONTENT),
-        ("SELECT CAST('x' AS bigint)", Fault.CONTENT),
-        *((defect, Fault.DEFECT) for defect in DEFECTS.values()),
+        ("INSERT INTO accounts (user_id, balance) VALUES ('a', -1)", Cause.CONTENT),
+        ("SELECT CAST('x' AS bigint)", Cause.CONTENT),
+        *((defect, Cause.DEFECT) for defect in DEFECTS.values()),
     ],
 )
 async def test_only_wrong_data_and_broken_constraints_are_blamed_on_the_content(
-    payments_database: Database, statement: str, fault: Fault
+    payments_database: Database, statement: str, fault: Cause
 ) -> None:
     async with payments_database.begin() as connection:
-        assert fault_of(await failure(connection, statement)) is fault
+        assert cause_of(await failure(connection, statement)) is fault
 
 
 async def test_a_value_that_the_driver_refuses_is_blamed_on_the_content(payments_database: Database) -> None:
     with pytest.raises(asyncpg.DataError) as failure:
         await rows(payments_database, "SELECT CAST(:number AS bigint)", number=2**70)
-    assert fault_of(failure.value) is Fault.CONTENT
+    assert cause_of(failure.value) is Cause.CONTENT

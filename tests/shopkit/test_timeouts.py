@@ -15,7 +15,7 @@ from shopkit.messaging import outbox, publisher
 from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
 from shopkit.messaging.inbox import Committed, Inbox
-from shopkit.messaging.inbox_store import Waiting
+from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.relay import Relay
 from tests.servers import Broker, Forwarder, rows, running, succeeds
@@ -57,7 +57,7 @@ async def test_an_inbox_works_off_what_takes_too_long_together(
     received = events(150)
     await store(payments_database, received)
 
-    async def handle(_: Connection, __: Sequence[Waiting]) -> Committed:
+    async def handle(_: Connection, __: Sequence[WaitingEvent]) -> Committed:
         return lambda: None
 
     async def all_processed() -> bool:
