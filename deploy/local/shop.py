@@ -21,8 +21,8 @@ from control import BIN, Supervisor, stop_leftovers
 from place import (
     DATABASES,
     DEFAULT_REPLICAS,
-    MOST_REPLICAS,
     PORTS,
+    REPLICAS_LIMIT,
     REPOSITORY,
     Shop,
     last_settings,
@@ -92,8 +92,8 @@ def _replicas(options: argparse.Namespace, last: dict[str, int]) -> dict[str, in
 def _counts(word: str) -> dict[str, int]:
     services = [service for service in DEFAULT_REPLICAS if service != "backstage"]
     service, _, count = word.rpartition("=")
-    if service not in ("", *services) or not count.isdigit() or not 1 <= int(count) <= MOST_REPLICAS:
-        raise argparse.ArgumentTypeError(f"{word}: N or SERVICE=N, from 1 to {MOST_REPLICAS}")
+    if service not in ("", *services) or not count.isdigit() or not 1 <= int(count) <= REPLICAS_LIMIT:
+        raise argparse.ArgumentTypeError(f"{word}: N or SERVICE=N, from 1 to {REPLICAS_LIMIT}")
     return dict.fromkeys([service] if service else services, int(count))
 
 

@@ -42,7 +42,7 @@ async def visit_with_load_tool(session: aiohttp.ClientSession, url: str) -> None
 
 
 async def visit_with_fault_tool(session: aiohttp.ClientSession, url: str) -> None:
-    page = loadtest.faults.page.Page(session, url, "alice")
+    page = loadtest.faults.page.PageUnderFaults(session, url, "alice")
     running = asyncio.create_task(page.run())
 
     async def it_was_told() -> bool:
