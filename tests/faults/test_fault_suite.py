@@ -1,7 +1,6 @@
 """The fault suite in short, on a shop of its own; `make faults` is the long one."""
 
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -9,8 +8,6 @@ import pytest
 
 from loadtest.faults.contents import ROOT, NotThere
 from loadtest.faults.faults import FAULTS
-from loadtest.faults.mutants import MUTANTS, Mutant
-from loadtest.faults.mutations import mutated
 from loadtest.faults.place import NotHappened
 from loadtest.faults.report import page, words
 from loadtest.faults.shop import ShopUnderFaults, a_shop
@@ -65,14 +62,3 @@ async def test_what_does_not_run_cannot_be_stopped_or_killed(fragile_shop: ShopU
 async def test_a_queue_that_is_not_there_cannot_be_deleted(fragile_shop: ShopUnderFaults) -> None:
     with pytest.raises(NotThere):
         await queue_deleted(Queue("nobody's", ()), fragile_shop, Random(1))  # noqa: S311
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-async def test_every_mistake_can_still_be_made(mutant: Mutant, tmp_path: Path) -> None:
-    tree = mutated(mutant.edits, tmp_path)
-    assert any((tree / edit.file).read_text() != (ROOT / edit.file).read_text() for edit in mutant.edits)
-    assert set(mutant.faults) <= set(FAULTS)
-    if not mutant.faults:
-        for test in mutant.turns_red:
-            file, _, name = test.partition("::")
-            assert f"def {name}(" in (ROOT / file).read_text()
