@@ -118,7 +118,7 @@ class Database:
             await transaction.commit()
 
     @asynccontextmanager
-    async def at_once(self) -> AsyncGenerator[Connection]:
+    async def autocommit(self) -> AsyncGenerator[Connection]:
         """A connection on which each statement is a transaction of its own: one round trip instead of three."""
         async with self._acquired() as connection:
             yield connection

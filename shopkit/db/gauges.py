@@ -21,7 +21,7 @@ class Backlog:
 
     async def measure(self) -> None:
         try:
-            async with asyncio.timeout(SECONDS), self._database.at_once() as connection:
+            async with asyncio.timeout(SECONDS), self._database.autocommit() as connection:
                 (row,) = await connection.fetch(self._query)
                 values = [float(value) for value in row]
         except Exception as error:

@@ -29,7 +29,7 @@ PROCESSED_EVENTS = """
 """
 
 # What a process that has ended noted last; it is of use for as long as its events may wait.
-NOTES = """
+CRASH_NOTES = """
     WITH removed AS (
         DELETE FROM inbox_in_hand WHERE id = ANY (ARRAY(
             SELECT id FROM inbox_in_hand WHERE taken_at < now() - make_interval(hours => $1)
@@ -82,7 +82,7 @@ class Retention:
         self._hours = hours
 
     async def __call__(self) -> bool:
-        async with self._database.at_once() as connection:
+        async with self._database.autocommit() as connection:
             ((removed, looked_at),) = await connection.fetch(self._statement, self._hours, RETENTION_BATCH_SIZE)
         REMOVED.labels(self._what).inc(removed)
         return looked_at == RETENTION_BATCH_SIZE

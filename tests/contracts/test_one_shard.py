@@ -101,8 +101,8 @@ class Watched(Database):
             yield WatchedConnection(connection, self.asked)
 
     @asynccontextmanager
-    async def at_once(self) -> AsyncGenerator[Connection]:
-        async with super().at_once() as connection:
+    async def autocommit(self) -> AsyncGenerator[Connection]:
+        async with super().autocommit() as connection:
             yield WatchedConnection(connection, self.asked)
 
 
@@ -184,7 +184,7 @@ async def whole_way(shard: Shard, users: Sequence[str]) -> dict[Any, str]:
     inbox = Inbox(shard.payments, replica, ChargeOrders(replica, _nothing))
     for _ in ("once", "and again"):
         await ingest([receive(event.event) for event in created])
-        await inbox.work_off()
+        await inbox.process_batch()
     results = [decode_payment_event(event.event) for event in await _leaving(shard.payments)]
 
     apply = ApplyResults(shard.orders, replica, _nothing)

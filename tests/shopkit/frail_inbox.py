@@ -9,7 +9,7 @@ import signal
 from collections.abc import Sequence
 
 from shopkit.db.database import Connection, Database
-from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.inbox import OnCommitted, Inbox
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.runtime.settings import Settings, load
 from tests.shopkit.inbox_events import EFFECT
@@ -25,7 +25,7 @@ class InboxSettings(Settings, frozen=True, kw_only=True):
 
 
 async def main(settings: InboxSettings) -> None:
-    async def handle(connection: Connection, received: Sequence[WaitingEvent]) -> Committed:
+    async def handle(connection: Connection, received: Sequence[WaitingEvent]) -> OnCommitted:
         print("given", *(event.event_id for event in received), flush=True)
         for event in received:
             await connection.execute(EFFECT, str(event.event_id))

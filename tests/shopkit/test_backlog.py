@@ -55,11 +55,11 @@ async def test_what_waits_in_the_inbox_and_what_is_parked_are_counted(payments_d
     events = [ReceivedEvent(UUID(int=n), "order.created", b"{}") for n in range(3)]
     async with payments_database.begin() as connection:
         await inbox_store.store(connection, events, "payments-1")
-        await inbox_store.park(connection, events[0].event_id, "wrong")
+        await inbox_store.dead_letter(connection, events[0].event_id, "wrong")
     assert await measured(payments_database, inbox_store.BACKLOG, "gozon_inbox_waiting") == [2]
-    assert await measured(payments_database, inbox_store.PARKED, "gozon_parked_events") == [1]
+    assert await measured(payments_database, inbox_store.DEAD_LETTERS, "gozon_parked_events") == [1]
     await rows(payments_database, "UPDATE dead_letters SET resolved_at = now(), resolution = 'discarded'")
-    assert await measured(payments_database, inbox_store.PARKED, "gozon_parked_events") == [0]
+    assert await measured(payments_database, inbox_store.DEAD_LETTERS, "gozon_parked_events") == [0]
 
 
 async def test_a_gauge_says_that_it_is_not_known_while_the_database_is_away() -> None:

@@ -121,7 +121,7 @@ async def test_a_session_lives_on_when_the_broker_freezes_while_it_begins(
 async def test_everything_is_declared_by_whoever_comes_first(broker: Broker) -> None:
     for queue in TOPOLOGY:
         assert await broker.ready_in(queue.name) == 0
-        assert await broker.ready_in(queue.alone) == await broker.ready_in(queue.dead) == 0
+        assert await broker.ready_in(queue.quarantine) == await broker.ready_in(queue.dead) == 0
         for key in queue.routing_keys:
             await broker.publish_body(key, b"[]")  # raises when no queue takes it
     await TOPOLOGY.declare(broker.channel)

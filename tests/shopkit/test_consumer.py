@@ -19,7 +19,7 @@ from gozon.topology import ORDER_CREATED, TOPOLOGY
 from shopkit.db.database import Database
 from shopkit.messaging import consumer as shop_consumer
 from shopkit.messaging.broker import RabbitMQ, Session
-from shopkit.messaging.consumer import PREFETCH, SUSPICIOUS, Consumer
+from shopkit.messaging.consumer import PREFETCH, QUARANTINE_REDELIVERIES, Consumer
 from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.subscription import Settle, Subscription
@@ -194,13 +194,13 @@ async def test_what_is_to_be_handled_alone_is_handled_like_the_rest(
 ) -> None:
     handler.poison = {2}
     for body in (b"unreadable", b'[{"n":1},{"n":2},{"n":3}]', b'[{"n":4}]'):
-        await publisher.send(ORDER_CREATED.alone, body, {})
+        await publisher.send(ORDER_CREATED.quarantine, body, {})
     async with consuming(broker_url, handler, publisher):
         await handler.has(1, 3, 4)
         letters = [await dead_letter(broker), await dead_letter(broker)]
     assert [letter for letter, _ in letters] == [b"unreadable", b'[{"n":2}]']
     assert handler.handled == [1, 3, 4]  # one message after the other
-    assert await broker.left_in(ORDER_CREATED.alone) == 0
+    assert await broker.left_in(ORDER_CREATED.quarantine) == 0
 
 
 async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
@@ -281,7 +281,7 @@ async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
     class Broken(Subscription):
         def __init__(self, rabbitmq: RabbitMQ, name: str, queue: str, prefetch: int, settle: Settle) -> None:
             super().__init__(rabbitmq, name, queue, prefetch, settle)
-            if queue == ORDER_CREATED.alone:
+            if queue == ORDER_CREATED.quarantine:
                 self._session = Session(rabbitmq, name, lose_every_channel)
 
     monkeypatch.setattr(shop_consumer, "Intake", Broken)
@@ -293,14 +293,14 @@ async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
             try:
                 await consumer.check()
             except ConnectionError as error:
-                return ORDER_CREATED.alone in str(error)
+                return ORDER_CREATED.quarantine in str(error)
             return False
 
         await eventually(it_names_the_queue)
 
 
 @pytest.mark.parametrize("statement", [*DEFECTS.values(), None], ids=[*DEFECTS, "no-file"])
-@pytest.mark.parametrize("queue", [QUEUE, ORDER_CREATED.alone])
+@pytest.mark.parametrize("queue", [QUEUE, ORDER_CREATED.quarantine])
 async def test_an_error_that_is_neither_transient_nor_the_events_fault_ends_the_consumer(
     broker: Broker,
     broker_url: str,
@@ -365,7 +365,7 @@ async def test_a_message_with_properties_that_cannot_be_read_is_set_aside_and_th
         letter, reason = await dead_letter(broker)
     assert (letter, reason[:21]) == (b'[{"n":2}]', "not a message of ours")
     assert handler.handled == [1, 3]
-    assert await broker.left_in(QUEUE) == await broker.ready_in(ORDER_CREATED.alone) == 0
+    assert await broker.left_in(QUEUE) == await broker.ready_in(ORDER_CREATED.quarantine) == 0
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ async def test_a_message_that_is_moved_lies_in_one_queue_when_it_kills_its_proce
     for n in range(moved):
         await broker.publish_body(KEY, b'[{"n":%d}]' % n)
     queue = await broker.channel.get_queue(QUEUE)
-    for _ in range(SUSPICIOUS):
+    for _ in range(QUARANTINE_REDELIVERIES):
         for message in [await queue.get() for _ in range(moved)]:
             await message.reject(requeue=True)
 
@@ -413,7 +413,7 @@ async def test_a_message_that_is_moved_lies_in_one_queue_when_it_kills_its_proce
     await way.open()
     await asyncio.wait_for(dead.wait(), 30)
     assert await broker.left_in(QUEUE) == 0
-    assert await broker.left_in(ORDER_CREATED.alone) == moved
+    assert await broker.left_in(ORDER_CREATED.quarantine) == moved
     consuming.cancel()
     with suppress(asyncio.CancelledError):
         await consuming

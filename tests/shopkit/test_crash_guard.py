@@ -13,8 +13,8 @@ import pytest
 
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, inbox_store
-from shopkit.messaging.crash_guard import LONELY_CRASHES, CrashGuard
-from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.crash_guard import ISOLATED_CRASH_LIMIT, CrashGuard
+from shopkit.messaging.inbox import OnCommitted, Inbox
 from shopkit.messaging.inbox_store import ReceivedEvent, WaitingEvent
 from tests.servers import rows, running
 from tests.shopkit.frail_inbox import DEADLY, ENDLESS
@@ -114,7 +114,7 @@ async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_i
         for batch in keeper.batches()
         if bomb.event_id in batch
     )
-    assert crashes["alone"] == LONELY_CRASHES
+    assert crashes["alone"] == ISOLATED_CRASH_LIMIT
     assert crashes["in company"] <= count
     assert sum(keeper.deaths for keeper in keepers) == crashes.total()
     assert not await suspects(payments_database)
@@ -155,7 +155,7 @@ class Handle:
         self.error: BaseException | None = None
         self.given: list[set[UUID]] = []
 
-    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> Committed:
+    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> OnCommitted:
         self.given.append(ids(received))
         for event in received:
             await connection.execute(EFFECT, str(event.event_id))
@@ -189,9 +189,9 @@ async def test_finding_a_crash_looks_like_no_crash_to_the_next_one(
     (event,) = events(1)
     await store(payments_database, [event])
     await crash(payments_database, event)
-    await worker.work_off()
+    await worker.process_batch()
     assert await suspects(payments_database) == {event.event_id: 1}
-    assert await other.work_off_suspect()
+    assert await other.process_suspected()
     assert handle.given == [{event.event_id}]
     assert await effects(payments_database) == {event.event_id}
 
@@ -202,10 +202,10 @@ async def test_those_that_crashed_least_come_first_so_that_no_innocent_waits_for
     received = culprit, *innocents = events(3)
     await store(payments_database, received)
     await crash(payments_database, *received)
-    await worker.work_off()
+    await worker.process_batch()
     await crash(payments_database, culprit)
     for replica in (worker, other, worker):
-        assert await replica.work_off_suspect()
+        assert await replica.process_suspected()
     assert await suspects(payments_database) == {culprit.event_id: 1}
     assert await effects(payments_database) == ids(innocents)
     assert len(handle.given) == 2
@@ -217,9 +217,9 @@ async def test_replicas_that_find_one_crash_count_it_once(
     received = events(4)
     await store(payments_database, received[:2])
     await crash(payments_database, *received)
-    await worker.work_off()
+    await worker.process_batch()
     await store(payments_database, received[2:])  # the other two were in other hands
-    await other.work_off()
+    await other.process_batch()
     assert await suspects(payments_database) == dict.fromkeys(ids(received), 0)
 
 
@@ -229,8 +229,8 @@ async def test_what_came_along_with_a_suspect_is_handled_at_once_and_together(
     held, fresh = events(2), events(3)
     await store(payments_database, [*held, *fresh])
     await crash(payments_database, *held)
-    await worker.work_off()
-    await worker.work_off()
+    await worker.process_batch()
+    await worker.process_batch()
     assert handle.given == [ids(fresh)]
     assert await suspects(payments_database) == dict.fromkeys(ids(held), 0)
 
@@ -265,12 +265,12 @@ async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
     await store(payments_database, received)
     handle.error = error
     with suppress(ConnectionResetError, asyncio.CancelledError):
-        await worker.work_off()
+        await worker.process_batch()
     assert await notes(payments_database) == []
 
     handle.error = None
     await rows(payments_database, "UPDATE inbox SET not_before = NULL")
-    await other.work_off()
+    await other.process_batch()
     assert await effects(payments_database) == ids(received) == handle.given[-1]
     assert await suspects(payments_database) == {}
 
@@ -295,11 +295,11 @@ async def test_a_commit_that_fails_leaves_no_note_and_is_no_crash(
         " FOR EACH ROW EXECUTE FUNCTION fail()",
     )
     with pytest.raises((asyncpg.PostgresError, ConnectionError)):
-        await worker.work_off()
+        await worker.process_batch()
     assert await notes(payments_database) == []
 
     await rows(payments_database, "DROP TRIGGER fail ON accounts")
-    await other.work_off()
+    await other.process_batch()
     assert await effects(payments_database) == ids(received) == handle.given[-1]
     assert await suspects(payments_database) == {}
 
@@ -325,17 +325,17 @@ async def test_a_replica_whose_transaction_was_ended_for_it_harms_nothing_when_i
     await store(payments_database, received)
     frozen, goes_on = asyncio.Event(), asyncio.Event()
 
-    async def freeze(connection: Connection, held: Sequence[WaitingEvent]) -> Committed:
+    async def freeze(connection: Connection, held: Sequence[WaitingEvent]) -> OnCommitted:
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         await rows(payments_database, "SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
         frozen.set()
         await goes_on.wait()
         return await handle(connection, held)
 
-    slow = asyncio.create_task(Inbox(payments_database, "payments-1", freeze).work_off())
+    slow = asyncio.create_task(Inbox(payments_database, "payments-1", freeze).process_batch())
     await frozen.wait()
-    await other.work_off()
-    while await other.work_off_suspect():
+    await other.process_batch()
+    while await other.process_suspected():
         pass
     goes_on.set()
     with pytest.raises(Exception, match="connection"):
@@ -353,7 +353,7 @@ async def test_a_note_from_before_the_server_was_started_says_nothing(
     await crash(payments_database, *received)
     earlier = "UPDATE inbox_in_hand SET taken_at = pg_postmaster_start_time() - interval '1 second'"
     await rows(payments_database, earlier)
-    await worker.work_off()
+    await worker.process_batch()
     assert handle.given == [ids(received)]
 
 
@@ -363,18 +363,18 @@ async def test_a_suspect_that_fails_is_tried_with_backoff_and_waits_for_its_turn
     (suspect,) = events(1)
     await store(payments_database, [suspect])
     await crash(payments_database, suspect)
-    await worker.work_off()
+    await worker.process_batch()
     handle.error = ValueError("no")
-    assert await worker.work_off_suspect()
+    assert await worker.process_suspected()
     (row,) = await rows(payments_database, "SELECT attempts, last_error, not_before > now() AS waits FROM inbox")
     assert row == (1, "ValueError('no')", True)
     assert await suspects(payments_database) == {suspect.event_id: 1}
 
     handle.error = None
-    assert not await worker.work_off_suspect()
+    assert not await worker.process_suspected()
     await rows(payments_database, "UPDATE inbox SET not_before = NULL")
-    assert await worker.work_off() == 0
-    assert await Inbox(payments_database, "payments-2", handle).work_off_suspect()
+    assert await worker.process_batch() == 0
+    assert await Inbox(payments_database, "payments-2", handle).process_suspected()
     assert await effects(payments_database) == {suspect.event_id}
 
 
@@ -384,9 +384,9 @@ async def test_a_suspect_is_not_among_those_that_are_looked_through_for_a_culpri
     suspect, innocent = events(2)
     await store(payments_database, [suspect, innocent])
     await crash(payments_database, suspect)
-    await worker.work_off()
+    await worker.process_batch()
     async with payments_database.begin() as connection:
-        found = await inbox_store.among(connection, [suspect.event_id, innocent.event_id])
+        found = await inbox_store.claim_by_id(connection, [suspect.event_id, innocent.event_id])
     assert ids(found) == {innocent.event_id}
 
 
@@ -396,12 +396,12 @@ async def test_notes_of_what_is_done_are_removed_when_the_next_crash_is_found(
     done, second = events(2), events(1)
     await store(payments_database, done)
     await crash(payments_database, *done)
-    await worker.work_off()
-    while await worker.work_off_suspect():
+    await worker.process_batch()
+    while await worker.process_suspected():
         pass
     await store(payments_database, second)
     await crash(payments_database, *second)
-    await worker.work_off()
+    await worker.process_batch()
     assert await notes(payments_database) == []
 
 

@@ -8,11 +8,11 @@ from tests.servers import rows
 
 
 async def test_what_somebody_left_uncommitted_is_nobody_elses(payments_database: Database) -> None:
-    async with payments_database.at_once() as connection:
+    async with payments_database.autocommit() as connection:
         backend = await connection.fetchval("SELECT pg_backend_pid()")
         await connection.execute("BEGIN")
         await connection.execute("INSERT INTO accounts (user_id) VALUES ('ann')")
-    async with payments_database.at_once() as connection:
+    async with payments_database.autocommit() as connection:
         assert await connection.fetchval("SELECT pg_backend_pid()") == backend
         assert await connection.fetchval("SELECT count(*) FROM accounts") == 0
 

@@ -17,7 +17,7 @@ from shopkit.dead_letters import broker as broker_letters
 from shopkit.messaging.broker import BrokerUnavailable
 from shopkit.messaging.events import encode_batch, outgoing
 from shopkit.messaging.publisher import Publisher
-from shopkit.messaging.topology import LONELY_CRASHES, RESOLVED, Queue
+from shopkit.messaging.topology import ISOLATED_CRASH_LIMIT, RESOLVED, Queue
 from tests.operating import Outcome, dead_letters, dead_letters_process
 from tests.servers import Broker
 from tests.shopkit.flawed import FLAWED
@@ -64,7 +64,7 @@ class Desk:
         assert {name: count for name, count in counts.items() if count} == expected
 
 
-QUEUES = [name for queue in TOPOLOGY for name in (queue.name, queue.alone, queue.dead)]
+QUEUES = [name for queue in TOPOLOGY for name in (queue.name, queue.quarantine, queue.dead)]
 BY = ("--by", "ann", "--note", "mended")
 
 
@@ -113,9 +113,9 @@ async def test_a_letter_whose_properties_cannot_be_read_is_listed_and_replayed(d
 
 
 async def test_a_letter_tells_when_and_why_the_broker_gave_it_up(desk: Desk) -> None:
-    await desk.lay_body(ORDER_CREATED.alone, encode_batch([event()]), message_id="kills")
-    queue = await desk.broker.channel.get_queue(ORDER_CREATED.alone)
-    for _ in range(LONELY_CRASHES):
+    await desk.lay_body(ORDER_CREATED.quarantine, encode_batch([event()]), message_id="kills")
+    queue = await desk.broker.channel.get_queue(ORDER_CREATED.quarantine)
+    for _ in range(ISOLATED_CRASH_LIMIT):
         message = await queue.get()
         assert message is not None
         await message.nack(requeue=True)

@@ -7,7 +7,7 @@ import pytest
 
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, inbox_store
-from shopkit.messaging.inbox import ATTEMPTS, Committed, Inbox
+from shopkit.messaging.inbox import ATTEMPTS, OnCommitted, Inbox
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.runtime import retry
 from tests.servers import rows, running, stalls, stands_still, succeeds
@@ -25,7 +25,7 @@ class Handle:
         self.error: Exception = ValueError("poison")
         self.failures = 0
 
-    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> Committed:
+    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> OnCommitted:
         for event in received:
             await connection.execute(EFFECT, str(event.event_id))
         if self.poison & {event.event_id for event in received}:
@@ -79,10 +79,10 @@ async def test_events_take_effect_and_are_marked_in_one_transaction(
 ) -> None:
     received = events(3)
     await store(payments_database, received)
-    assert await worker.work_off() == 3
+    assert await worker.process_batch() == 3
     same = "SELECT 1 FROM inbox JOIN accounts ON user_id = event_id::text AND inbox.xmin = accounts.xmin"
     assert len(await rows(payments_database, same)) == 3
-    assert await worker.work_off() == 0
+    assert await worker.process_batch() == 0
 
 
 async def test_an_event_that_comes_again_after_it_was_processed_has_no_effect(
@@ -90,9 +90,9 @@ async def test_an_event_that_comes_again_after_it_was_processed_has_no_effect(
 ) -> None:
     received = events(1)
     await store(payments_database, received)
-    await worker.work_off()
+    await worker.process_batch()
     await store(payments_database, received)
-    assert await worker.work_off() == 0
+    assert await worker.process_batch() == 0
 
 
 @pytest.mark.parametrize("position", [0, 4, 8])
@@ -103,7 +103,7 @@ async def test_a_poison_event_is_isolated_and_the_others_are_processed(
     poison = received[position].event_id
     handle.poison = {poison}
     await store(payments_database, received)
-    await worker.work_off()
+    await worker.process_batch()
 
     assert await processed(payments_database) == ids(received) - {poison} == await effects(payments_database)
     (row,) = await rows(
@@ -112,7 +112,7 @@ async def test_a_poison_event_is_isolated_and_the_others_are_processed(
         poison=poison,
     )
     assert row == (1, "ValueError('poison')", True)
-    assert await worker.work_off() == 0  # nothing is tried before its time
+    assert await worker.process_batch() == 0  # nothing is tried before its time
 
 
 async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
@@ -121,16 +121,16 @@ async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
     other = Inbox(payments_database, "payments-2", handle)
     given: list[set[UUID]] = []
 
-    async def fail_at_first(_: Connection, claimed: Sequence[WaitingEvent]) -> Committed:
+    async def fail_at_first(_: Connection, claimed: Sequence[WaitingEvent]) -> OnCommitted:
         given.append(ids(claimed))
         if len(claimed) == 2:
             raise ValueError("both")
-        await other.work_off()
+        await other.process_batch()
         return nothing
 
     first, second = events(2)
     await store(payments_database, [first, second])
-    await Inbox(payments_database, "payments-1", fail_at_first).work_off()
+    await Inbox(payments_database, "payments-1", fail_at_first).process_batch()
     assert given == [ids([first, second]), ids([first])]
     assert await effects(payments_database) == ids([second])
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE lonely_crashes IS NOT NULL")
@@ -145,7 +145,7 @@ async def test_a_poison_event_is_parked_after_the_last_attempt(
     for attempts in range(1, ATTEMPTS + 1):
         assert not await rows(payments_database, "SELECT 1 FROM dead_letters")
         await rows(payments_database, "UPDATE inbox SET not_before = now()")
-        await worker.work_off()
+        await worker.process_batch()
         (row,) = await rows(payments_database, "SELECT attempts FROM inbox")
         assert row.attempts == attempts
     (parked,) = await rows(payments_database, "SELECT event_id, type, event, attempts, error FROM dead_letters")
@@ -160,10 +160,10 @@ async def test_an_event_that_works_in_the_end_is_processed(
     received = events(1)
     handle.poison = ids(received)
     await store(payments_database, received)
-    await worker.work_off()
+    await worker.process_batch()
     handle.poison = set()
     await rows(payments_database, "UPDATE inbox SET not_before = now()")
-    await worker.work_off()
+    await worker.process_batch()
     assert await processed(payments_database) == ids(received) == await effects(payments_database)
 
 
@@ -174,7 +174,7 @@ async def test_a_transient_failure_is_no_attempt(
     handle.poison, handle.error = ids(received[:1]), ConnectionResetError("away")
     await store(payments_database, received)
     with pytest.raises(ConnectionResetError):
-        await worker.work_off()
+        await worker.process_batch()
     assert await effects(payments_database) == set()
     assert {row.attempts for row in await rows(payments_database, "SELECT attempts FROM inbox")} == {0}
 
@@ -229,14 +229,14 @@ async def test_workers_at_the_same_time_take_different_events(
     both_have_claimed = asyncio.Barrier(2)
     taken: list[set[UUID]] = []
 
-    async def handle(_: Connection, claimed: Sequence[WaitingEvent]) -> Committed:
+    async def handle(_: Connection, claimed: Sequence[WaitingEvent]) -> OnCommitted:
         taken.append(ids(claimed))
         async with asyncio.timeout(5):
             await both_have_claimed.wait()
         return nothing
 
     workers = [Inbox(payments_database, "payments-1", handle) for _ in range(2)]
-    assert await asyncio.gather(*(worker.work_off() for worker in workers)) == [10, 10]
+    assert await asyncio.gather(*(worker.process_batch() for worker in workers)) == [10, 10]
     assert taken[0] | taken[1] == ids(received)
 
 

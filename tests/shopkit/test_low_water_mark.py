@@ -27,7 +27,7 @@ async def take(database: Database, mark: LowWaterMark, limit: int = 500) -> tupl
         before = await connection.fetchval(ENTRIES_READ.format(index="outbox_pkey"))
         taken = len(await outbox.take(connection, limit, mark))
         read = await connection.fetchval(ENTRIES_READ.format(index="outbox_pkey")) - before
-    mark.committed()
+    mark.on_committed()
     return taken, read
 
 
@@ -84,10 +84,10 @@ async def process(database: Database, mark: LowWaterMark) -> tuple[int, int]:
     """Returns how many events one committed batch processed, and how many index entries it read for its claim."""
     async with database.begin() as connection:
         before = await connection.fetchval(ENTRIES_READ.format(index="inbox_waiting"))
-        claimed = await inbox_store.oldest(connection, mark, 500)
+        claimed = await inbox_store.claim_oldest(connection, mark, 500)
         read = await connection.fetchval(ENTRIES_READ.format(index="inbox_waiting")) - before
         await inbox_store.mark_processed(connection, [event.event_id for event in claimed])
-    mark.committed()
+    mark.on_committed()
     return len(claimed), read
 
 
@@ -146,7 +146,7 @@ async def test_the_mark_moves_while_long_sweeps_are_rare(
         query = f"SELECT 7, $2::bigint, $1::int, pg_sleep({pg_sleep_seconds})"
         async with orders_database.begin() as connection:
             ((_, after, *_),) = await mark.fetch(connection, query, 1)
-        mark.committed()
+        mark.on_committed()
         return after
 
     monkeypatch.setattr(low_water_mark, "MARK_SECONDS", 0.0)

@@ -12,7 +12,7 @@ from payments.models import ledger_entries
 from shopkit.db import retention
 from shopkit.db.database import Database
 from shopkit.db.periodic import Periodic
-from shopkit.db.retention import NOTES, PROCESSED_EVENTS, Retention
+from shopkit.db.retention import CRASH_NOTES, PROCESSED_EVENTS, Retention
 from shopkit.messaging import inbox_store
 from shopkit.messaging.inbox_store import ReceivedEvent
 from shopkit.runtime.settings import load
@@ -144,7 +144,7 @@ async def test_notes_of_processes_that_are_long_gone_are_removed(payments_databa
     note = "INSERT INTO inbox_in_hand (id, event_ids, replica, taken_at) VALUES (:id, '{}', 'payments-1', :at)"
     for hours in (WINDOW + 1, 1):
         await rows(payments_database, note, id=uuid7(), at=hours_ago(hours))
-    await Retention(payments_database, "crash_notes", NOTES, WINDOW)()
+    await Retention(payments_database, "crash_notes", CRASH_NOTES, WINDOW)()
     assert len(await rows(payments_database, "SELECT 1 FROM inbox_in_hand")) == 1
 
 

@@ -51,7 +51,7 @@ async def test_a_broken_check_stays(payments_database: Database) -> None:
 
 
 async def test_a_terminated_backend_passes(payments_database: Database) -> None:
-    async with payments_database.at_once() as connection:
+    async with payments_database.autocommit() as connection:
         backend = await connection.fetchval("SELECT pg_backend_pid()")
         await rows(payments_database, "SELECT pg_terminate_backend(:backend)", backend=backend)
         assert is_transient(await failure(connection, "SELECT 1"))
@@ -106,7 +106,7 @@ async def test_a_statement_that_the_server_cancelled_passes(payments_database: D
 
 
 async def test_a_transaction_that_was_idle_for_too_long_passes(payments_database: Database) -> None:
-    async with payments_database.at_once() as connection:
+    async with payments_database.autocommit() as connection:
         backend = await connection.fetchval("SELECT pg_backend_pid()")
         await connection.execute("BEGIN")
         await connection.execute("SET idle_in_transaction_session_timeout = '10ms'")

@@ -14,7 +14,7 @@ from shopkit.db.database import Connection, Database
 from shopkit.messaging import outbox, publisher
 from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
-from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.inbox import OnCommitted, Inbox
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.relay import Relay
@@ -57,7 +57,7 @@ async def test_an_inbox_works_off_what_takes_too_long_together(
     received = events(150)
     await store(payments_database, received)
 
-    async def handle(_: Connection, __: Sequence[WaitingEvent]) -> Committed:
+    async def handle(_: Connection, __: Sequence[WaitingEvent]) -> OnCommitted:
         return lambda: None
 
     async def all_processed() -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gozon.topology import ORDER_CREATED
-from shopkit.messaging.consumer import SUSPICIOUS
-from shopkit.messaging.topology import LONELY_CRASHES
+from shopkit.messaging.consumer import QUARANTINE_REDELIVERIES
+from shopkit.messaging.topology import ISOLATED_CRASH_LIMIT
 from tests.servers import Broker
 from tests.shopkit.frail_consumer import POISON
 from tests.support import Replica, eventually
@@ -85,7 +85,7 @@ async def dead_letter(broker: Broker) -> bytes:
 
     await eventually(lies_there, 60)
     letter = await broker.take(ORDER_CREATED.dead)
-    assert letter.headers["x-first-death-queue"] == ORDER_CREATED.alone
+    assert letter.headers["x-first-death-queue"] == ORDER_CREATED.quarantine
     assert letter.headers["x-first-death-reason"] == "delivery_limit"
     return letter.body
 
@@ -98,8 +98,8 @@ async def test_only_the_message_that_kills_its_process_becomes_a_dead_letter(bro
     async with living(frail):
         assert await dead_letter(broker) == message(POISON)
         await frail.has_handled(innocents)
-    assert frail.deaths == SUSPICIOUS + LONELY_CRASHES
-    for queue in (ORDER_CREATED.name, ORDER_CREATED.alone, ORDER_CREATED.dead):
+    assert frail.deaths == QUARANTINE_REDELIVERIES + ISOLATED_CRASH_LIMIT
+    for queue in (ORDER_CREATED.name, ORDER_CREATED.quarantine, ORDER_CREATED.dead):
         assert await broker.left_in(queue) == 0
     assert POISON not in frail.handled()
 
@@ -108,7 +108,7 @@ async def test_nothing_that_comes_later_waits_for_it(broker: Broker, frail: Frai
     await broker.publish_body(KEY, message(POISON))
     frail.permit()
     async with living(frail):
-        await frail.has_died(SUSPICIOUS)
+        await frail.has_died(QUARANTINE_REDELIVERIES)
         frail.forbid()
         for n in range(100, 140):
             await broker.publish_body(KEY, message(n))
@@ -128,6 +128,6 @@ async def test_of_a_message_of_many_events_only_the_culprit_becomes_a_dead_lette
     async with living(frail):
         assert await dead_letter(broker) == message(POISON)
         await frail.has_handled(innocents)
-    assert frail.deaths == SUSPICIOUS + 1 + LONELY_CRASHES
-    for queue in (ORDER_CREATED.name, ORDER_CREATED.alone, ORDER_CREATED.dead):
+    assert frail.deaths == QUARANTINE_REDELIVERIES + 1 + ISOLATED_CRASH_LIMIT
+    for queue in (ORDER_CREATED.name, ORDER_CREATED.quarantine, ORDER_CREATED.dead):
         assert await broker.left_in(queue) == 0
