@@ -88,7 +88,7 @@ class Subscription:
 
 
 async def _end_deliveries_on_close(channel: AbstractChannel, deliveries: Deliveries) -> None:
-    """Ends the deliveries when the channel closes, or when RabbitMQ cancels the consumer (its queue was deleted)."""
+    """Ends the deliveries when the channel closes, or when RabbitMQ cancels the consumer of a deleted queue."""
 
     def end(*_: object) -> None:
         deliveries.put_nowait(None)
