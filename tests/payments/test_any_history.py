@@ -30,7 +30,7 @@ from payments.messages import receive
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox
 from shopkit.messaging.events import Outgoing
-from shopkit.messaging.inbox import OnCommitted, Inbox
+from shopkit.messaging.inbox import Inbox, OnCommitted
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.journey import Hop
 from shopkit.web.problems import Problem
@@ -287,7 +287,7 @@ def balance_or_status(outcome: TopUpResult | Exception) -> int:
 def test_any_history_leaves_the_books_as_a_plain_bank_would(
     payments_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "MOST", 3)
+    monkeypatch.setattr(inbox, "INBOX_BATCH_SIZE", 3)
     monkeypatch.setattr(inbox, "POLL_SECONDS", 0.02)
     database = Database(payments_url, "payments")
     with Runner(loop_factory=asyncio.new_event_loop) as runner:

@@ -101,7 +101,7 @@ async def test_parked_events_are_listed_beside_the_letters_of_the_broker(
 async def test_more_letters_than_a_page_are_found(
     payments_database: Database, payments_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_letters, "PAGE", 2)
+    monkeypatch.setattr(database_letters, "PAGE_SIZE", 2)
     parked = [str(await park(payments_database)) for _ in range(5)]
     letters = (await does(payments_url, "list", "--json")).letters()
     assert [letter["events"][0]["id"] for letter in letters] == parked

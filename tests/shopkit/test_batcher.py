@@ -42,7 +42,7 @@ def submitted(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]
     return [asyncio.create_task(batcher.submit(item)) for item in items]
 
 
-async def test_an_idle_batcher_writes_an_item_at_once_and_alone(batcher: Batcher[int, int], flush: Flush) -> None:
+async def test_an_idle_batcher_flushes_a_single_item_immediately(batcher: Batcher[int, int], flush: Flush) -> None:
     flush.goes_on.clear()
     first = submitted(batcher, 1)
     await flush.began.wait()  # nothing else came, and no time had to pass
@@ -51,7 +51,7 @@ async def test_an_idle_batcher_writes_an_item_at_once_and_alone(batcher: Batcher
     assert flush.given == [[1]]
 
 
-async def test_what_arrives_during_a_flush_is_the_next_flush(batcher: Batcher[int, int], flush: Flush) -> None:
+async def test_items_submitted_during_a_flush_form_the_next_flush(batcher: Batcher[int, int], flush: Flush) -> None:
     flush.goes_on.clear()
     first = submitted(batcher, 1)
     await flush.began.wait()
@@ -69,24 +69,24 @@ async def test_each_submitter_gets_the_result_of_its_own_item(batcher: Batcher[i
     assert await asyncio.gather(*submitted(batcher, *items)) == [item * 10 for item in items]
 
 
-async def test_a_flush_holds_no_more_than_the_limit(flush: Flush) -> None:
+async def test_a_flush_has_at_most_limit_items(flush: Flush) -> None:
     batcher = Batcher[int, int]("test", flush, limit=2)
     assert await asyncio.gather(*submitted(batcher, 1, 2, 3, 4, 5)) == [10, 20, 30, 40, 50]
     assert flush.given == [[1, 2], [3, 4], [5]]
 
 
-async def test_one_bad_item_fails_alone(batcher: Batcher[int, int], flush: Flush) -> None:
+async def test_one_invalid_item_does_not_fail_the_others(batcher: Batcher[int, int], flush: Flush) -> None:
     bad = flush.raised[2] = ValueError("bad")
     assert await asyncio.gather(*submitted(batcher, 1, 2, 3), return_exceptions=True) == [10, bad, 30]
 
 
-async def test_a_transient_failure_fails_all_at_once(batcher: Batcher[int, int], flush: Flush) -> None:
+async def test_a_transient_error_fails_all_items_of_the_flush(batcher: Batcher[int, int], flush: Flush) -> None:
     away = flush.raised[2] = ConnectionRefusedError("away")
     assert await asyncio.gather(*submitted(batcher, 1, 2, 3), return_exceptions=True) == [away] * 3
     assert flush.given == [[1, 2, 3]]
 
 
-async def test_an_exception_as_result_is_raised_to_its_submitter_alone(
+async def test_an_exception_returned_for_one_item_is_raised_only_to_its_submitter(
     batcher: Batcher[int, int], flush: Flush
 ) -> None:
     refused = flush.returned[2] = LookupError("no such account")
@@ -94,7 +94,9 @@ async def test_an_exception_as_result_is_raised_to_its_submitter_alone(
     assert flush.given == [[1, 2, 3]]
 
 
-async def test_who_is_cancelled_before_the_flush_is_not_written(batcher: Batcher[int, int], flush: Flush) -> None:
+async def test_an_item_whose_submitter_is_cancelled_before_the_flush_is_not_flushed(
+    batcher: Batcher[int, int], flush: Flush
+) -> None:
     flush.goes_on.clear()
     first = submitted(batcher, 1)
     await flush.began.wait()
@@ -107,7 +109,9 @@ async def test_who_is_cancelled_before_the_flush_is_not_written(batcher: Batcher
     assert flush.given == [[1], [3]]
 
 
-async def test_who_is_cancelled_during_the_flush_harms_nobody(batcher: Batcher[int, int], flush: Flush) -> None:
+async def test_cancelling_a_submitter_during_the_flush_does_not_affect_others(
+    batcher: Batcher[int, int], flush: Flush
+) -> None:
     flush.goes_on.clear()
     cancelled, kept = submitted(batcher, 1, 2)
     await flush.began.wait()
@@ -118,14 +122,14 @@ async def test_who_is_cancelled_during_the_flush_harms_nobody(batcher: Batcher[i
     assert await batcher.submit(3) == 30
 
 
-async def test_after_a_failure_the_batcher_works_on(batcher: Batcher[int, int], flush: Flush) -> None:
+async def test_the_batcher_continues_after_an_error(batcher: Batcher[int, int], flush: Flush) -> None:
     flush.raised[1] = ValueError("bad")
     with pytest.raises(ValueError, match="bad"):
         await batcher.submit(1)
     assert await batcher.submit(2) == 20
 
 
-async def test_a_flush_is_in_the_name_of_no_request() -> None:
+async def test_a_flush_does_not_inherit_the_log_context_of_a_request() -> None:
     names: list[dict[str, str]] = []
 
     async def flush(items: Sequence[int]) -> Sequence[int]:
@@ -138,7 +142,7 @@ async def test_a_flush_is_in_the_name_of_no_request() -> None:
 
 
 @pytest.mark.parametrize("results", [[], [10], [10, 20, 30, 40]], ids=["none", "too-few", "too-many"])
-async def test_results_that_do_not_match_the_items_fail_every_submitter_of_the_flush(results: list[int]) -> None:
+async def test_a_wrong_number_of_results_fails_every_submitter_of_the_flush(results: list[int]) -> None:
     flushed: list[list[int]] = []
 
     async def flush(items: Sequence[int]) -> Sequence[int]:

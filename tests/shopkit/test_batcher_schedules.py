@@ -155,7 +155,7 @@ def due(store: Store, item: Item) -> Outcome:
 
 @settings(max_examples=600)
 @given(st.integers(1, 5), st.sets(st.integers(0, 9), max_size=3), st.lists(steps, min_size=8, max_size=40))
-def test_each_submitter_gets_its_own_result_and_nobody_is_harmed_by_another(
+def test_each_submitter_gets_its_own_result_under_any_schedule(
     limit: int, outages: set[int], schedule: list[Step]
 ) -> None:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:

@@ -50,12 +50,12 @@ def calls_of(service: str) -> list[tuple[str, str]]:
     return [(method, path) for name, method, path in CALLS if name == service]
 
 
-def test_there_are_calls_of_users() -> None:
+def test_the_api_documents_contain_the_operations_of_users() -> None:
     assert {service: len(calls_of(service)) for service in SERVICES} == {"orders": 3, "payments": 4, "notifier": 1}
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_caller_without_identity_gets_401_before_the_body_is_read(
+async def test_a_request_without_a_user_id_gets_401_before_its_body_is_read(
     listening: Listening, service: str
 ) -> None:
     replica = await listening(service)
@@ -70,7 +70,7 @@ async def test_a_caller_without_identity_gets_401_before_the_body_is_read(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_trailer_names_no_user(listening: Listening, service: str) -> None:
+async def test_a_user_id_in_a_trailer_is_ignored(listening: Listening, service: str) -> None:
     replica = await listening(service)
     for method, path in calls_of(service):
         head = f"{method} {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
@@ -80,7 +80,7 @@ async def test_a_trailer_names_no_user(listening: Listening, service: str) -> No
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_header_with_one_value_is_refused_when_it_is_repeated(listening: Listening, service: str) -> None:
+async def test_a_repeated_single_value_header_is_rejected(listening: Listening, service: str) -> None:
     replica = await listening(service)
     for method, path in calls_of(service):
         for header in ("X-User-Id: bob", "X-User-Id: ann", "Content-Type: text/plain", "Idempotency-Key: a"):
@@ -97,7 +97,7 @@ async def test_options_needs_no_user(listening: Listening, session: aiohttp.Clie
             assert response.status == 204
 
 
-async def test_a_problem_of_a_user_is_stored_by_no_cache(
+async def test_an_error_response_to_a_user_is_not_cacheable(
     listening: Listening, session: aiohttp.ClientSession
 ) -> None:
     replica = await listening("orders")

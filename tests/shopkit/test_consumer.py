@@ -95,7 +95,7 @@ async def dead_letter(broker: Broker, queue: Queue = ORDER_CREATED) -> tuple[byt
     return message.body, str(message.headers["x-reason"])
 
 
-async def test_what_was_handled_is_acknowledged(
+async def test_handled_messages_are_acknowledged(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
     for n in range(0, 30, 3):
@@ -117,7 +117,7 @@ async def test_more_messages_than_the_prefetch_limit_are_all_handled(
     assert await broker.left_in(QUEUE) == 0
 
 
-async def test_while_handling_must_wait_messages_are_held_and_not_sent_in_circles(
+async def test_messages_are_kept_and_not_requeued_while_the_handler_fails_transiently(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
     handler.away = True
@@ -131,7 +131,7 @@ async def test_while_handling_must_wait_messages_are_held_and_not_sent_in_circle
     assert await broker.ready_in(ORDER_CREATED.dead) == 0
 
 
-async def test_what_had_to_wait_is_handled_in_the_end(
+async def test_a_message_is_handled_when_the_transient_error_is_over(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
     handler.away = True
@@ -145,7 +145,7 @@ async def test_what_had_to_wait_is_handled_in_the_end(
 
 
 @pytest.mark.parametrize("poison", [1, 3, 5])
-async def test_one_event_that_cannot_be_handled_is_set_aside_alone(
+async def test_only_the_event_that_cannot_be_handled_is_dead_lettered(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, poison: int
 ) -> None:
     handler.poison = {poison}
@@ -174,7 +174,7 @@ async def test_one_event_that_cannot_be_handled_is_set_aside_alone(
     ],
     ids=["empty", "not-json", "not-utf-8", "no-array", "too-deep", "one-broken", "one-not-utf-8", "one-too-deep"],
 )
-async def test_what_cannot_be_read_is_set_aside_with_a_reason_and_the_rest_is_handled(
+async def test_undecodable_input_is_dead_lettered_with_a_reason_and_the_rest_is_handled(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, body: bytes, set_aside: bytes | None
 ) -> None:
     await broker.publish_body(KEY, body)
@@ -189,7 +189,7 @@ async def test_what_cannot_be_read_is_set_aside_with_a_reason_and_the_rest_is_ha
     assert await broker.left_in(QUEUE) == 0
 
 
-async def test_what_is_to_be_handled_alone_is_handled_like_the_rest(
+async def test_quarantined_messages_are_handled_one_by_one(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
     handler.poison = {2}
@@ -203,7 +203,7 @@ async def test_what_is_to_be_handled_alone_is_handled_like_the_rest(
     assert await broker.left_in(ORDER_CREATED.quarantine) == 0
 
 
-async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
+async def test_a_message_is_not_acknowledged_before_its_dead_letter_is_confirmed(
     broker: Broker, broker_url: str, way: Forwarder, handler: Handler
 ) -> None:
     far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
@@ -217,7 +217,7 @@ async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
     assert handler.handled == []
 
 
-async def test_a_dead_letter_waits_for_the_broker(
+async def test_a_dead_letter_is_published_when_the_broker_is_available_again(
     broker: Broker, broker_url: str, way: Forwarder, handler: Handler
 ) -> None:
     far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
@@ -228,7 +228,7 @@ async def test_a_dead_letter_waits_for_the_broker(
         assert (await dead_letter(broker))[0] == b"unreadable"
 
 
-async def test_what_was_not_acknowledged_when_the_connection_died_comes_again(
+async def test_unacknowledged_messages_are_redelivered_after_a_lost_connection(
     broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
 ) -> None:
     await way.open()
@@ -249,7 +249,7 @@ async def test_what_was_not_acknowledged_when_the_connection_died_comes_again(
     assert await broker.left_in(QUEUE) == 0
 
 
-async def test_an_idle_consumer_whose_connection_died_comes_back(
+async def test_an_idle_consumer_reconnects_after_a_lost_connection(
     broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
 ) -> None:
     await way.open()
@@ -261,7 +261,7 @@ async def test_an_idle_consumer_whose_connection_died_comes_back(
         await handler.has(1)
 
 
-async def test_a_consumer_starts_before_the_broker_is_there(
+async def test_a_consumer_starts_while_the_broker_is_unavailable(
     broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
 ) -> None:
     async with consuming(way.url, handler, publisher) as consumer:
@@ -272,7 +272,7 @@ async def test_a_consumer_starts_before_the_broker_is_there(
         await handler.has(1)
 
 
-async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
+async def test_a_consumer_is_not_ready_while_its_quarantine_cannot_be_consumed(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lose_every_channel(_: AbstractChannel) -> None:
@@ -284,7 +284,7 @@ async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
             if queue == ORDER_CREATED.quarantine:
                 self._session = Session(rabbitmq, name, lose_every_channel)
 
-    monkeypatch.setattr(shop_consumer, "Intake", Broken)
+    monkeypatch.setattr(shop_consumer, "Subscription", Broken)
     async with consuming(broker_url, handler, publisher) as consumer:
         await broker.publish_body(KEY, b'[{"n":1}]')
         await handler.has(1)
@@ -301,7 +301,7 @@ async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
 
 @pytest.mark.parametrize("statement", [*DEFECTS.values(), None], ids=[*DEFECTS, "no-file"])
 @pytest.mark.parametrize("queue", [QUEUE, ORDER_CREATED.quarantine])
-async def test_an_error_that_is_neither_transient_nor_the_events_fault_ends_the_consumer(
+async def test_a_defect_of_program_or_schema_ends_the_consumer(
     broker: Broker,
     broker_url: str,
     publisher: Publisher,
@@ -323,7 +323,7 @@ async def test_an_error_that_is_neither_transient_nor_the_events_fault_ends_the_
     assert await broker.ready_in(ORDER_CREATED.dead) == 0
 
 
-async def test_a_consumer_that_tries_the_same_again_for_too_long_is_not_ready(
+async def test_a_consumer_that_retries_one_batch_for_too_long_is_not_ready(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
@@ -336,7 +336,7 @@ async def test_a_consumer_that_tries_the_same_again_for_too_long_is_not_ready(
         await succeeds(consumer.check)
 
 
-async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(
+async def test_a_deleted_queue_is_declared_again_and_consumed(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
     async with consuming(broker_url, handler, publisher) as consumer:
@@ -350,7 +350,7 @@ async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(
 
 
 @pytest.mark.parametrize("properties", FLAWED.values(), ids=FLAWED.keys())
-async def test_a_message_with_properties_that_cannot_be_read_is_set_aside_and_the_rest_is_handled(
+async def test_a_message_with_invalid_properties_is_dead_lettered_and_the_rest_is_handled(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, properties: Raw
 ) -> None:
     underlay = await broker.channel.get_underlay_channel()
@@ -371,7 +371,7 @@ async def test_a_message_with_properties_that_cannot_be_read_is_set_aside_and_th
 @pytest.mark.parametrize(
     ("mode", "flaw"), [(None, None), (1, None), (2, None), (0, "delivery mode 0"), (7, "delivery mode 7")]
 )
-def test_a_delivery_mode_that_amqp_does_not_know_is_a_flaw(mode: int | None, flaw: str | None) -> None:
+def test_an_invalid_delivery_mode_is_a_flaw(mode: int | None, flaw: str | None) -> None:
     properties = spec.Basic.Properties()
     properties.delivery_mode = mode
     header = ContentHeader(properties=properties)
@@ -379,7 +379,7 @@ def test_a_delivery_mode_that_amqp_does_not_know_is_a_flaw(mode: int | None, fla
 
 
 @pytest.mark.parametrize("moved", [1, 3])
-async def test_a_message_that_is_moved_lies_in_one_queue_when_it_kills_its_process(
+async def test_a_quarantined_message_is_in_one_queue_only_when_it_crashes_its_process(
     broker: Broker,
     way: Forwarder,
     publisher: Publisher,

@@ -14,7 +14,7 @@ import pytest
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, inbox_store
 from shopkit.messaging.crash_guard import ISOLATED_CRASH_LIMIT, CrashGuard
-from shopkit.messaging.inbox import OnCommitted, Inbox
+from shopkit.messaging.inbox import Inbox, OnCommitted
 from shopkit.messaging.inbox_store import ReceivedEvent, WaitingEvent
 from tests.servers import rows, running
 from tests.shopkit.frail_inbox import DEADLY, ENDLESS
@@ -83,7 +83,7 @@ async def kept(*keepers: Keeper) -> AsyncGenerator[None]:
 
 
 @pytest.mark.parametrize("count", [1, 2], ids=["one-process", "two-processes"])
-async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_it(
+async def test_an_event_that_crashes_its_process_is_dead_lettered_and_others_do_not_wait(
     payments_database: Database, payments_url: str, tmp_path: Path, count: int
 ) -> None:
     before, (bomb,), after = events(4), events(1, DEADLY), events(4)
@@ -121,7 +121,7 @@ async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_i
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_what_a_process_held_that_was_killed_from_outside_is_done_by_others_one_by_one(
+async def test_events_of_a_killed_process_are_handled_by_other_replicas_one_by_one(
     payments_database: Database, payments_url: str, tmp_path: Path, count: int
 ) -> None:
     received = [*events(count - 1), *events(1, ENDLESS)]
@@ -183,7 +183,7 @@ async def crash(database: Database, *received: ReceivedEvent) -> None:
     await CrashGuard(database, "payments-0").note([event.event_id for event in received])
 
 
-async def test_finding_a_crash_looks_like_no_crash_to_the_next_one(
+async def test_a_replica_that_finds_a_crash_leaves_no_note_of_its_own(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle
 ) -> None:
     (event,) = events(1)
@@ -196,7 +196,7 @@ async def test_finding_a_crash_looks_like_no_crash_to_the_next_one(
     assert await effects(payments_database) == {event.event_id}
 
 
-async def test_those_that_crashed_least_come_first_so_that_no_innocent_waits_for_the_last_crash_of_a_culprit(
+async def test_suspected_events_with_the_fewest_crashes_come_first(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle
 ) -> None:
     received = culprit, *innocents = events(3)
@@ -211,7 +211,7 @@ async def test_those_that_crashed_least_come_first_so_that_no_innocent_waits_for
     assert len(handle.given) == 2
 
 
-async def test_replicas_that_find_one_crash_count_it_once(
+async def test_a_crash_that_two_replicas_find_is_counted_once(
     payments_database: Database, worker: Inbox, other: Inbox
 ) -> None:
     received = events(4)
@@ -223,7 +223,7 @@ async def test_replicas_that_find_one_crash_count_it_once(
     assert await suspects(payments_database) == dict.fromkeys(ids(received), 0)
 
 
-async def test_what_came_along_with_a_suspect_is_handled_at_once_and_together(
+async def test_unsuspected_events_are_handled_in_the_next_batch(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     held, fresh = events(2), events(3)
@@ -235,7 +235,7 @@ async def test_what_came_along_with_a_suspect_is_handled_at_once_and_together(
     assert await suspects(payments_database) == dict.fromkeys(ids(held), 0)
 
 
-async def test_what_a_crash_left_is_not_put_off_until_the_next_poll(
+async def test_suspected_events_do_not_wait_for_the_next_poll(
     payments_database: Database, worker: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "POLL_SECONDS", 600)
@@ -258,7 +258,7 @@ async def test_what_a_crash_left_is_not_put_off_until_the_next_poll(
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), ConnectionResetError("away"), asyncio.CancelledError()])
-async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
+async def test_a_failed_batch_leaves_no_note_and_counts_as_no_crash(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle, error: BaseException
 ) -> None:
     received = events(3)
@@ -280,7 +280,7 @@ async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
     ["RAISE EXCEPTION 'no' USING ERRCODE = '40001'", "PERFORM pg_terminate_backend(pg_backend_pid())"],
     ids=["refused", "connection-lost"],
 )
-async def test_a_commit_that_fails_leaves_no_note_and_is_no_crash(
+async def test_a_failed_commit_leaves_no_note_and_counts_as_no_crash(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle, on_commit: str
 ) -> None:
     received = events(3)
@@ -304,7 +304,7 @@ async def test_a_commit_that_fails_leaves_no_note_and_is_no_crash(
     assert await suspects(payments_database) == {}
 
 
-async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
+async def test_a_stopped_inbox_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
     await store(payments_database, events(2))
     working = asyncio.create_task(worker.run())
 
@@ -317,7 +317,7 @@ async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: D
     assert await notes(payments_database) == []
 
 
-async def test_a_replica_whose_transaction_was_ended_for_it_harms_nothing_when_it_goes_on(
+async def test_a_replica_that_lost_its_transaction_and_continues_does_no_harm(
     payments_database: Database, other: Inbox, handle: Handle
 ) -> None:
     """As PostgreSQL does to one that was frozen: it has not crashed, but nobody can know."""
@@ -345,7 +345,7 @@ async def test_a_replica_whose_transaction_was_ended_for_it_harms_nothing_when_i
     assert await notes(payments_database) in ([], [[received[1].event_id]])
 
 
-async def test_a_note_from_before_the_server_was_started_says_nothing(
+async def test_a_note_from_before_the_last_server_start_is_ignored(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     received = events(2)
@@ -357,7 +357,7 @@ async def test_a_note_from_before_the_server_was_started_says_nothing(
     assert handle.given == [ids(received)]
 
 
-async def test_a_suspect_that_fails_is_tried_with_backoff_and_waits_for_its_turn_alone(
+async def test_a_suspected_event_that_fails_is_retried_with_backoff_in_isolation(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     (suspect,) = events(1)
@@ -378,9 +378,7 @@ async def test_a_suspect_that_fails_is_tried_with_backoff_and_waits_for_its_turn
     assert await effects(payments_database) == {suspect.event_id}
 
 
-async def test_a_suspect_is_not_among_those_that_are_looked_through_for_a_culprit(
-    payments_database: Database, worker: Inbox
-) -> None:
+async def test_bisecting_does_not_claim_suspected_events(payments_database: Database, worker: Inbox) -> None:
     suspect, innocent = events(2)
     await store(payments_database, [suspect, innocent])
     await crash(payments_database, suspect)
@@ -390,7 +388,7 @@ async def test_a_suspect_is_not_among_those_that_are_looked_through_for_a_culpri
     assert ids(found) == {innocent.event_id}
 
 
-async def test_notes_of_what_is_done_are_removed_when_the_next_crash_is_found(
+async def test_notes_of_processed_events_are_deleted_when_the_next_crash_is_found(
     payments_database: Database, worker: Inbox
 ) -> None:
     done, second = events(2), events(1)
@@ -405,7 +403,7 @@ async def test_notes_of_what_is_done_are_removed_when_the_next_crash_is_found(
     assert await notes(payments_database) == []
 
 
-async def test_a_worker_with_nothing_to_do_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
+async def test_an_idle_inbox_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
     await store(payments_database, events(2))
 
     async def is_done_without_a_note() -> bool:

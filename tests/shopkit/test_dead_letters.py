@@ -73,7 +73,7 @@ def desk(broker: Broker, broker_url: str, publisher: Publisher) -> Desk:
     return Desk(broker, broker_url, publisher)
 
 
-async def test_letters_are_listed_and_stay_where_they_are_in_their_order(desk: Desk) -> None:
+async def test_listing_leaves_letters_in_their_queue_and_order(desk: Desk) -> None:
     subjects = [uuid4(), uuid4(), uuid4()]
     first = await desk.lay(ORDER_CREATED, event(subject=subjects[0]), event("parcel.lost", subjects[1]))
     second = await desk.lay(ORDER_CREATED, event(subject=subjects[2]), reason="x" * 300)
@@ -89,7 +89,7 @@ async def test_letters_are_listed_and_stay_where_they_are_in_their_order(desk: D
     assert [(await desk.broker.take(ORDER_CREATED.dead)).body for _ in range(2)] == [first, second]
 
 
-async def test_a_letter_tells_when_and_why_its_consumer_set_it_aside(desk: Desk) -> None:
+async def test_a_letter_of_a_consumer_has_time_and_reason(desk: Desk) -> None:
     subject = uuid4()
     encoded = event("parcel.lost", subject)
     await desk.lay(PAYMENT_RESULTS, encoded)
@@ -101,7 +101,7 @@ async def test_a_letter_tells_when_and_why_its_consumer_set_it_aside(desk: Desk)
     assert letter["events"] == [{name: written[name] for name in ("id", "type", "subject", "time")}]
 
 
-async def test_a_letter_whose_properties_cannot_be_read_is_listed_and_replayed(desk: Desk) -> None:
+async def test_a_letter_with_invalid_properties_is_listed_and_replayed(desk: Desk) -> None:
     body = encode_batch([event("parcel.lost")])
     underlay = await desk.broker.channel.get_underlay_channel()
     await underlay.basic_publish(body, routing_key=ORDER_CREATED.dead, properties=FLAWED["timestamp"])
@@ -112,7 +112,7 @@ async def test_a_letter_whose_properties_cannot_be_read_is_listed_and_replayed(d
     assert (await desk.broker.take(ORDER_CREATED.name)).body == body
 
 
-async def test_a_letter_tells_when_and_why_the_broker_gave_it_up(desk: Desk) -> None:
+async def test_a_letter_of_the_delivery_limit_has_time_and_reason(desk: Desk) -> None:
     await desk.lay_body(ORDER_CREATED.quarantine, encode_batch([event()]), message_id="kills")
     queue = await desk.broker.channel.get_queue(ORDER_CREATED.quarantine)
     for _ in range(ISOLATED_CRASH_LIMIT):
@@ -130,7 +130,7 @@ async def test_a_letter_tells_when_and_why_the_broker_gave_it_up(desk: Desk) -> 
     assert abs(datetime.fromisoformat(letter["when"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-async def test_a_message_without_an_id_is_named_after_its_contents(
+async def test_the_id_of_a_letter_without_message_id_is_a_hash_of_its_body(
     desk: Desk, servers: dict[str, Any], session: aiohttp.ClientSession
 ) -> None:
     # aio-pika gives every message an id, the management interface does not.
@@ -166,7 +166,7 @@ async def test_a_message_without_an_id_is_named_after_its_contents(
     ],
     ids=" ".join,
 )
-async def test_letters_are_found_by_what_they_tell_of_themselves(desk: Desk, words: list[str], found: str) -> None:
+async def test_filters_select_letters(desk: Desk, words: list[str], found: str) -> None:
     one, two = UUID(int=1), UUID(int=2)
     a = await desk.lay(ORDER_CREATED, event("parcel.sent", one), reason="too heavy")
     b = await desk.lay(ORDER_CREATED, event("parcel.sent", two), event("parcel.lost", one), reason="heavy")
@@ -178,7 +178,7 @@ async def test_letters_are_found_by_what_they_tell_of_themselves(desk: Desk, wor
     assert [{letter["events"][0]["id"]} for letter in listed] == [ids[name] for name in found]
 
 
-async def test_a_letter_is_found_by_the_id_of_any_of_its_events(desk: Desk) -> None:
+async def test_a_letter_is_selected_by_the_id_of_any_of_its_events(desk: Desk) -> None:
     wanted = event()
     await desk.lay(ORDER_CREATED, event(), wanted)
     await desk.lay(ORDER_CREATED, event())
@@ -213,7 +213,7 @@ async def test_a_letter_is_found_by_the_id_of_any_of_its_events(desk: Desk) -> N
         "too-deep",
     ],
 )
-async def test_all_of_a_letter_is_shown_whatever_it_holds(desk: Desk, body: bytes, shown: str) -> None:
+async def test_any_body_of_a_letter_is_shown(desk: Desk, body: bytes, shown: str) -> None:
     await desk.lay_body(ORDER_CREATED.dead, body, headers={"x-reason": "odd"}, message_id="m1")
     assert (await desk.does("list")).status == 0
     outcome = await desk.does("show", "payments.order-created/m1")
@@ -222,7 +222,7 @@ async def test_all_of_a_letter_is_shown_whatever_it_holds(desk: Desk, body: byte
     assert shown in outcome.output
 
 
-async def test_a_dry_run_says_what_would_be_done_and_does_nothing(desk: Desk) -> None:
+async def test_a_dry_run_prints_the_actions_and_changes_nothing(desk: Desk) -> None:
     await desk.lay(ORDER_CREATED, event())
     letter_id = await desk.the_id()
     for verb, what in (("replay", "replayed"), ("discard", "discarded")):
@@ -233,7 +233,7 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(desk: Desk) ->
     assert await desk.broker.ready_in(RESOLVED) == 0
 
 
-async def test_a_replayed_letter_reaches_the_queue_it_comes_from_and_no_other(desk: Desk) -> None:
+async def test_a_replayed_letter_goes_only_to_the_queue_it_came_from(desk: Desk) -> None:
     body = await desk.lay(PAYMENT_RESULTS, event("order.created"))
     await desk.lay(ORDER_CREATED, event("order.created"))
     (letter,) = await desk.list("--queue", PAYMENT_RESULTS.name)
@@ -247,7 +247,7 @@ async def test_a_replayed_letter_reaches_the_queue_it_comes_from_and_no_other(de
     assert not message.headers.get("x-reason")
 
 
-async def test_a_discarded_letter_is_kept_with_who_discarded_it_and_why(desk: Desk) -> None:
+async def test_a_discarded_letter_is_kept_with_its_resolution(desk: Desk) -> None:
     body = await desk.lay(ORDER_STATUS, event())
     (before,) = await desk.list()
     outcome = await desk.does("discard", "--queue", ORDER_STATUS.name, *BY)
@@ -277,14 +277,14 @@ async def test_a_discarded_letter_is_kept_with_who_discarded_it_and_why(desk: De
     }
 
 
-async def test_the_record_of_a_replay_names_who_did_it(desk: Desk) -> None:
+async def test_the_record_of_a_replay_names_the_operator(desk: Desk) -> None:
     await desk.lay(ORDER_STATUS, event())
     await desk.does("replay", await desk.the_id(), "--by", "bob")
     (letter,) = await desk.list("--resolved")
     assert letter["resolution"] == "replayed by bob"
 
 
-async def test_a_letter_whose_record_is_not_safe_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_letter_stays_if_its_record_is_not_confirmed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     await desk.lay(ORDER_CREATED, event())
     letter_id = await desk.the_id()
     publish = broker_letters.BrokerLetters._publish  # pyright: ignore[reportPrivateUsage]
@@ -301,7 +301,7 @@ async def test_a_letter_whose_record_is_not_safe_stays(desk: Desk, monkeypatch: 
     await desk.lie(**{ORDER_CREATED.name: 1, ORDER_CREATED.dead: 1})
 
 
-async def test_no_more_letters_a_second_than_asked_for(desk: Desk) -> None:
+async def test_rate_limits_letters_per_second(desk: Desk) -> None:
     for _ in range(4):
         await desk.lay(ORDER_CREATED, event())
     started = time.monotonic()
@@ -310,7 +310,7 @@ async def test_no_more_letters_a_second_than_asked_for(desk: Desk) -> None:
     await desk.lie(**{ORDER_CREATED.name: 4})
 
 
-async def test_no_more_letters_than_asked_for(desk: Desk) -> None:
+async def test_limit_limits_the_number_of_letters(desk: Desk) -> None:
     for _ in range(4):
         await desk.lay(ORDER_CREATED, event())
     assert len((await desk.does("discard", "--all", *BY, "--limit", "3")).output.splitlines()) == 3
@@ -318,7 +318,7 @@ async def test_no_more_letters_than_asked_for(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("verb", ["replay", "discard"])
-async def test_everything_is_resolved_only_when_that_is_said(desk: Desk, verb: str) -> None:
+async def test_all_letters_are_resolved_only_with_the_option_all(desk: Desk, verb: str) -> None:
     await desk.lay(ORDER_CREATED, event())
     refused = await desk.does(verb, *BY)
     assert refused.status == 2
@@ -328,7 +328,7 @@ async def test_everything_is_resolved_only_when_that_is_said(desk: Desk, verb: s
     assert await desk.list() == []
 
 
-async def test_a_letter_that_is_not_there_is_a_failure_and_the_others_are_resolved(desk: Desk) -> None:
+async def test_an_unknown_id_is_reported_and_the_other_letters_are_resolved(desk: Desk) -> None:
     await desk.lay(ORDER_CREATED, event())
     letter_id = await desk.the_id()
     outcome = await desk.does("replay", "payments.order-created/nothing", letter_id, "payments/7", *BY)
@@ -341,7 +341,7 @@ async def test_a_letter_that_is_not_there_is_a_failure_and_the_others_are_resolv
     assert (await desk.does("show", letter_id + "x")).status == 1
 
 
-async def test_two_who_replay_at_once_replay_each_letter_once(desk: Desk) -> None:
+async def test_two_concurrent_replays_replay_each_letter_once(desk: Desk) -> None:
     bodies = [await desk.lay(ORDER_CREATED, event()) for _ in range(30)]
     words = ("replay", "--all", "--rate", "40", "--by")
     outcomes = await asyncio.gather(
@@ -353,7 +353,7 @@ async def test_two_who_replay_at_once_replay_each_letter_once(desk: Desk) -> Non
     assert sorted(replayed) == sorted(bodies)
 
 
-async def test_a_letter_that_dies_again_while_its_replay_goes_on_waits_for_the_next(desk: Desk) -> None:
+async def test_a_letter_dead_lettered_again_during_a_replay_is_left_for_the_next_command(desk: Desk) -> None:
     await desk.lay(ORDER_CREATED, event())
     await desk.lay(ORDER_CREATED, event())
 
@@ -367,7 +367,7 @@ async def test_a_letter_that_dies_again_while_its_replay_goes_on_waits_for_the_n
     await desk.lie(**{ORDER_CREATED.dead: 2})
 
 
-async def test_a_process_prints_what_it_finds(desk: Desk) -> None:
+async def test_the_command_line_lists_and_shows_letters(desk: Desk) -> None:
     await desk.lay(ORDER_CREATED, event())
     letter_id = await desk.the_id()
     outcome = await dead_letters_process("list", BROKER_URL=desk.url)
@@ -395,7 +395,7 @@ async def test_a_process_prints_what_it_finds(desk: Desk) -> None:
     ],
     ids=str,
 )
-async def test_what_cannot_be_carried_out_ends_with_2_and_a_line_why(
+async def test_invalid_arguments_end_with_status_2_and_an_error_line(
     words: list[str], environment: dict[str, str]
 ) -> None:
     outcome = await dead_letters_process(*words, **environment)

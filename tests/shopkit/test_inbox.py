@@ -7,7 +7,7 @@ import pytest
 
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, inbox_store
-from shopkit.messaging.inbox import ATTEMPTS, OnCommitted, Inbox
+from shopkit.messaging.inbox import ATTEMPTS, Inbox, OnCommitted
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.runtime import retry
 from tests.servers import rows, running, stalls, stands_still, succeeds
@@ -54,7 +54,7 @@ async def processed(database: Database) -> set[UUID]:
     }
 
 
-async def test_an_event_that_comes_again_is_stored_once(payments_database: Database) -> None:
+async def test_a_redelivered_event_is_stored_once(payments_database: Database) -> None:
     first, second = events(2)
     assert await store(payments_database, [first, first]) == 1
     assert await store(payments_database, [second, first]) == 1
@@ -62,7 +62,7 @@ async def test_an_event_that_comes_again_is_stored_once(payments_database: Datab
     assert [row.event_id for row in stored] == [first.event_id, second.event_id]
 
 
-async def test_replicas_that_store_the_same_events_in_another_order_wait_for_each_other_and_no_longer(
+async def test_replicas_that_store_the_same_events_in_different_orders_do_not_deadlock(
     payments_database: Database,
 ) -> None:
     first, second = events(2)
@@ -74,7 +74,7 @@ async def test_replicas_that_store_the_same_events_in_another_order_wait_for_eac
     assert await storing == 0
 
 
-async def test_events_take_effect_and_are_marked_in_one_transaction(
+async def test_effects_and_processed_marks_commit_in_one_transaction(
     payments_database: Database, worker: Inbox
 ) -> None:
     received = events(3)
@@ -85,7 +85,7 @@ async def test_events_take_effect_and_are_marked_in_one_transaction(
     assert await worker.process_batch() == 0
 
 
-async def test_an_event_that_comes_again_after_it_was_processed_has_no_effect(
+async def test_an_event_redelivered_after_processing_has_no_effect(
     payments_database: Database, worker: Inbox
 ) -> None:
     received = events(1)
@@ -96,7 +96,7 @@ async def test_an_event_that_comes_again_after_it_was_processed_has_no_effect(
 
 
 @pytest.mark.parametrize("position", [0, 4, 8])
-async def test_a_poison_event_is_isolated_and_the_others_are_processed(
+async def test_a_failing_event_is_isolated_and_the_others_are_processed(
     payments_database: Database, worker: Inbox, handle: Handle, position: int
 ) -> None:
     received = events(9)
@@ -115,7 +115,7 @@ async def test_a_poison_event_is_isolated_and_the_others_are_processed(
     assert await worker.process_batch() == 0  # nothing is tried before its time
 
 
-async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
+async def test_bisecting_skips_events_that_another_worker_has_processed(
     payments_database: Database, handle: Handle
 ) -> None:
     other = Inbox(payments_database, "payments-2", handle)
@@ -136,7 +136,7 @@ async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE lonely_crashes IS NOT NULL")
 
 
-async def test_a_poison_event_is_parked_after_the_last_attempt(
+async def test_a_failing_event_is_dead_lettered_after_the_last_attempt(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     (poison,) = events(1)
@@ -154,7 +154,7 @@ async def test_a_poison_event_is_parked_after_the_last_attempt(
     assert await effects(payments_database) == set()
 
 
-async def test_an_event_that_works_in_the_end_is_processed(
+async def test_an_event_that_succeeds_on_a_later_attempt_is_processed(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     received = events(1)
@@ -167,7 +167,7 @@ async def test_an_event_that_works_in_the_end_is_processed(
     assert await processed(payments_database) == ids(received) == await effects(payments_database)
 
 
-async def test_a_transient_failure_is_no_attempt(
+async def test_a_transient_error_does_not_count_as_an_attempt(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     received = events(2)
@@ -179,7 +179,7 @@ async def test_a_transient_failure_is_no_attempt(
     assert {row.attempts for row in await rows(payments_database, "SELECT attempts FROM inbox")} == {0}
 
 
-async def test_a_worker_lives_on_after_failures_of_both_kinds(
+async def test_an_inbox_continues_after_transient_and_content_errors(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     good, bad = events(2)
@@ -206,7 +206,7 @@ async def test_a_worker_lives_on_after_failures_of_both_kinds(
         await eventually(later_is_processed)
 
 
-async def test_a_worker_whose_batches_fail_for_too_long_is_not_ready(
+async def test_an_inbox_whose_batches_fail_for_too_long_is_not_ready(
     payments_database: Database, worker: Inbox, handle: Handle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
@@ -220,10 +220,10 @@ async def test_a_worker_whose_batches_fail_for_too_long_is_not_ready(
     assert await processed(payments_database) == ids(received)
 
 
-async def test_workers_at_the_same_time_take_different_events(
+async def test_concurrent_inboxes_claim_different_events(
     payments_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "MOST", 10)
+    monkeypatch.setattr(inbox, "INBOX_BATCH_SIZE", 10)
     received = events(20)
     await store(payments_database, received)
     both_have_claimed = asyncio.Barrier(2)
@@ -240,10 +240,10 @@ async def test_workers_at_the_same_time_take_different_events(
     assert taken[0] | taken[1] == ids(received)
 
 
-async def test_workers_at_work_together_process_each_event_once(
+async def test_concurrent_inboxes_process_each_event_once(
     payments_database: Database, handle: Handle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "MOST", 7)
+    monkeypatch.setattr(inbox, "INBOX_BATCH_SIZE", 7)
     received = events(100)
     workers = [Inbox(payments_database, "payments-1", handle) for _ in range(3)]
     await store(payments_database, received)

@@ -60,7 +60,7 @@ async def follow(database: Database, mark: LowWaterMark) -> None:
 
 
 @pytest.mark.usefixtures("sweeps")
-async def test_a_pass_does_not_read_rows_that_an_old_snapshot_keeps(orders_database: Database) -> None:
+async def test_a_relay_pass_does_not_read_dead_rows(orders_database: Database) -> None:
     mark = LowWaterMark()
     async with open_snapshot(orders_database):
         for _ in range(5):
@@ -92,7 +92,7 @@ async def process(database: Database, mark: LowWaterMark) -> tuple[int, int]:
 
 
 @pytest.mark.usefixtures("sweeps")
-async def test_a_claim_does_not_read_events_that_an_old_snapshot_keeps(payments_database: Database) -> None:
+async def test_an_inbox_claim_does_not_read_dead_rows(payments_database: Database) -> None:
     mark = LowWaterMark()
     async with open_snapshot(payments_database):
         for _ in range(5):
@@ -109,7 +109,7 @@ async def test_a_claim_does_not_read_events_that_an_old_snapshot_keeps(payments_
 
 
 @pytest.mark.usefixtures("sweeps")
-async def test_a_sweep_takes_a_row_that_was_committed_late(orders_database: Database) -> None:
+async def test_a_sweep_finds_a_row_that_was_committed_late(orders_database: Database) -> None:
     mark = LowWaterMark()
     async with orders_database.begin() as late:
         await outbox.add(late, [order_created(uuid4(), "ann", 100)])
@@ -122,7 +122,7 @@ async def test_a_sweep_takes_a_row_that_was_committed_late(orders_database: Data
 
 
 @pytest.mark.usefixtures("sweeps")
-async def test_a_pass_that_is_rolled_back_does_not_move_the_mark(orders_database: Database) -> None:
+async def test_a_rolled_back_pass_does_not_move_the_mark(orders_database: Database) -> None:
     mark = LowWaterMark()
     await put(orders_database, 10)
 

@@ -59,7 +59,7 @@ def differences(connection: Connection, metadata: MetaData) -> list[Any]:
     return compare_metadata(context, metadata)
 
 
-async def test_the_migrated_database_is_what_the_models_say(service: str, empty: Database) -> None:
+async def test_the_migrated_schema_equals_the_models(service: str, empty: Database) -> None:
     await empty.open()
     engine = engine_at(empty.url, poolclass=NullPool)
     async with engine.begin() as connection:
@@ -72,9 +72,7 @@ async def test_the_migrated_database_is_what_the_models_say(service: str, empty:
     assert await rows(empty, CONSTRAINTS_AND_INDEXES) == migrated
 
 
-async def test_analyze_of_a_growing_table_is_rare_and_no_column_makes_it_long(
-    service: str, empty: Database
-) -> None:
+async def test_growing_tables_have_a_rare_and_small_analyze(service: str, empty: Database) -> None:
     await empty.open()
     assert set(await rows(empty, ANALYZED)) == {(table, "") for table in GROWING[service]}
 
@@ -85,7 +83,7 @@ async def test_replicas_that_start_together_migrate_once(service: str, empty: Da
     assert len(await rows(empty, "SELECT * FROM alembic_version")) == 1
 
 
-async def test_a_replica_whose_migration_is_cut_off_tries_again(service: str, empty: Database) -> None:
+async def test_a_replica_retries_a_migration_whose_connection_was_lost(service: str, empty: Database) -> None:
     async with engine_at(empty.url, poolclass=NullPool).begin() as other:
         await other.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         opening = asyncio.create_task(empty.open())
@@ -98,7 +96,7 @@ async def test_a_replica_whose_migration_is_cut_off_tries_again(service: str, em
     await empty.check()
 
 
-async def test_a_newer_schema_is_left_alone_and_worked_on(service: str, empty: Database) -> None:
+async def test_a_newer_schema_is_used_and_not_changed(service: str, empty: Database) -> None:
     """As an older replica finds it that starts again in the middle of an update."""
     await migrate(empty.url, service)
     await set_revision(empty, "9999")
@@ -108,7 +106,7 @@ async def test_a_newer_schema_is_left_alone_and_worked_on(service: str, empty: D
     await require_migrated(empty.url, service)
 
 
-async def test_a_service_that_does_not_migrate_waits_for_whoever_does(service: str, empty: Database) -> None:
+async def test_a_service_with_migrating_off_waits_for_the_migration(service: str, empty: Database) -> None:
     waiting = Database(empty.url, service, "off")
     opening = asyncio.create_task(waiting.open())
     with pytest.raises(NotMigrated):
@@ -125,14 +123,14 @@ async def test_a_service_that_does_not_migrate_waits_for_whoever_does(service: s
     await waiting.close()
 
 
-async def test_an_older_schema_is_not_enough(service: str, empty: Database) -> None:
+async def test_an_older_schema_is_rejected(service: str, empty: Database) -> None:
     await migrate(empty.url, service)
     await set_revision(empty, "0001")
     with pytest.raises(NotMigrated, match="at 0001"):
         await require_migrated(empty.url, service)
 
 
-async def test_the_command_says_when_the_database_is_away(service: str) -> None:
+async def test_the_command_reports_that_the_database_is_unavailable(service: str) -> None:
     nowhere = f"postgresql://gozon@127.0.0.1:{free_port()}/gozon"
     outcome = await shopkit_process("migrate", service, "--database", nowhere)
     assert (outcome.status, outcome.output) == (1, "")
@@ -140,7 +138,7 @@ async def test_the_command_says_when_the_database_is_away(service: str) -> None:
     assert outcome.complaints.count("\n") == 1
 
 
-def test_revisions_are_numbers_so_that_a_later_one_can_be_told(service: str) -> None:
+def test_revisions_are_consecutive_four_digit_numbers(service: str) -> None:
     found = revisions(service)
     assert found == [f"{number:04}" for number in range(1, len(found) + 1)]
 

@@ -6,7 +6,7 @@ from tests.support import eventually
 LONG = 3600.0
 
 
-async def test_a_task_goes_on_at_once_while_there_is_more(orders_database: Database) -> None:
+async def test_the_next_batch_follows_without_the_interval_while_there_is_more(orders_database: Database) -> None:
     left = [True, True, False]
     done: list[bool] = []
 
@@ -21,7 +21,7 @@ async def test_a_task_goes_on_at_once_while_there_is_more(orders_database: Datab
         await eventually(all_done)
 
 
-async def test_a_task_lives_on_when_the_database_was_away(orders_database: Database) -> None:
+async def test_a_task_continues_after_a_transient_error(orders_database: Database) -> None:
     calls = 0
 
     async def task() -> bool:

@@ -90,7 +90,7 @@ async def dead_letter(broker: Broker) -> bytes:
     return letter.body
 
 
-async def test_only_the_message_that_kills_its_process_becomes_a_dead_letter(broker: Broker, frail: Frail) -> None:
+async def test_only_the_message_that_crashes_its_process_is_dead_lettered(broker: Broker, frail: Frail) -> None:
     innocents = set(range(40)) - {POISON}
     for n in range(40):
         await broker.publish_body(KEY, message(n))
@@ -104,7 +104,7 @@ async def test_only_the_message_that_kills_its_process_becomes_a_dead_letter(bro
     assert POISON not in frail.handled()
 
 
-async def test_nothing_that_comes_later_waits_for_it(broker: Broker, frail: Frail) -> None:
+async def test_later_messages_do_not_wait_for_a_crashing_message(broker: Broker, frail: Frail) -> None:
     await broker.publish_body(KEY, message(POISON))
     frail.permit()
     async with living(frail):
@@ -118,7 +118,7 @@ async def test_nothing_that_comes_later_waits_for_it(broker: Broker, frail: Frai
         assert await dead_letter(broker) == message(POISON)
 
 
-async def test_of_a_message_of_many_events_only_the_culprit_becomes_a_dead_letter(
+async def test_only_the_culprit_of_a_message_with_many_events_is_dead_lettered(
     broker: Broker, frail: Frail
 ) -> None:
     innocents = set(range(40)) - {POISON}

@@ -27,7 +27,7 @@ async def tell(session: aiohttp.ClientSession, replica: Replica, path: str) -> N
 
 
 @pytest.mark.parametrize("how", ["raising", "cancelled"])
-async def test_a_worker_that_dies_takes_the_process_with_it(
+async def test_the_process_ends_when_a_worker_ends_or_raises(
     spawn: Spawn, session: aiohttp.ClientSession, how: str
 ) -> None:
     replica = await spawn(FRAIL)
@@ -37,9 +37,7 @@ async def test_a_worker_that_dies_takes_the_process_with_it(
     assert '"worker died"' in replica.log()
 
 
-async def test_readiness_names_each_part_and_liveness_does_not_care(
-    spawn: Spawn, session: aiohttp.ClientSession
-) -> None:
+async def test_readiness_reports_each_part_and_liveness_none(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     replica = await spawn(FRAIL)
     assert await replica.readiness(session) == (
         200,
@@ -52,13 +50,13 @@ async def test_readiness_names_each_part_and_liveness_does_not_care(
     assert await get(session, replica, "/health/live") == 200
 
 
-async def test_a_process_that_is_told_to_end_stops_its_workers_and_ends(spawn: Spawn) -> None:
+async def test_sigterm_stops_the_workers_and_the_process(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     assert await replica.stop() in ENDED
     assert "worker" not in replica.log()  # neither died nor too slow
 
 
-async def test_an_unknown_path_is_a_problem_document(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+async def test_an_unknown_path_gets_a_problem_document(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     replica = await spawn(FRAIL)
     answer = await Caller(session, replica.url).call("GET", "/nowhere")
     assert (answer.status, answer.fields()) == (404, set())
@@ -111,7 +109,7 @@ async def test_orders_starts_before_its_database_and_its_broker(
     assert "did not stop in time" not in replica.log()
 
 
-async def test_readiness_tells_when_a_server_goes_and_comes_back(
+async def test_readiness_follows_the_availability_of_each_server(
     spawn: Spawn,
     session: aiohttp.ClientSession,
     payments_url: str,
@@ -142,7 +140,7 @@ async def test_the_metrics_say_what_is_running(spawn: Spawn, session: aiohttp.Cl
     assert await replica.metric(session, f"gozon_build_info{{{labels}}}") == 1
 
 
-async def test_every_metric_names_its_service(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+async def test_every_metric_has_the_label_service(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     replica = await spawn(FRAIL)
     async with session.get(replica.url + "/metrics") as response:
         families = [*text_string_to_metric_families(await response.text())]
@@ -151,14 +149,14 @@ async def test_every_metric_names_its_service(spawn: Spawn, session: aiohttp.Cli
     assert {sample.labels.get("service") for sample in samples} == {"frail"}
 
 
-async def test_what_is_not_http_is_refused_with_a_problem_document_and_the_connection_closed(spawn: Spawn) -> None:
+async def test_malformed_http_gets_a_problem_document_and_closes_the_connection(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     answer = await said("127.0.0.1", replica.port, b"GET / HTTP/1.1\r\nHost: shop\r\nX-User-Id: \x01\r\n\r\n")
     assert (answer.status, answer.fields()) == (400, set())
     assert answer.body["type"] == "urn:gozon:problem:malformed-request"
 
 
-async def test_an_answer_leaves_in_one_piece(spawn: Spawn) -> None:
+async def test_a_response_is_sent_in_one_write(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
     for _ in range(50):
@@ -175,7 +173,7 @@ async def test_an_answer_leaves_in_one_piece(spawn: Spawn) -> None:
     writer.close()
 
 
-async def test_a_body_that_takes_too_long_is_refused_and_the_connection_closed(spawn: Spawn) -> None:
+async def test_a_slow_body_gets_408_and_closes_the_connection(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     head = b"POST /repeat HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n"
     answer = await said("127.0.0.1", replica.port, head + b"half")
@@ -184,7 +182,7 @@ async def test_a_body_that_takes_too_long_is_refused_and_the_connection_closed(s
     assert "request failed" not in replica.log()
 
 
-async def test_a_body_that_does_not_come_after_its_answer_ends_the_connection(spawn: Spawn) -> None:
+async def test_a_body_that_is_missing_after_the_response_closes_the_connection(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
     writer.write(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n")
@@ -195,7 +193,7 @@ async def test_a_body_that_does_not_come_after_its_answer_ends_the_connection(sp
     writer.close()
 
 
-async def test_a_body_in_parts_is_read_and_the_connection_stays(spawn: Spawn) -> None:
+async def test_a_body_in_several_parts_is_read_and_the_connection_stays_open(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
     request = b"POST /repeat HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nword"
@@ -217,7 +215,7 @@ def few_files() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
-async def test_a_replica_takes_as_many_open_files_as_it_may_have(spawn: Spawn, few_files: int) -> None:
+async def test_a_replica_raises_its_limit_of_open_files_to_the_hard_limit(spawn: Spawn, few_files: int) -> None:
     replica = await spawn(FRAIL)
     assert replica.process is not None
     assert resource.prlimit(replica.process.pid, resource.RLIMIT_NOFILE) == (few_files, few_files)

@@ -14,7 +14,7 @@ from shopkit.db.database import Connection, Database
 from shopkit.messaging import outbox, publisher
 from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
-from shopkit.messaging.inbox import OnCommitted, Inbox
+from shopkit.messaging.inbox import Inbox, OnCommitted
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.relay import Relay
@@ -51,7 +51,7 @@ async def stored(database: Database) -> set[UUID]:
     return {row.event_id for row in await rows(database, "SELECT event_id FROM inbox")}
 
 
-async def test_an_inbox_works_off_what_takes_too_long_together(
+async def test_an_inbox_processes_events_whose_full_batch_times_out(
     payments_database: Database, impatient: Database
 ) -> None:
     received = events(150)
@@ -68,7 +68,7 @@ async def test_an_inbox_works_off_what_takes_too_long_together(
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE attempts > 0 OR lonely_crashes >= 0")
 
 
-async def test_a_consumer_stores_what_takes_too_long_together(
+async def test_a_consumer_stores_events_whose_full_batch_times_out(
     payments_database: Database, impatient: Database, broker: Broker, broker_url: str
 ) -> None:
     created = [order_created(uuid4(), "ann", 100) for _ in range(150)]
@@ -91,7 +91,7 @@ async def test_a_consumer_stores_what_takes_too_long_together(
     assert await broker.left_in(ORDER_CREATED.name) == 0
 
 
-async def test_a_relay_publishes_what_takes_too_long_to_confirm_together(
+async def test_a_relay_publishes_events_whose_full_batch_times_out(
     orders_database: Database,
     broker: Broker,
     broker_url: str,

@@ -42,7 +42,7 @@ async def sent() -> None:
     await asyncio.to_thread(tracing.stop)
 
 
-async def test_a_batch_is_linked_to_each_of_its_traces_however_many(collector: Collector) -> None:
+async def test_a_batch_span_is_linked_to_all_of_its_traces(collector: Collector) -> None:
     with tracing.batch("handle", [traceparent(n) for n in range(1, 1001)]):
         pass
     await sent()
@@ -50,7 +50,7 @@ async def test_a_batch_is_linked_to_each_of_its_traces_however_many(collector: C
     assert batch.links == [f"{n:016x}" for n in range(1, 1001)]
 
 
-async def test_a_batch_that_fails_is_an_error_with_all_that_it_did(collector: Collector) -> None:
+async def test_a_failed_batch_and_its_child_spans_have_the_status_error(collector: Collector) -> None:
     def fail() -> None:
         with tracing.batch("bad", [traceparent(1)]):
             tracing.child("settle", traceparent(1))
@@ -67,7 +67,7 @@ async def test_a_batch_that_fails_is_an_error_with_all_that_it_did(collector: Co
     assert good.links == [span.id for span in collector.named("good") if span.status != ERROR]
 
 
-async def test_a_malformed_traceparent_is_handed_on_and_makes_no_span(collector: Collector) -> None:
+async def test_a_malformed_traceparent_is_passed_on_without_a_span(collector: Collector) -> None:
     event = outgoing("post", "parcel.sent", ORDER, now("accepted", "a"), FORGED)
     with tracing.batch("handle", [tracing.of_event(event.event)]):
         assert tracing.child("settle", FORGED) == FORGED
@@ -77,20 +77,20 @@ async def test_a_malformed_traceparent_is_handed_on_and_makes_no_span(collector:
     assert batch.links == []
 
 
-async def test_no_child_is_made_outside_of_a_batch(collector: Collector) -> None:
+async def test_a_child_span_is_only_made_inside_a_batch(collector: Collector) -> None:
     with tracing.batch("handle", []):
         pass
     assert tracing.child("settle", traceparent(1)) == traceparent(1)
 
 
 @pytest.mark.parametrize("given", [traceparent(7), None])
-def test_the_traceparent_of_an_event_is_found_without_parsing(given: str | None) -> None:
+def test_the_traceparent_of_an_event_is_found_without_decoding(given: str | None) -> None:
     note = now('","traceparent":"' + traceparent(9) + '"', "a")
     assert tracing.of_event(outgoing("post", "parcel.sent", ORDER, note, given).event) == given
 
 
 @pytest.mark.parametrize("answers", [False, True], ids=["refuses", "never-answers"])
-async def test_a_collector_that_is_away_harms_nobody(
+async def test_an_unavailable_collector_delays_no_request_and_no_stop(
     spawn: Spawn, session: aiohttp.ClientSession, answers: bool
 ) -> None:
     silent = socket.create_server(("127.0.0.1", 0))  # it connects, and nobody ever accepts
@@ -124,7 +124,7 @@ async def said(spawn: Spawn, session: aiohttp.ClientSession, *requests: dict[str
     return [line for line in lines if line["event"] == "hello"]
 
 
-async def test_log_lines_name_the_request_and_its_trace(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+async def test_log_lines_have_request_id_and_trace_id(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     first, second, third = await said(
         spawn, session, {"X_Request_Id": "r-1", "traceparent": traceparent(7)}, {}, {"traceparent": FORGED}
     )
