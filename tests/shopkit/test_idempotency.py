@@ -29,10 +29,10 @@ def test_a_quoted_key_equals_the_bare_key(given: str | None, key: str | None) ->
     ["", '""', "two words", '"', '"open', 'a"b', '"a"b"', "k" * 256, f'"{"k" * 256}"', "\u00e9", '"\\a"', "a\tb"],
 )
 def test_a_malformed_key_is_rejected_and_the_header_named(given: str) -> None:
-    with pytest.raises(Problem) as refusal:
+    with pytest.raises(Problem) as rejected:
         parse_key(given)
-    assert refusal.value.status == 400
-    assert [error.field for error in refusal.value.errors] == ["Idempotency-Key"]
+    assert rejected.value.status == 400
+    assert [error.field for error in rejected.value.errors] == ["Idempotency-Key"]
 
 
 ascii_keys = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("every_read_sweeps")
 
 
 class Handle:
-    """Writes one row an event, which works once an event; fails when it is given one of `poison`."""
+    """A handler that writes the effect of each event. It raises `error` if the batch has an event of `poison`."""
 
     def __init__(self) -> None:
         self.poison: set[UUID] = set()
@@ -31,11 +31,11 @@ class Handle:
         if self.poison & {event.event_id for event in received}:
             self.failures += 1
             raise self.error
-        return nothing
+        return do_nothing
 
 
-def nothing() -> None:
-    """There is nothing to do after the commit."""
+def do_nothing() -> None:
+    """The `OnCommitted` of a handler that has nothing to do after the commit."""
 
 
 @pytest.fixture
@@ -66,11 +66,11 @@ async def test_replicas_that_store_the_same_events_in_different_orders_do_not_de
     payments_database: Database,
 ) -> None:
     first, second = events(2)
-    async with payments_database.begin() as other_replica:
-        await inbox_store.store(other_replica, [first], "payments-2")
+    async with payments_database.begin() as other_transaction:
+        await inbox_store.store(other_transaction, [first], "payments-2")
         storing = asyncio.create_task(store(payments_database, [second, first]))
         await eventually(partial(stands_still, payments_database))
-        assert await inbox_store.store(other_replica, [second], "payments-2") == 1
+        assert await inbox_store.store(other_transaction, [second], "payments-2") == 1
     assert await storing == 0
 
 
@@ -112,26 +112,26 @@ async def test_a_failing_event_is_isolated_and_the_others_are_processed(
         poison=poison,
     )
     assert row == (1, "ValueError('poison')", True)
-    assert await worker.process_batch() == 0  # nothing is tried before its time
+    assert await worker.process_batch() == 0  # the next attempt is not due yet
 
 
 async def test_bisecting_skips_events_that_another_worker_has_processed(
     payments_database: Database, handle: Handle
 ) -> None:
     other = Inbox(payments_database, "payments-2", handle)
-    given: list[set[UUID]] = []
+    batches: list[set[UUID]] = []
 
-    async def fail_at_first(_: Connection, claimed: Sequence[WaitingEvent]) -> OnCommitted:
-        given.append(ids(claimed))
+    async def fail_on_first_call(_: Connection, claimed: Sequence[WaitingEvent]) -> OnCommitted:
+        batches.append(ids(claimed))
         if len(claimed) == 2:
-            raise ValueError("both")
+            raise ValueError("poison")
         await other.process_batch()
-        return nothing
+        return do_nothing
 
     first, second = events(2)
     await store(payments_database, [first, second])
-    await Inbox(payments_database, "payments-1", fail_at_first).process_batch()
-    assert given == [ids([first, second]), ids([first])]
+    await Inbox(payments_database, "payments-1", fail_on_first_call).process_batch()
+    assert batches == [ids([first, second]), ids([first])]
     assert await effects(payments_database) == ids([second])
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE lonely_crashes IS NOT NULL")
 
@@ -148,8 +148,8 @@ async def test_a_failing_event_is_dead_lettered_after_the_last_attempt(
         await worker.process_batch()
         (row,) = await rows(payments_database, "SELECT attempts FROM inbox")
         assert row.attempts == attempts
-    (parked,) = await rows(payments_database, "SELECT event_id, type, event, attempts, error FROM dead_letters")
-    assert parked == (poison.event_id, poison.type, poison.event, ATTEMPTS, "ValueError('poison')")
+    (letter,) = await rows(payments_database, "SELECT event_id, type, event, attempts, error FROM dead_letters")
+    assert letter == (poison.event_id, poison.type, poison.event, ATTEMPTS, "ValueError('poison')")
     assert await processed(payments_database) == {poison.event_id}
     assert await effects(payments_database) == set()
 
@@ -171,7 +171,7 @@ async def test_a_transient_error_does_not_count_as_an_attempt(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     received = events(2)
-    handle.poison, handle.error = ids(received[:1]), ConnectionResetError("away")
+    handle.poison, handle.error = ids(received[:1]), ConnectionResetError("lost")
     await store(payments_database, received)
     with pytest.raises(ConnectionResetError):
         await worker.process_batch()
@@ -183,7 +183,7 @@ async def test_an_inbox_continues_after_transient_and_content_errors(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     good, bad = events(2)
-    handle.poison, handle.error = {bad.event_id}, ConnectionResetError("away")
+    handle.poison, handle.error = {bad.event_id}, ConnectionResetError("lost")
     await store(payments_database, [good, bad])
 
     async def failed_twice() -> bool:
@@ -211,7 +211,7 @@ async def test_an_inbox_whose_batches_fail_for_too_long_is_not_ready(
 ) -> None:
     monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
     received = events(1)
-    handle.poison, handle.error = ids(received), ConnectionResetError("away")
+    handle.poison, handle.error = ids(received), ConnectionResetError("lost")
     await store(payments_database, received)
     async with running(worker):
         await stalls(worker.check)
@@ -227,17 +227,17 @@ async def test_concurrent_inboxes_claim_different_events(
     received = events(20)
     await store(payments_database, received)
     both_have_claimed = asyncio.Barrier(2)
-    taken: list[set[UUID]] = []
+    claims: list[set[UUID]] = []
 
     async def handle(_: Connection, claimed: Sequence[WaitingEvent]) -> OnCommitted:
-        taken.append(ids(claimed))
+        claims.append(ids(claimed))
         async with asyncio.timeout(5):
             await both_have_claimed.wait()
-        return nothing
+        return do_nothing
 
     workers = [Inbox(payments_database, "payments-1", handle) for _ in range(2)]
     assert await asyncio.gather(*(worker.process_batch() for worker in workers)) == [10, 10]
-    assert taken[0] | taken[1] == ids(received)
+    assert claims[0] | claims[1] == ids(received)
 
 
 async def test_concurrent_inboxes_process_each_event_once(

@@ -1,4 +1,4 @@
-"""Real PostgreSQL, with a transaction beside it whose snapshot keeps every deleted row."""
+"""Tests of the low-water mark, beside an open snapshot that keeps all deleted rows."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -46,14 +46,14 @@ async def open_snapshot(database: Database) -> AsyncGenerator[Connection]:
 
 @pytest.fixture
 def sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two sweeps come in a tenth of a second, and the mark moves twice, so that a test need not wait for either."""
+    """Makes sweeps and moves of the mark follow each other within 50 ms, so that tests need not wait."""
     monkeypatch.setattr(low_water_mark, "MARK_SECONDS", 0.05)
     monkeypatch.setattr(low_water_mark, "SWEEP_SECONDS", 0.05)
     monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 0)
 
 
-async def follow(database: Database, mark: LowWaterMark) -> None:
-    """Waits for the two moves that bring the mark to what was committed before."""
+async def move_mark(database: Database, mark: LowWaterMark) -> None:
+    """Waits for two moves of the mark. It then is the highest id that was committed before."""
     for _ in range(2):
         await asyncio.sleep(0.06)
         await take(database, mark)
@@ -66,7 +66,7 @@ async def test_a_relay_pass_does_not_read_dead_rows(orders_database: Database) -
         for _ in range(5):
             await put(orders_database, 1_000)
             await empty(orders_database, mark)
-        await follow(orders_database, mark)
+        await move_mark(orders_database, mark)
         await put(orders_database, 10)
         taken, read = await take(orders_database, mark)
     assert taken == 10
@@ -115,7 +115,7 @@ async def test_a_sweep_finds_a_row_that_was_committed_late(orders_database: Data
         await outbox.add(late, [order_created(uuid4(), "ann", 100)])
         await put(orders_database, 10)
         await empty(orders_database, mark)
-        await follow(orders_database, mark)
+        await move_mark(orders_database, mark)
     assert (await take(orders_database, mark))[0] == 0  # the row is below the mark
     await asyncio.sleep(0.06)
     assert (await take(orders_database, mark))[0] == 1
@@ -133,8 +133,8 @@ async def test_a_rolled_back_pass_does_not_move_the_mark(orders_database: Databa
 
     with pytest.raises(ZeroDivisionError):
         await fail_after_taking()
-    await follow(orders_database, LowWaterMark())
-    assert (await take(orders_database, mark))[0] == 0  # the other relay has taken them
+    await move_mark(orders_database, LowWaterMark())
+    assert (await take(orders_database, mark))[0] == 0  # the call above has taken them
 
 
 async def test_the_mark_moves_while_long_sweeps_are_rare(
@@ -142,7 +142,7 @@ async def test_the_mark_moves_while_long_sweeps_are_rare(
 ) -> None:
     mark = LowWaterMark()
 
-    async def began_after(pg_sleep_seconds: float) -> int:
+    async def read_after(pg_sleep_seconds: float) -> int:
         query = f"SELECT 7, $2::bigint, $1::int, pg_sleep({pg_sleep_seconds})"
         async with orders_database.begin() as connection:
             ((_, after, *_),) = await mark.fetch(connection, query, 1)
@@ -152,5 +152,5 @@ async def test_the_mark_moves_while_long_sweeps_are_rare(
     monkeypatch.setattr(low_water_mark, "MARK_SECONDS", 0.0)
     monkeypatch.setattr(low_water_mark, "SWEEP_SECONDS", 0.0)
     monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 10_000)
-    assert await began_after(0.05) == 0  # a sweep: the next one is due in 500 s
-    assert [await began_after(0) for _ in range(2)] == [0, 7]
+    assert await read_after(0.05) == 0  # a sweep: the next one is due in 500 s
+    assert [await read_after(0) for _ in range(2)] == [0, 7]

@@ -19,7 +19,7 @@ from tests.support import ROOT, eventually, free_port
 
 METADATA = {"orders": orders.models.metadata, "payments": payments.models.metadata}
 
-# What Alembic does not compare: the texts of checks, and which rows an index holds.
+# Alembic does not compare these: the conditions of checks and of partial indexes.
 CONSTRAINTS_AND_INDEXES = """
     SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
     WHERE connamespace = 'public'::regnamespace AND conname NOT LIKE 'alembic%'
@@ -30,14 +30,15 @@ CONSTRAINTS_AND_INDEXES = """
 
 GROWING = {"orders": {"orders"}, "payments": {"inbox", "ledger_entries", "payments"}}
 
-# Of tables that ask for an ANALYZE of their own. Up to PostgreSQL 16 the default is -1, later NULL.
+# Tables with their own settings for ANALYZE, and their columns whose statistics target is not between 0 and 10.
+# The default target is -1 up to PostgreSQL 16, and NULL later.
 ANALYZED = """
     SELECT DISTINCT relname, CASE WHEN attstattarget BETWEEN 0 AND 10 THEN '' ELSE attname END
     FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
     WHERE array_to_string(reloptions, ' ') LIKE '%analyze_scale_factor%'
 """
 
-CUT_OFF = """
+TERMINATE_WAITING_MIGRATION = """
     SELECT count(pg_terminate_backend(pid))
     FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database AND datname = current_database()
     WHERE locktype = 'advisory' AND NOT granted
@@ -88,16 +89,16 @@ async def test_a_replica_retries_a_migration_whose_connection_was_lost(service: 
         await other.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         opening = asyncio.create_task(empty.open())
 
-        async def cut_off() -> bool:
-            return bool(await other.scalar(text(CUT_OFF)))
+        async def terminated() -> bool:
+            return bool(await other.scalar(text(TERMINATE_WAITING_MIGRATION)))
 
-        await eventually(cut_off)
+        await eventually(terminated)
     await asyncio.wait_for(opening, 20)
     await empty.check()
 
 
 async def test_a_newer_schema_is_used_and_not_changed(service: str, empty: Database) -> None:
-    """As an older replica finds it that starts again in the middle of an update."""
+    """An older replica finds a newer schema when it restarts during a rolling update."""
     await migrate(empty.url, service)
     await set_revision(empty, "9999")
     await empty.open()
@@ -131,8 +132,8 @@ async def test_an_older_schema_is_rejected(service: str, empty: Database) -> Non
 
 
 async def test_the_command_reports_that_the_database_is_unavailable(service: str) -> None:
-    nowhere = f"postgresql://gozon@127.0.0.1:{free_port()}/gozon"
-    outcome = await shopkit_process("migrate", service, "--database", nowhere)
+    unavailable = f"postgresql://gozon@127.0.0.1:{free_port()}/gozon"
+    outcome = await shopkit_process("migrate", service, "--database", unavailable)
     assert (outcome.status, outcome.output) == (1, "")
     assert outcome.complaints.startswith("not migrated: ")
     assert outcome.complaints.count("\n") == 1

@@ -31,7 +31,7 @@ def hours_ago(hours: float) -> datetime:
 
 
 def id_of(hours: float) -> UUID:
-    """The id of something that was created so many hours ago."""
+    """Returns a UUIDv7 whose time is `hours` ago."""
     milliseconds = int(hours_ago(hours).timestamp() * 1000)
     return UUID(int=milliseconds << 80 | uuid7().int & (1 << 80) - 1)
 
@@ -82,14 +82,14 @@ async def test_each_batch_of_keys_continues_after_the_previous_one(
     monkeypatch.setattr(retention, "RETENTION_BATCH_SIZE", 2)
     for n in range(5):
         await placed(orders_database, WINDOW + 10 - n, f"key {n}")
-    forget = keys_of_orders(orders_database)
-    assert await forget() is True
+    clear_keys = keys_of_orders(orders_database)
+    assert await clear_keys() is True
     assert await keys(orders_database) == ["key 2", "key 3", "key 4"]
-    # What was looked at is not looked at again.
+    # A row that was examined is not examined again.
     (oldest, *_) = await rows(orders_database, "SELECT id FROM orders ORDER BY id")
-    await rows(orders_database, "UPDATE orders SET idempotency_key = 'put back' WHERE id = :id", id=oldest.id)
-    assert [await forget(), await forget()] == [True, False]
-    assert await keys(orders_database) == ["put back"]
+    await rows(orders_database, "UPDATE orders SET idempotency_key = 'set again' WHERE id = :id", id=oldest.id)
+    assert [await clear_keys(), await clear_keys()] == [True, False]
+    assert await keys(orders_database) == ["set again"]
 
 
 async def test_concurrent_replicas_clear_all_expired_keys(
@@ -99,13 +99,13 @@ async def test_concurrent_replicas_clear_all_expired_keys(
     for n in range(30):
         await placed(orders_database, WINDOW + 100 - n, f"key {n}")
     await placed(orders_database, 1, "young")
-    workers = [Periodic("forgetting", orders_database, 0.01, keys_of_orders(orders_database)) for _ in range(3)]
+    workers = [Periodic("clearing", orders_database, 0.01, keys_of_orders(orders_database)) for _ in range(3)]
 
-    async def all_forgotten() -> bool:
+    async def all_cleared() -> bool:
         return await keys(orders_database) == ["young"]
 
     async with running(*workers):
-        await eventually(all_forgotten)
+        await eventually(all_cleared)
 
 
 async def test_the_key_of_a_top_up_is_cleared_too(payments_database: Database) -> None:

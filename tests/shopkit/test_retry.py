@@ -58,7 +58,7 @@ async def test_a_terminated_backend_is_transient(payments_database: Database) ->
 
 
 async def test_a_refused_connection_is_transient() -> None:
-    with pytest.raises(OSError) as failure:  # noqa: PT011 (what is asserted follows)
+    with pytest.raises(OSError) as failure:  # noqa: PT011 (the assertion follows)
         await migrate(f"postgresql://gozon@127.0.0.1:{free_port()}/gozon", "payments")
     assert is_transient(failure.value)
 
@@ -138,11 +138,14 @@ def test_an_error_of_our_own_is_not_transient(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "fault"),
+    ("error", "cause"),
     [
-        (ConnectionResetError("away"), Cause.TRANSIENT),
+        (ConnectionResetError("lost"), Cause.TRANSIENT),
         (OSError(errno.EHOSTUNREACH, "no route"), Cause.TRANSIENT),
-        (OSError("Multiple exceptions: ..."), Cause.TRANSIENT),  # of asyncio, when no address of a name answers
+        (
+            OSError("Multiple exceptions: ..."),
+            Cause.TRANSIENT,
+        ),  # raised by asyncio when no address of a name responds
         (socket.gaierror("no such name"), Cause.TRANSIENT),
         (TimeoutError(), Cause.TRANSIENT),
         (FileNotFoundError("no template"), Cause.DEFECT),
@@ -151,8 +154,8 @@ def test_an_error_of_our_own_is_not_transient(error: BaseException) -> None:
     ],
     ids=repr,
 )
-def test_a_system_error_is_transient_if_it_can_be_of_a_connection(error: Exception, fault: Cause) -> None:
-    assert cause_of(error) is fault
+def test_a_system_error_is_transient_if_it_can_be_of_a_connection(error: Exception, cause: Cause) -> None:
+    assert cause_of(error) is cause
 
 
 def test_a_timeout_is_found_in_the_chain_of_causes() -> None:
@@ -162,8 +165,8 @@ def test_a_timeout_is_found_in_the_chain_of_causes() -> None:
     assert not timed_out(ConnectionError("lost"))
 
 
-def outcome(size: BatchSize, count: int, error: Exception | None = None) -> int:
-    """The limit after a batch of `count`."""
+def limit_after(size: BatchSize, count: int, error: Exception | None = None) -> int:
+    """Returns the limit after a batch of `count` items, which raises `error` if it is given."""
     with suppress(Exception), size.observing(range(count)):
         if error is not None:
             raise error
@@ -172,10 +175,10 @@ def outcome(size: BatchSize, count: int, error: Exception | None = None) -> int:
 
 def test_a_timeout_halves_the_limit_and_full_batches_raise_it_again() -> None:
     size = BatchSize(1000)
-    assert [outcome(size, size.limit, TimeoutError()) for _ in range(4)] == [500, 250, 125, 62]
-    assert outcome(size, 20, TimeoutError()) == 10  # half of what has failed
-    assert outcome(size, 9) == 10  # a batch that was not full says nothing
-    raised = [outcome(size, size.limit) for _ in range(45)]
+    assert [limit_after(size, size.limit, TimeoutError()) for _ in range(4)] == [500, 250, 125, 62]
+    assert limit_after(size, 20, TimeoutError()) == 10  # half of the failed batch
+    assert limit_after(size, 9) == 10  # a batch that was not full does not raise the limit
+    raised = [limit_after(size, size.limit) for _ in range(45)]
     assert raised == sorted(raised)
     assert raised[0] == 12
     assert raised[-1] == 1000
@@ -183,12 +186,12 @@ def test_a_timeout_halves_the_limit_and_full_batches_raise_it_again() -> None:
 
 def test_the_limit_never_falls_below_one_item() -> None:
     size = BatchSize(2)
-    assert [outcome(size, size.limit, TimeoutError()) for _ in range(3)] == [1, 1, 1]
-    assert outcome(size, 0, TimeoutError()) == 1  # it could not even take its items
+    assert [limit_after(size, size.limit, TimeoutError()) for _ in range(3)] == [1, 1, 1]
+    assert limit_after(size, 0, TimeoutError()) == 1  # failed before it took its items
 
 
 def test_an_error_other_than_a_timeout_keeps_the_limit() -> None:
-    assert outcome(BatchSize(1000), 1000, ConnectionResetError("away")) == 1000
+    assert limit_after(BatchSize(1000), 1000, ConnectionResetError("lost")) == 1000
 
 
 def test_work_is_stalled_after_too_long_regardless_of_its_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +233,7 @@ async def test_a_pause_ends_when_its_event_is_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "fault"),
+    ("statement", "cause"),
     [
         ("INSERT INTO accounts (user_id, balance) VALUES ('a', -1)", Cause.CONTENT),
         ("SELECT CAST('x' AS bigint)", Cause.CONTENT),
@@ -238,10 +241,10 @@ async def test_a_pause_ends_when_its_event_is_set() -> None:
     ],
 )
 async def test_only_data_errors_and_constraint_violations_have_the_cause_content(
-    payments_database: Database, statement: str, fault: Cause
+    payments_database: Database, statement: str, cause: Cause
 ) -> None:
     async with payments_database.begin() as connection:
-        assert cause_of(await failure(connection, statement)) is fault
+        assert cause_of(await failure(connection, statement)) is cause
 
 
 async def test_a_value_rejected_by_the_driver_has_the_cause_content(payments_database: Database) -> None:
