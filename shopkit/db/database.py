@@ -161,7 +161,7 @@ async def _roll_back(connection: Any, transaction: Any) -> None:
 async def _pool(url: str) -> Any:
     """Returns a pool without connections. It connects on demand.
 
-    Of the idle connections it reuses the latest, whose backend has its caches filled.
+    It reuses the idle connection that was used last, because the caches of its backend are warm.
     """
     return await asyncpg.create_pool(
         connect=connector(url),

@@ -6,8 +6,8 @@ once, and a handler must be idempotent.
 
 Errors of a handler are treated by their cause (`shopkit.runtime.retry.cause_of`):
 - Transient (the database is unavailable): the consumer keeps its messages unacknowledged and tries again with
-  backoff. The prefetch limit then stops further deliveries. Nothing is requeued, so no message is delivered over
-  and over.
+  backoff. The prefetch limit then stops further deliveries. No message is requeued, so none is delivered over and
+  over.
 - The content of an event: the batch is halved until the failing event is alone. It becomes a dead letter.
 - A defect of the program or the schema: `run` raises, which ends the process.
 
@@ -15,8 +15,10 @@ A message that crashes the process raises no error. RabbitMQ delivers it again, 
 that were prefetched, and counts a redelivery for each of them. After QUARANTINE_REDELIVERIES redeliveries, a
 message is therefore moved to the queue `<queue>.alone`, the quarantine. Each replica takes one message at a time
 from there. So RabbitMQ counts the crashes during which this one message was handled. When they exceed the delivery
-limit of that queue, RabbitMQ itself dead-letters the message. A harmless message takes this way too after two
-restarts of a consumer that waited for its database: it is handled more slowly.
+limit of that queue, RabbitMQ itself dead-letters the message.
+
+RabbitMQ counts a lost connection like a crash. So a harmless message is quarantined too, for example after two
+restarts of a consumer that waited for its database. It is then handled in isolation, which is slower.
 """
 
 import asyncio

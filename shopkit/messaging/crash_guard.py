@@ -51,7 +51,7 @@ DELETE_NOTES = """
         (SELECT FROM inbox WHERE event_id = ANY (inbox_in_hand.event_ids) AND processed_at IS NULL)
 """
 
-# $1: events that crashed a process in isolation. $2: all suspected events, with those of $1.
+# $1: events that crashed a process in isolation. $2: all suspected events, including $1.
 MARK_SUSPECTED = """
     UPDATE inbox SET lonely_crashes = coalesce(lonely_crashes, 0)
         + CASE WHEN event_id = ANY ($1::uuid[]) THEN 1 ELSE 0 END

@@ -4,8 +4,8 @@ A consumer first stores the events of a message in the table `inbox`, and acknow
 commit. The event id is the primary key, so a redelivered event is stored once. The inbox then processes the stored
 events in batches. The effects of an event and its mark `processed_at` commit in the same transaction.
 
-What this does not guarantee: retention deletes processed rows some days later, and an event that is redelivered
-after that is new to the inbox. A crash right after a commit skips `OnCommitted`.
+Limits of the guarantee: retention deletes processed rows some days later, and an event that is redelivered after
+that is new to the inbox. A crash right after a commit skips `OnCommitted`.
 
 One batch is one transaction, and each step comes where it does for a reason:
 
@@ -223,8 +223,8 @@ class Inbox:
     async def _bisect(self, claimed: Sequence[WaitingEvent], error: Exception) -> None:
         """Processes both halves of a batch that `error` has rolled back; of a single event, records the failure.
 
-        The rollback has released the locks. Each half claims its events again, and skips those that another replica
-        has taken or processed in between.
+        The rollback has released the locks. Each half claims its events again, and skips events that another
+        replica has locked or processed in between.
         """
         if len(claimed) == 1:
             return await self._record_failure(claimed[0], repr(error))
@@ -257,7 +257,7 @@ class Inbox:
 async def _quarantine(
     connection: Connection, claimed: Sequence[WaitingEvent], crashes: Sequence[Crash]
 ) -> OnCommitted:
-    """Marks the claimed events of `crashes` as suspected, and dead-letters those that reached the limit."""
+    """Marks the claimed events of `crashes` as suspected, and dead-letters events that reached the limit."""
     culprit_ids = await crash_guard.mark_suspected(connection, [event.event_id for event in claimed], crashes)
     culprits = [event for event in claimed if event.event_id in culprit_ids]
     error = f"the process that handled it crashed {ISOLATED_CRASH_LIMIT} times"

@@ -179,7 +179,7 @@ async def claim_suspected(connection: Connection) -> list[WaitingEvent]:
 
 
 async def claim_by_id(connection: Connection, event_ids: Sequence[UUID]) -> list[WaitingEvent]:
-    """Locks and returns those of the given events that still wait, are not suspected and not locked."""
+    """Locks and returns the given events, except processed, suspected and locked ones."""
     return _waiting(await connection.fetch(CLAIM_BY_ID, event_ids))
 
 

@@ -99,7 +99,7 @@ async def _end_deliveries_on_close(channel: AbstractChannel, deliveries: Deliver
 
 
 async def _next_batch(deliveries: Deliveries) -> list[Delivery]:
-    """Waits for a message and adds those that have arrived since, up to BATCH_BYTES.
+    """Waits for a message and adds the messages that have arrived since, up to BATCH_BYTES.
 
     Returns an empty list at the end.
     """

@@ -42,7 +42,7 @@ TABLES = {*orders.models.metadata.tables, *payments.models.metadata.tables}
 
 # Every statement in them is in the way of an order, or of a top-up or a list.
 MODULES = place_order, apply_payment_results, queries, accounts, charge_orders, ledger, outbox
-HOT = {inbox_store.STORE, inbox_store.CLAIM, inbox_store.MARK, crash_guard.NOTE}.union(
+HOT = {inbox_store.STORE, inbox_store.CLAIM_OLDEST, inbox_store.MARK_PROCESSED, crash_guard.WRITE_NOTE}.union(
     value
     for module in MODULES
     for name, value in vars(module).items()
