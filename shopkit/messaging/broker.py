@@ -97,6 +97,7 @@ class Session:
             await pause(self._stopping, backoff.next())
 
     def stop(self) -> None:
+        """Lets `run` return when `work` returns. `work` must watch `stopping`."""
         self._stopping.set()
 
     @property
@@ -142,6 +143,7 @@ class PersistentChannel:
         return self._session.connected
 
     async def check(self) -> None:
+        """Raises BrokerUnavailable if the channel cannot be used now."""
         async with self.channel():
             pass
 

@@ -49,7 +49,7 @@ class LowWaterMark:
         return rows
 
     def on_committed(self) -> None:
-        """Must be called after the transaction of the last `fetch` has committed; moves the mark when it is due."""
+        """Must be called after the transaction of the last `fetch` has committed. Moves the mark when that is due."""
         now = time.monotonic()
         self._highest = max(self._highest, self._fetched)
         if now >= self._move_due:

@@ -7,6 +7,7 @@ from aio_pika.abc import AbstractChannel, AbstractQueue
 DEAD_LETTERS = "gozon.dead-letters"
 RESOLVED = "gozon.dead-letters.resolved"
 DELIVERY_LIMIT = 20
+# Crashes in quarantine after which RabbitMQ dead-letters a message.
 ISOLATED_CRASH_LIMIT = 3
 # For queues that operators read: to read a message is to take and return it, which counts as a delivery. Without a
 # limit in the declaration, RabbitMQ 4 drops a message after 20. It takes -1 for "no limit", but RabbitMQ 3.10 then
