@@ -49,7 +49,7 @@ class LowWaterMark:
         return rows
 
     def on_committed(self) -> None:
-        """Must be called after the transaction of the last `fetch` has committed. Moves the mark when that is due."""
+        """Must be called after the transaction of the last `fetch` has committed. Moves the mark if due."""
         now = time.monotonic()
         self._highest = max(self._highest, self._fetched)
         if now >= self._move_due:

@@ -22,7 +22,7 @@ KEY = ORDER_CREATED.routing_keys[0]
 
 
 class SupervisedConsumer:
-    """A consumer process that is started again after each crash. POISON crashes it only after `permit`."""
+    """A consumer process that is started again after each crash. POISON crashes it only after `permit_crashes`."""
 
     def __init__(self, broker_url: str, folder: Path) -> None:
         self._handled = folder / "handled"
