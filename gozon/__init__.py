@@ -1,4 +1,4 @@
-"""What all services of this shop agree on: its queues, the hops of an order, its money. Lies above shopkit.
+"""The definitions that all services of this shop share: its queues, the hops of an order, and money.
 
-`python -m gozon` has the commands for operators.
+The package builds on shopkit. `python -m gozon` runs the commands for operators.
 """

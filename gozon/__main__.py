@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # what it logs it raises as well
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # aiormq also raises each error that it logs
     try:
         options = parser().parse_args()
         sys.exit(asyncio.run(options.run(options)))

@@ -1,4 +1,7 @@
-"""The hops of an order, in their order. An event carries the hops that its order has made."""
+"""The names of the hops of an order, in sequence.
+
+The journey of an event lists the hops that its order has made.
+"""
 
 ACCEPTED = "accepted"
 RELAYED = "relayed"

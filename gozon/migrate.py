@@ -1,4 +1,4 @@
-"""`python -m gozon migrate`: a service's migrations without the service, for replicas with MIGRATE=off."""
+"""`python -m gozon migrate`: migrates the database of a service, for replicas that run with MIGRATE=off."""
 
 import os
 import sys
@@ -7,19 +7,19 @@ from argparse import ArgumentParser, Namespace
 from shopkit.db.migrations import migrate
 from shopkit.runtime.retry import is_transient
 
-HELP = "bring a database to the newest schema that this release knows, and end"
+HELP = "migrate a database to the newest schema that this release knows"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     database = os.environ.get("DATABASE_URL")
-    parser.add_argument("service", choices=("orders", "payments"), help="whose migrations")
+    parser.add_argument("service", choices=("orders", "payments"), help="the service whose migrations run")
     parser.add_argument(
-        "--database", default=database, required=not database, help="address; otherwise DATABASE_URL"
+        "--database", default=database, required=not database, help="database URL; the default is DATABASE_URL"
     )
 
 
 async def run(options: Namespace) -> int:
-    """Returns the exit status: 1 when the database cannot be used now, and the same may succeed later."""
+    """Returns the exit status: 0 if the database is migrated, 1 after a transient error."""
     try:
         revision = await migrate(options.database, options.service)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Money is an integer number of kopecks."""
+"""The type of an amount of money: an integer number of kopecks."""
 
 from typing import Annotated, TypeAlias
 

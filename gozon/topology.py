@@ -1,4 +1,4 @@
-"""The queues of the shop: which consumer receives which events."""
+"""The queues of the shop: which consumer receives which types of events."""
 
 from shopkit.messaging.topology import Queue, Topology
 

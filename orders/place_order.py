@@ -83,7 +83,7 @@ class PlaceOrders:
     async def __call__(self, orders: Sequence[NewOrder]) -> list[Placed | Exception]:
         """Writes all that are new, or nothing. A key used with another body yields a 422 Problem."""
         with tracing.batch("place orders", (order.traceparent for order in orders)):
-            async with self._database.at_once() as connection:
+            async with self._database.autocommit() as connection:
                 placed = await _place(connection, orders, journey.now(ACCEPTED, self._replica))
         self._committed()
         ACCEPTED_ORDERS.inc(len(placed))
@@ -95,7 +95,7 @@ class PlaceOrders:
         if not repeated:
             return {}
         try:
-            async with self._database.at_once() as connection:
+            async with self._database.autocommit() as connection:
                 return await _first_of_keys(connection, repeated)
         except Exception as error:  # noqa: BLE001 (what is not found is answered with 503)
             log.warning("repeated keys cannot be looked up", error=repr(error))

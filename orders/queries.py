@@ -20,7 +20,7 @@ LAST_ID = UUID(int=2**128 - 1)
 
 async def one(database: Database, user_id: str, order_id: UUID) -> Row | None:
     """With its journey, as JSON, in the last column."""
-    async with database.at_once() as connection:
+    async with database.autocommit() as connection:
         return await connection.fetchrow(ONE, order_id, user_id)
 
 
@@ -28,5 +28,5 @@ async def newest(
     database: Database, user_id: str, status: str | None, before: UUID | None, limit: int
 ) -> Sequence[Row]:
     """At most `limit` orders, newest first, older than the order with id `before`."""
-    async with database.at_once() as connection:
+    async with database.autocommit() as connection:
         return await connection.fetch(NEWEST, user_id, before or LAST_ID, status, limit)

@@ -61,7 +61,7 @@ def account_exists() -> Problem:
 
 async def open_account(database: Database, user_id: str) -> datetime:
     """Returns when it was opened. Raises a 409 Problem when the user has one."""
-    async with database.at_once() as connection:
+    async with database.autocommit() as connection:
         created_at = await connection.fetchval(OPEN, user_id)
     if created_at is None:
         raise account_exists()
@@ -70,7 +70,7 @@ async def open_account(database: Database, user_id: str) -> datetime:
 
 async def show_account(database: Database, user_id: str) -> tuple[int, datetime]:
     """The balance in kopecks and when the account was opened. Raises a 404 Problem."""
-    async with database.at_once() as connection:
+    async with database.autocommit() as connection:
         row = await connection.fetchrow(SHOW, user_id)
     if row is None:
         raise no_account()
@@ -79,7 +79,7 @@ async def show_account(database: Database, user_id: str) -> tuple[int, datetime]
 
 async def newest_entries(database: Database, user_id: str, before: int, limit: int) -> Sequence[Row]:
     """At most `limit` ledger entries, newest first, below version `before`. Raises a 404 Problem."""
-    async with database.at_once() as connection:
+    async with database.autocommit() as connection:
         entries = await connection.fetch(NEWEST_ENTRIES, user_id, before, limit)
         if not entries and await connection.fetchrow(SHOW, user_id) is None:
             raise no_account()

@@ -10,7 +10,7 @@ from payments.routes import PaymentsContext, router
 from shopkit.db import retention
 from shopkit.db.database import Database, Migrating
 from shopkit.db.gauges import Backlog
-from shopkit.db.retention import NOTES, PROCESSED_EVENTS, KeepInbox, KeepKeys
+from shopkit.db.retention import CRASH_NOTES, PROCESSED_EVENTS, KeepInbox, KeepKeys
 from shopkit.messaging import inbox_store, outbox
 from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
@@ -60,12 +60,12 @@ def build(settings: PaymentsSettings) -> Service:
             created,
             retention.of_keys(database, ledger_entries, settings.keep_keys_hours),
             retention.worker(database, "processed_events", PROCESSED_EVENTS, settings.keep_inbox_hours),
-            retention.worker(database, "crash_notes", NOTES, settings.keep_inbox_hours),
+            retention.worker(database, "crash_notes", CRASH_NOTES, settings.keep_inbox_hours),
         ],
         measures=[
             Backlog(database, *outbox.BACKLOG).measure,
             Backlog(database, *inbox_store.BACKLOG).measure,
-            Backlog(database, *inbox_store.PARKED).measure,
+            Backlog(database, *inbox_store.DEAD_LETTERS).measure,
         ],
         checks={
             "database": database.check,

@@ -46,7 +46,7 @@ class Ingest:
         self._stored = stored
 
     async def __call__(self, received: Sequence[ReceivedEvent]) -> None:
-        async with self._database.at_once() as connection:
+        async with self._database.autocommit() as connection:
             new = await inbox_store.store(connection, received, self._replica)
         self._stored()
         event_log.each(RECEIVED, (event.event for event in received))
@@ -72,7 +72,7 @@ class ChargeOrders:
         await ledger.write(connection, _debits(settlement.decided), settlement.accounts)
         await outbox.add(connection, self._results(orders, waiting, settlement))
         for conflict in settlement.conflicts:
-            await inbox_store.park(connection, conflict.event_id, CONFLICT)
+            await inbox_store.dead_letter(connection, conflict.event_id, CONFLICT)
         return partial(self._report, settlement, waiting)
 
     def _results(
@@ -101,7 +101,7 @@ class ChargeOrders:
         conflicting = {conflict.event_id for conflict in settlement.conflicts}
         for event in waiting:
             if event.event_id in conflicting:
-                inbox.report_parked(event, CONFLICT)
+                inbox.report_dead_letter(event, CONFLICT)
 
 
 def _debits(decided: Sequence[Payment]) -> list[ledger.NewEntry]:

@@ -1,7 +1,7 @@
-"""The library below every service. It knows no orders, no money and no queue names.
+"""The library that all services build on. It knows no orders, no money and no queue names.
 
-Its packages (wings), each of which imports only those before it: `observability`, `runtime`, `db`, then
-`messaging` and `web`, which do not import each other, then `dead_letters`.
+Its packages depend on each other in one direction. In this list, a package imports only earlier ones:
+`observability`, `runtime`, `db`, `messaging` and `web` (which do not import each other), `dead_letters`.
 """
 
 VERSION = "0.1.0"

@@ -86,7 +86,7 @@ async def take(database: Database, broker: str, count: int) -> ChargeTimes:
     charge = ChargeOrders("payments-1", lambda: None)
     left = count
 
-    async def counted(connection: Connection, waiting: Sequence[inbox.WaitingEvent]) -> inbox.Committed:
+    async def counted(connection: Connection, waiting: Sequence[inbox.WaitingEvent]) -> inbox.OnCommitted:
         committed = await charge(connection, waiting)
 
         def counting() -> None:

@@ -119,7 +119,7 @@ MUTANTS = (
             Edit(
                 "orders/apply_payment_results.py",
                 "            await outbox.add(connection, told)\n",
-                "            async with self._database.at_once() as early:\n"
+                "            async with self._database.autocommit() as early:\n"
                 "                await outbox.add(early, told)\n",
             ),
         ),

@@ -1,4 +1,4 @@
-"""Connecting to PostgreSQL: with what settings, and to which of several hosts."""
+"""Connections to PostgreSQL: their settings, and the choice among several hosts."""
 
 import asyncio
 from collections import deque
@@ -14,16 +14,17 @@ from shopkit.runtime.retry import is_transient
 CONNECT: dict[str, Any] = {
     "timeout": 5,
     "command_timeout": 15,
-    # Of several hosts the one that is the primary, whatever the address says.
+    # Connects to the primary only, also if the address asks for another kind of server.
     "target_session_attrs": "read-write",
     "server_settings": {
         "application_name": "gozon",
         "jit": "off",
-        # Plans are made and kept while the table of a queue is empty, and then meet a hundred thousand rows. Only
-        # the walk along an index takes the oldest few without reading and sorting all of them for each batch.
+        # PostgreSQL caches a plan that it made while a queue table was empty. Later the table can have 100,000
+        # rows. Only an index scan then reads the oldest rows of a batch without reading and sorting all of them.
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
-        # A frozen replica must not hold rows, or the migration lock, for ever. Longer than a confirm may take.
+        # A frozen replica must not hold row locks or the migration lock for ever. Longer than the timeout of a
+        # confirm, because the relay waits for confirms inside a transaction.
         "idle_in_transaction_session_timeout": "30s",
         "lock_timeout": "10s",
     },
@@ -31,31 +32,34 @@ CONNECT: dict[str, Any] = {
 
 
 def connector(url: str, connect: Mapping[str, Any] = CONNECT) -> Callable[..., Awaitable[Any]]:
-    """What connects to the first of the hosts in `url` that can be used, beginning with the last that could.
+    """Returns a function that connects to a usable host of `url`, beginning with the host that was usable last.
 
-    asyncpg tries several as well, but has one time limit for them all, which a host that says nothing uses up.
+    asyncpg accepts several hosts as well, but has one timeout for all of them. A host that does not respond would
+    use it up.
     """
     hosts = deque(one_by_one(url))
-    # The name of a host that is away may take long to resolve, and a process has four threads that do it.
+    # The name of an unavailable host can take long to resolve, and a process has four threads for that.
     one_at_a_time = asyncio.Lock()
 
-    async def one_of(left: int, options: Mapping[str, Any]) -> Any:
+    async def first_usable(left: int, options: Mapping[str, Any]) -> Any:
         try:
-            return await _connected(hosts[0], options)
+            return await _connect(hosts[0], options)
         except BaseException as error:
-            hosts.rotate(-1)  # also when the caller would not wait: it begins behind the silent host next time
+            # Also if the caller was cancelled: the next call must not begin with a host that does not respond.
+            hosts.rotate(-1)
             if left == 1 or not is_transient(error):
                 raise
-        return await one_of(left - 1, options)
+        return await first_usable(left - 1, options)
 
-    async def connected(_address: object = None, **options: Any) -> Any:  # asyncpg's pool gives its own, too
+    # The pool of asyncpg passes its own address and options.
+    async def connect_to_usable(_address: object = None, **options: Any) -> Any:
         async with one_at_a_time:
-            return await one_of(len(hosts), {**connect, **options})
+            return await first_usable(len(hosts), {**connect, **options})
 
-    return connected
+    return connect_to_usable
 
 
-async def _connected(host: str, options: Mapping[str, Any]) -> Any:
+async def _connect(host: str, options: Mapping[str, Any]) -> Any:
     try:
         return cast("Any", await asyncpg.connect(host, **options))
     except asyncpg.TargetServerAttributeNotMatched as error:
@@ -63,5 +67,5 @@ async def _connected(host: str, options: Mapping[str, Any]) -> Any:
 
 
 def engine_at(url: str, connect: Mapping[str, Any] = CONNECT, **options: Any) -> AsyncEngine:
-    """SQLAlchemy on such a connection; its own form of an address has one host."""
+    """Returns an SQLAlchemy engine that connects by `connector`. An address of SQLAlchemy itself names one host."""
     return create_async_engine("postgresql+asyncpg://", async_creator=connector(url, connect), **options)

@@ -1,7 +1,7 @@
-"""A service's own PostgreSQL database: a pool of connections, and whether it can be reached.
+"""The PostgreSQL database of a service: its pool of connections, its migration at start, and its readiness.
 
-What services run goes to asyncpg as it stands; what SQLAlchemy in between cost is in docs/performance.md.
-SQLAlchemy describes the tables and migrates them.
+Services use asyncpg directly, because SQLAlchemy cost too much processor time per order. SQLAlchemy only describes
+the tables and migrates them (docs/adr/0015-asyncpg-at-run-time.md).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from shopkit.db.migrations import NotMigrated, migrate, require_migrated
 from shopkit.runtime.retry import Backoff, first_of, is_transient, pause
 
 POOL_SIZE = 10
-WAIT_FOR_CONNECTION_SECONDS = 8  # a host that says nothing takes five of them
+WAIT_FOR_CONNECTION_SECONDS = 8  # more than the 5 s after which a host that does not respond is given up
 
 Migrating = Literal["on", "off"]
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Row(asyncpg.Record):
-    """Columns are attributes; unpacking is faster."""
+    """A row whose columns are also attributes. Unpacking a row is faster than reading attributes."""
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -35,27 +35,28 @@ class Row(asyncpg.Record):
 
 
 class Connection(Protocol):
-    """What is used of asyncpg's. Arguments take the places of `$1`, `$2` and so on."""
+    """The methods of an asyncpg connection that services use. `args` are the values of `$1`, `$2` and so on."""
 
     async def fetch(self, query: str, *args: Any) -> list[Row]: ...
 
     async def fetchrow(self, query: str, *args: Any) -> Row | None:
-        """The first row."""
+        """Returns the first row, or None if there is none."""
         ...
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        """The first column of the first row; None without one."""
+        """Returns the first column of the first row, or None if there is no row."""
         ...
 
     async def execute(self, query: str, *args: Any) -> str:
-        """Returns the command's tag, such as `UPDATE 2`."""
+        """Returns the tag of the command, such as `UPDATE 2`."""
         ...
 
 
 class Database:
-    """`package` names the service whose `migrations` folder brings the schema up to date.
+    """A worker that opens and closes the connection pool of one database.
 
-    With `migrating` off somebody else does that (`python -m gozon migrate`), and is waited for.
+    `package` is the service whose `migrations` folder describes the schema. With `migrating` "on", `open` migrates
+    the database. With "off", it waits until an operator or a job has run `python -m gozon migrate`.
     """
 
     def __init__(self, url: str, package: str, migrating: Migrating = "on") -> None:
@@ -72,7 +73,10 @@ class Database:
         await self.close()
 
     async def open(self) -> None:
-        """Returns when the server is there and its schema is new enough, however long that takes."""
+        """Returns when the server is available and its schema is migrated, or after `stop`.
+
+        Waits without a time limit.
+        """
         backoff = Backoff(most=5)
         while not self._stopping.is_set():
             try:
@@ -80,7 +84,7 @@ class Database:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                log.warning("database is away", error=repr(error))
+                log.warning("database unavailable, retrying", error=repr(error))
                 await pause(self._stopping, backoff.next())
             else:
                 self._pool = await _pool(self.url)
@@ -88,7 +92,7 @@ class Database:
                 return
 
     async def close(self) -> None:
-        """Waits for those who have a connection."""
+        """Waits until all connections are released, and closes the pool."""
         if self._pool is not None:
             await self._pool.close()
 
@@ -96,17 +100,18 @@ class Database:
         self._stopping.set()
 
     async def wait_migrated(self, stopping: asyncio.Event) -> bool:
-        """False when `stopping` is set before that."""
+        """Waits until the pool is open. Returns False if `stopping` is set before that."""
         await first_of(self._migrated, stopping)
         return self._migrated.is_set()
 
     async def check(self) -> None:
-        async with asyncio.timeout(2), self.at_once() as connection:
+        """Raises an error if the database cannot be queried within 2 seconds."""
+        async with asyncio.timeout(2), self.autocommit() as connection:
             await connection.fetchval("SELECT 1")
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[Connection]:
-        """A transaction: commits at the end of the block, rolls back when the block raises."""
+        """Begins a transaction. Commits at the end of the block, or rolls back if the block raises."""
         async with self._acquired() as connection:
             transaction = connection.transaction()
             await transaction.start()
@@ -118,8 +123,8 @@ class Database:
             await transaction.commit()
 
     @asynccontextmanager
-    async def at_once(self) -> AsyncGenerator[Connection]:
-        """A connection on which each statement is a transaction of its own: one round trip instead of three."""
+    async def autocommit(self) -> AsyncGenerator[Connection]:
+        """Yields a connection on which each statement is its own transaction: one round trip instead of three."""
         async with self._acquired() as connection:
             yield connection
 
@@ -135,7 +140,7 @@ class Database:
             await self._pool.release(connection)
 
     async def _usable(self) -> Any:
-        """Leaves those of a server that has told that it takes no writes any more."""
+        """Takes a connection from the pool. Closes connections to a server that has become read-only."""
         while (connection := await self._pool.acquire()).get_settings().default_transaction_read_only == "on":
             connection.terminate()
             await self._pool.release(connection)
@@ -143,18 +148,21 @@ class Database:
 
 
 async def _roll_back(connection: Any, transaction: Any) -> None:
-    """A connection that cannot is given up: its server then rolls back by itself."""
+    """Rolls back. Closes the connection if that fails; the server then rolls back by itself."""
     if connection.is_closed():
         return
     try:
         await transaction.rollback()
-    except Exception as error:  # noqa: BLE001 (raised is what this is done for, and not what became of it)
+    except Exception as error:  # noqa: BLE001 (must not hide the error that is the reason for the rollback)
         log.warning("rollback failed", error=repr(error))
         connection.terminate()
 
 
 async def _pool(url: str) -> Any:
-    """Connects when somebody asks. Of idle connections the one used last comes first: its backend is warm."""
+    """Returns a pool without connections. It connects on demand.
+
+    It reuses the idle connection that was used last, because the caches of its backend are warm.
+    """
     return await asyncpg.create_pool(
         connect=connector(url),
         min_size=0,
@@ -166,7 +174,8 @@ async def _pool(url: str) -> Any:
 
 
 async def _nothing_to_reset(_connection: object) -> None:
-    """asyncpg's own would be one more round trip, and no statement of ours changes its session.
+    """Replaces asyncpg's reset of a released connection, which would cost one more round trip.
 
-    A transaction that was left open is rolled back by asyncpg before this.
+    There is nothing to reset: no statement of ours changes its session, and asyncpg has rolled back an open
+    transaction before it calls this.
     """

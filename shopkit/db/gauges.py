@@ -1,4 +1,4 @@
-"""Gauges of what waits in a database, read when somebody asks for the metrics."""
+"""Gauges of the backlog in a database. They are read for each request for the metrics."""
 
 import asyncio
 import math
@@ -8,11 +8,11 @@ from prometheus_client import Gauge
 from shopkit.db.database import Database
 from shopkit.runtime.retry import is_transient
 
-SECONDS = 3
+TIMEOUT_SECONDS = 3
 
 
 class Backlog:
-    """The columns of `query` are the values of `gauges`, which are NaN while the database is away."""
+    """Sets `gauges` to the columns of the one row of `query`, or to NaN while the database is unavailable."""
 
     def __init__(self, database: Database, query: str, *gauges: Gauge) -> None:
         self._database = database
@@ -21,7 +21,7 @@ class Backlog:
 
     async def measure(self) -> None:
         try:
-            async with asyncio.timeout(SECONDS), self._database.at_once() as connection:
+            async with asyncio.timeout(TIMEOUT_SECONDS), self._database.autocommit() as connection:
                 (row,) = await connection.fetch(self._query)
                 values = [float(value) for value in row]
         except Exception as error:

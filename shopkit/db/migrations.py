@@ -1,4 +1,4 @@
-"""A service's migrations, in the folder `migrations` of its package."""
+"""Runs the migrations of a service, which are in the folder `migrations` of its package."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,18 +18,18 @@ MIGRATION_LOCK = 4_206_001
 
 
 class NotMigrated(ConnectionError):
-    """The schema is older than this release, or nobody could ask yet which one it is."""
+    """The schema is older than this release needs, or its version is not known yet."""
 
 
 async def migrate(url: str, package: str) -> str:
-    """Brings the schema to its newest version, and leaves a newer one alone; returns which one it has.
+    """Migrates the schema to the newest revision that this release knows. Returns the revision afterwards.
 
-    Replicas that start together take turns.
+    A newer schema is not changed. An advisory lock lets one replica migrate at a time.
     """
     config = _config(package)
-    # No time limit: an index of a large table takes what it takes.
+    # No time limit: creating an index of a large table can take long.
     engine = engine_at(url, CONNECT | {"command_timeout": None}, poolclass=pool.NullPool)
-    with _in_words_of_the_driver():
+    with _raising_driver_errors():
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
 
@@ -43,9 +43,9 @@ async def migrate(url: str, package: str) -> str:
 
 
 async def require_migrated(url: str, package: str) -> None:
-    """Raises NotMigrated while the schema is older than the newest version that this release knows."""
+    """Raises NotMigrated if the schema is older than the newest revision that this release knows."""
     newest = _newest(_config(package))
-    with _in_words_of_the_driver():
+    with _raising_driver_errors():
         async with engine_at(url, poolclass=pool.NullPool).connect() as connection:
             revision = await connection.run_sync(_revision)
     if revision < newest:
@@ -53,8 +53,8 @@ async def require_migrated(url: str, package: str) -> None:
 
 
 @contextmanager
-def _in_words_of_the_driver() -> Generator[None]:
-    """SQLAlchemy wraps an error of asyncpg twice, and only that one says whether the same may succeed later."""
+def _raising_driver_errors() -> Generator[None]:
+    """Raises the error of asyncpg instead of SQLAlchemy's, because `cause_of` needs it to find transient errors."""
     try:
         yield
     except DBAPIError as error:
@@ -72,11 +72,17 @@ def _newest(config: Config) -> str:
 
 
 def _revision(connection: Connection) -> str:
-    """Revisions are numbers of four digits, so that one this release does not know is seen to be a later one."""
+    """Returns the revision of the schema, or an empty string if it has none.
+
+    Revisions are four-digit numbers, so an unknown revision can be recognised as newer.
+    """
     return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 def run_migrations(metadata: MetaData) -> None:
-    """The whole of a service's `migrations/env.py`."""
+    """Runs the migrations on the connection of `migrate`.
+
+    Each `migrations/env.py` calls this and does nothing else.
+    """
     context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
     context.run_migrations()

@@ -1,4 +1,4 @@
-"""Work that is done every now and then, by every replica; its statements keep replicas out of each other's way."""
+"""Periodic work. Every replica does it, and the SQL of the work keeps replicas from doing the same rows."""
 
 import asyncio
 import random
@@ -9,13 +9,17 @@ import structlog
 from shopkit.db.database import Database
 from shopkit.runtime.retry import is_transient, pause
 
-BREATH_SECONDS = 0.1
+PAUSE_BETWEEN_BATCHES_SECONDS = 0.1
 
 log = structlog.get_logger()
 
 
 class Periodic:
-    """`task` does one small batch and says whether there is more; then it goes on after a breath."""
+    """A worker that runs `task` about every `seconds`.
+
+    `task` does one small batch and returns whether there is more. If so, the next batch follows after a short
+    pause.
+    """
 
     def __init__(self, name: str, database: Database, seconds: float, task: Callable[[], Awaitable[bool]]) -> None:
         self._name = name
@@ -29,7 +33,8 @@ class Periodic:
             return
         while not self._stopping.is_set():
             more = await self._once()
-            await pause(self._stopping, BREATH_SECONDS if more else self._seconds * random.uniform(0.5, 1.5))  # noqa: S311
+            seconds = PAUSE_BETWEEN_BATCHES_SECONDS if more else self._seconds * random.uniform(0.5, 1.5)  # noqa: S311
+            await pause(self._stopping, seconds)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -40,5 +45,5 @@ class Periodic:
         except Exception as error:
             if not is_transient(error):
                 raise
-            log.warning("periodic work must wait", work=self._name, error=repr(error))
+            log.warning("periodic work postponed after a database error", work=self._name, error=repr(error))
             return False

@@ -1,4 +1,4 @@
-"""Retention: what has served its time is removed in small batches."""
+"""Retention: deletes expired rows and idempotency keys in small batches (docs/adr/0010-keys-and-retention.md)."""
 
 from typing import Annotated, TypeAlias
 
@@ -9,14 +9,16 @@ from sqlalchemy import Column, MetaData, Table, Text, Uuid
 from shopkit.db.database import Database
 from shopkit.db.periodic import Periodic
 
-# The contract: keys are kept for two days at least.
+# The public promise: an idempotency key is kept for at least 48 hours.
 KeepKeys: TypeAlias = Annotated[int, msgspec.Meta(ge=48)]
 KeepInbox: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 RETENTION_BATCH_SIZE = 1000
-EVERY_SECONDS = 60.0
+INTERVAL_SECONDS = 60.0
 
-REMOVED = Counter("gozon_retention_removed", "What retention removed", ["what"])
+REMOVED = Counter(
+    "gozon_retention_removed", "Rows that retention has deleted, and keys that it has cleared", ["what"]
+)
 
 PROCESSED_EVENTS = """
     WITH removed AS (
@@ -25,28 +27,28 @@ PROCESSED_EVENTS = """
             ORDER BY processed_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )) RETURNING 1
     )
-    SELECT count(*) AS removed, count(*) AS looked_at FROM removed
+    SELECT count(*) AS removed, count(*) AS examined FROM removed
 """
 
-# What a process that has ended noted last; it is of use for as long as its events may wait.
-NOTES = """
+# The last notes of processes that have ended. The crash guard needs them while their events can still wait.
+CRASH_NOTES = """
     WITH removed AS (
         DELETE FROM inbox_in_hand WHERE id = ANY (ARRAY(
             SELECT id FROM inbox_in_hand WHERE taken_at < now() - make_interval(hours => $1)
             LIMIT $2 FOR UPDATE SKIP LOCKED
         )) RETURNING 1
     )
-    SELECT count(*) AS removed, count(*) AS looked_at FROM removed
+    SELECT count(*) AS removed, count(*) AS examined FROM removed
 """
 
-# Ids are UUIDv7, so old rows are the first ones of the primary key and need no index of their own. The row of
-# `retention` says how far this has come, and lets one replica at a time go on.
+# Ids are UUIDv7, so the oldest rows come first in the primary key, and no other index is needed. The row of
+# `retention` stores the last id that was examined. Its lock lets one replica at a time continue.
 EXPIRED_KEYS = """
-    WITH turn AS (
+    WITH progress AS (
         SELECT done_up_to FROM retention WHERE name = 'idempotency_keys' FOR UPDATE SKIP LOCKED
     ), batch AS (
         SELECT id FROM {table}
-        WHERE id > (SELECT done_up_to FROM turn) AND id < CAST(lpad(to_hex(CAST(
+        WHERE id > (SELECT done_up_to FROM progress) AND id < CAST(lpad(to_hex(CAST(
             extract(epoch FROM now() - make_interval(hours => $1)) * 1000 AS bigint)), 12, '0')
             || repeat('0', 20) AS uuid)
         ORDER BY id LIMIT $2
@@ -58,12 +60,12 @@ EXPIRED_KEYS = """
         WHERE {table}.id = batch.id AND idempotency_key IS NOT NULL
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM removed) AS removed, (SELECT count(*) FROM batch) AS looked_at
+    SELECT (SELECT count(*) FROM removed) AS removed, (SELECT count(*) FROM batch) AS examined
 """
 
 
 def table(metadata: MetaData) -> Table:
-    """`done_up_to` is the last id, a UUIDv7, of the rows that were looked at."""
+    """Defines the table with the progress of retention. `done_up_to` is the last id (UUIDv7) that was examined."""
     return Table(
         "retention",
         metadata,
@@ -73,7 +75,11 @@ def table(metadata: MetaData) -> Table:
 
 
 class Retention:
-    """One batch. `statement` takes hours and the most to look at, and says how many it removed and looked at."""
+    """Runs one batch of retention.
+
+    `statement` has the hours to keep as `$1` and the batch size as `$2`. It returns how many rows it removed and
+    how many it examined.
+    """
 
     def __init__(self, database: Database, what: str, statement: str, hours: int) -> None:
         self._database = database
@@ -82,20 +88,23 @@ class Retention:
         self._hours = hours
 
     async def __call__(self) -> bool:
-        async with self._database.at_once() as connection:
-            ((removed, looked_at),) = await connection.fetch(self._statement, self._hours, RETENTION_BATCH_SIZE)
+        """Returns whether there may be more to remove."""
+        async with self._database.autocommit() as connection:
+            ((removed, examined),) = await connection.fetch(self._statement, self._hours, RETENTION_BATCH_SIZE)
         REMOVED.labels(self._what).inc(removed)
-        return looked_at == RETENTION_BATCH_SIZE
+        return examined == RETENTION_BATCH_SIZE
 
 
 def of_keys(database: Database, table: Table, hours: int) -> Periodic:
-    """`table` keeps idempotency keys beside what they created."""
+    """Returns the worker that clears expired idempotency keys, which are a column of `table`."""
     return worker(database, "idempotency_keys", expired_keys(table), hours)
 
 
 def expired_keys(table: Table) -> str:
+    """Returns the statement that clears the expired idempotency keys of `table`."""
     return EXPIRED_KEYS.format(table=table.name)
 
 
 def worker(database: Database, what: str, statement: str, hours: int) -> Periodic:
-    return Periodic(f"retention of {what}", database, EVERY_SECONDS, Retention(database, what, statement, hours))
+    """Returns the worker that runs `statement`. `what` is the value of the metric label."""
+    return Periodic(f"retention of {what}", database, INTERVAL_SECONDS, Retention(database, what, statement, hours))

@@ -1,0 +1,1 @@
+"""Dead letters: lists, shows, replays and discards them, in the broker and in a database."""

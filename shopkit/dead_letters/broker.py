@@ -1,7 +1,8 @@
-"""The dead letters of the broker. They are looked at by taking them without an acknowledgement.
+"""The dead letters of the broker.
 
-While one command holds them, no other one sees them, so two of them cannot act on the same letter. Those
-that are not acknowledged return in their order when the channel is closed, however the command ends.
+A command reads letters by taking them without an acknowledgement. While it holds a letter, RabbitMQ delivers it to
+no other command, so two commands cannot resolve the same letter. When the channel closes, RabbitMQ returns all
+unacknowledged letters to their places in the queue, also if the command crashes.
 """
 
 import hashlib
@@ -22,10 +23,13 @@ from shopkit.messaging.publisher import CONFIRM_TIMEOUT, persistent
 from shopkit.messaging.topology import RESOLVED, Queue
 from shopkit.runtime.hosts import one_by_one
 
+# Letters of one queue that a command holds.
 HELD_LETTERS_LIMIT = 5_000
 
 
 class BrokerLetters:
+    """The dead letters of `queues`. `publishing` is a channel with confirms."""
+
     def __init__(
         self, connection: AbstractConnection, publishing: AbstractChannel, queues: Sequence[Queue]
     ) -> None:
@@ -37,19 +41,23 @@ class BrokerLetters:
     async def read(self, wanted: LetterFilter, *, resolved: bool) -> AsyncGenerator[Letter]:
         async with self._connection.channel() as channel:
             if resolved:
-                async for message in _taken(channel, RESOLVED):
+                async for message in _read_queue(channel, RESOLVED):
                     yield _resolved_letter(message)
                 return
             for queue in self._queues:
-                if not wanted.concerns(queue.name):
+                if not wanted.can_match(queue.name):
                     continue
-                async for message in _taken(channel, queue.dead):
+                async for message in _read_queue(channel, queue.dead):
                     letter = _letter(queue.name, message)
                     self._held[letter.id] = message
                     yield letter
 
     async def resolve(self, letter: Letter, resolution: Resolution) -> bool:
-        """A crash between the steps repeats them when the command is given again; consumers expect that."""
+        """Replays the letter if `resolution` says so, stores a record of it, and removes it, in this order.
+
+        After a crash between the steps, the next command repeats them. A replayed letter can therefore arrive
+        twice, which consumers accept. Always returns True, because no other command can hold the letter.
+        """
         message = self._held[letter.id]
         if resolution.what == "replayed":
             await self._publish(letter.queue, persistent(letter.body))
@@ -64,10 +72,11 @@ class BrokerLetters:
 
 @asynccontextmanager
 async def opened(rabbitmq: RabbitMQ) -> AsyncGenerator[BrokerLetters]:
+    """Connects to the first usable host. Raises UsageError if there is none."""
     try:
         connection = await _connected(rabbitmq.url)
     except (BrokerUnavailable, ValueError) as error:
-        raise UsageError(f"cannot use the broker: {error}") from error
+        raise UsageError(f"cannot connect to the broker: {error}") from error
     async with connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         await rabbitmq.topology.declare(channel)
@@ -89,12 +98,15 @@ async def _connect(address: str) -> AbstractConnection:
         )
 
 
-async def _taken(channel: AbstractChannel, name: str) -> AsyncGenerator[Delivery]:
-    """What lies in the queue now: a letter that comes back while its replay goes on is left for another time."""
+async def _read_queue(channel: AbstractChannel, name: str) -> AsyncGenerator[Delivery]:
+    """Yields the messages that are in the queue now, without acknowledging them.
+
+    A letter that is dead-lettered again while it is replayed is left for the next command.
+    """
     queue = await channel.declare_queue(name, passive=True)
     count = queue.declaration_result.message_count or 0
     if count > HELD_LETTERS_LIMIT:
-        print(f"{name}: only the oldest {HELD_LETTERS_LIMIT} of {count} are looked at", file=sys.stderr)
+        print(f"{name}: reading only the oldest {HELD_LETTERS_LIMIT} of {count} letters", file=sys.stderr)
     underlay = await channel.get_underlay_channel()
     for _ in range(min(count, HELD_LETTERS_LIMIT)):
         found = await underlay.basic_get(name)
@@ -141,7 +153,7 @@ def _deaths(headers: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _when(message: Delivery) -> datetime | None:
-    """When the broker gave it up, or when its consumer set it aside."""
+    """Returns the time at which the message was dead-lettered, or None if the message has none."""
     for death in _deaths(dict(message.headers)):
         return death["time"]
     return message.timestamp

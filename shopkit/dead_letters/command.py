@@ -1,4 +1,8 @@
-"""`python -m gozon dead-letters`: what its verbs do, and with which exit status they end."""
+"""`python -m gozon dead-letters`: the actions of its verbs, and their exit status.
+
+DONE (0): all letters were processed. FAILED (1): a letter was not found or already resolved, or a server failed.
+UNUSABLE (2): the command cannot be carried out with these arguments.
+"""
 
 import asyncio
 import sys
@@ -23,43 +27,45 @@ async def run(options: Namespace) -> int:
         with translate_broker_errors():
             return await _run(options)
     except UsageError as error:
-        _complain(str(error))
+        _print_error(str(error))
         return UNUSABLE
     except (OSError, SQLAlchemyError, asyncpg.PostgresError) as error:
-        _complain(f"stopped: {error}")
+        _print_error(f"stopped: {error}")
         return FAILED
 
 
 async def _run(options: Namespace) -> int:
     wanted = msgspec.convert(vars(options), LetterFilter)
     if options.verb in ("replay", "discard") and wanted == LetterFilter() and not options.all:
-        raise UsageError("no letter is named: give ids or a filter, or --all")
+        raise UsageError("no letter is selected: give ids, a filter, or --all")
     async with AsyncExitStack() as stack:
-        places = await _places(options, stack)
+        stores = await _stores(options, stack)
         if options.verb == "list":
-            return await _list(places, wanted, options)
+            return await _list(stores, wanted, options)
         if options.verb == "show":
-            return await _show(places, wanted)
-        return await _resolve(places, wanted, options)
+            return await _show(stores, wanted)
+        return await _resolve(stores, wanted, options)
 
 
-async def _places(options: Namespace, stack: AsyncExitStack) -> list[Letters]:
+async def _stores(options: Namespace, stack: AsyncExitStack) -> list[Letters]:
     if not options.broker and not options.database:
-        raise UsageError("nowhere to look: give --broker or --database, or set BROKER_URL or DATABASE_URL")
-    places: list[Letters] = []
+        raise UsageError(
+            "no broker and no database: give --broker or --database, or set BROKER_URL or DATABASE_URL"
+        )
+    stores: list[Letters] = []
     if options.broker:
-        places.append(await stack.enter_async_context(broker.opened(RabbitMQ(options.broker, options.topology))))
+        stores.append(await stack.enter_async_context(broker.opened(RabbitMQ(options.broker, options.topology))))
     if options.database:
         letters = await stack.enter_async_context(database.opened(options.database))
         if letters is None:
-            _complain("the database has no table dead_letters")
+            _print_error("the database has no table dead_letters")
         else:
-            places.append(letters)
-    return places
+            stores.append(letters)
+    return stores
 
 
-async def _list(places: list[Letters], wanted: LetterFilter, options: Namespace) -> int:
-    found = _found(places, wanted, options.limit, resolved=options.resolved)
+async def _list(stores: list[Letters], wanted: LetterFilter, options: Namespace) -> int:
+    found = _found(stores, wanted, options.limit, resolved=options.resolved)
     letters = [letter async for _, letter in found]
     if options.json:
         for letter in letters:
@@ -69,51 +75,51 @@ async def _list(places: list[Letters], wanted: LetterFilter, options: Namespace)
     return DONE
 
 
-async def _show(places: list[Letters], wanted: LetterFilter) -> int:
+async def _show(stores: list[Letters], wanted: LetterFilter) -> int:
     for resolved in (False, True):
-        async with aclosing(_found(places, wanted, 1, resolved=resolved)) as found:
+        async with aclosing(_found(stores, wanted, 1, resolved=resolved)) as found:
             async for _, letter in found:
                 print(text.everything(letter))
                 return DONE
     return _missing(wanted.ids)
 
 
-async def _resolve(places: list[Letters], wanted: LetterFilter, options: Namespace) -> int:
+async def _resolve(stores: list[Letters], wanted: LetterFilter, options: Namespace) -> int:
     what = "replayed" if options.verb == "replay" else "discarded"
     resolution = Resolution(what, options.by, options.note)
     missing, status = set(wanted.ids), DONE
-    async with aclosing(_found(places, wanted, options.limit, resolved=False)) as found:
-        async for place, letter in found:
+    async with aclosing(_found(stores, wanted, options.limit, resolved=False)) as found:
+        async for store, letter in found:
             missing.discard(letter.id)
             if options.dry_run:
                 print(f"would be {what}: {text.line(letter)}")
-            elif await place.resolve(letter, resolution):
+            elif await store.resolve(letter, resolution):
                 print(f"{what}: {text.line(letter)}", flush=True)
                 await asyncio.sleep(1 / options.rate)
             else:
-                _complain(f"resolved by somebody else meanwhile: {letter.id}")
+                _print_error(f"already resolved by another command: {letter.id}")
                 status = FAILED
     return _missing(missing) or status
 
 
 async def _found(
-    places: list[Letters], wanted: LetterFilter, most: int, *, resolved: bool
+    stores: list[Letters], wanted: LetterFilter, limit: int, *, resolved: bool
 ) -> AsyncGenerator[tuple[Letters, Letter]]:
-    for place in places:
-        async with aclosing(place.read(wanted, resolved=resolved)) as letters:
+    for store in stores:
+        async with aclosing(store.read(wanted, resolved=resolved)) as letters:
             async for letter in letters:
-                if wanted.takes(letter):
-                    yield place, letter
-                    most -= 1
-                    if not most:
+                if wanted.matches(letter):
+                    yield store, letter
+                    limit -= 1
+                    if not limit:
                         return
 
 
 def _missing(ids: set[str] | frozenset[str]) -> int:
     for letter_id in sorted(ids):
-        _complain(f"not found, or held by another command: {letter_id}")
+        _print_error(f"not found, or held by another command: {letter_id}")
     return FAILED if ids else DONE
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The dead letters of a database: events that its inbox parked."""
+"""The dead letters of a database: events that its inbox could not process."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from shopkit.db.connect import engine_at
 from shopkit.dead_letters.letter import Letter, LetterFilter, Resolution, UsageError, summaries
 from shopkit.messaging.events import encode_batch
 
-PAGE = 500
+PAGE_SIZE = 500
 
 DATABASE = text("SELECT current_database() AS name, to_regclass('dead_letters') IS NOT NULL AS has_dead_letters")
 
@@ -23,14 +23,15 @@ READ = text("""
     ORDER BY id LIMIT :page
 """)
 
-# The update waits for whoever holds the row, and then finds it resolved: a letter is resolved once.
+# If another command has locked the row, the UPDATE waits for it and then finds the row resolved. So a letter is
+# resolved once.
 DISCARD = text("""
     UPDATE dead_letters SET resolved_at = now(), resolution = :resolution
     WHERE id = :id AND resolved_at IS NULL
 """)
 
-# The inbox row is there again when retention has removed it. One that was suspected of killing its process is
-# handled alone again: the operator may be wrong.
+# Inserts the inbox row again if retention has removed it. An event that was suspected of crashing its process goes
+# back into quarantine, because its cause may still be there. All else starts as for a new event.
 REPLAY = text("""
     WITH letter AS (
         UPDATE dead_letters SET resolved_at = now(), resolution = :resolution
@@ -46,14 +47,14 @@ REPLAY = text("""
 
 
 class DatabaseLetters:
-    """`name` is the database's own; the ids of its letters begin with it."""
+    """The dead letters of the database `name`. Their ids begin with this name."""
 
     def __init__(self, engine: AsyncEngine, name: str) -> None:
         self._engine = engine
         self._name = name
 
     async def read(self, wanted: LetterFilter, *, resolved: bool) -> AsyncGenerator[Letter]:
-        if not wanted.concerns(self._name):
+        if not wanted.can_match(self._name):
             return
         rows = await self._page(0, resolved)
         while rows:
@@ -63,7 +64,7 @@ class DatabaseLetters:
 
     async def _page(self, after: int, resolved: bool) -> Sequence[Row[*tuple[Any, ...]]]:
         async with self._engine.connect() as connection:
-            found = await connection.execute(READ, {"after": after, "resolved": resolved, "page": PAGE})
+            found = await connection.execute(READ, {"after": after, "resolved": resolved, "page": PAGE_SIZE})
             return found.all()
 
     async def resolve(self, letter: Letter, resolution: Resolution) -> bool:
@@ -75,14 +76,17 @@ class DatabaseLetters:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[DatabaseLetters | None]:
-    """None when the database keeps no dead letters."""
+    """Connects to the database.
+
+    Yields None if it has no table of dead letters. Raises UsageError if it is unusable.
+    """
     try:
         engine = engine_at(url, poolclass=NullPool)
         async with engine.connect() as connection:
             database = (await connection.execute(DATABASE)).one()
     except (OSError, ValueError, SQLAlchemyError, asyncpg.PostgresError) as error:
-        reason, _, _ = str(error).partition("\n")  # SQLAlchemy adds where to read on
-        raise UsageError(f"cannot use the database: {reason}") from error
+        reason, _, _ = str(error).partition("\n")  # the next line is a link to the documentation of SQLAlchemy
+        raise UsageError(f"cannot connect to the database: {reason}") from error
     yield DatabaseLetters(engine, database.name) if database.has_dead_letters else None
 
 

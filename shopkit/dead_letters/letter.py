@@ -1,4 +1,7 @@
-"""A dead letter: a message or a stored event that nobody could handle, and what a person decides about it."""
+"""A dead letter is a message or a stored event that its consumer could not handle.
+
+An operator replays or discards it.
+"""
 
 from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime, timedelta
@@ -10,11 +13,11 @@ from shopkit.messaging.events import UNDECODABLE, decode_batch
 
 
 class UsageError(Exception):
-    """The command cannot be carried out as it was given."""
+    """The command cannot be carried out with the given arguments."""
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What every CloudEvent tells of itself; empty where it does not."""
+    """The attributes of an event that are listed. An attribute that the event does not have is empty."""
 
     id: str = ""
     type: str = ""
@@ -37,6 +40,8 @@ class Letter(NamedTuple):
 
 
 class Resolution(NamedTuple):
+    """The decision of the operator `by` about a letter."""
+
     what: Literal["replayed", "discarded"]
     by: str
     note: str | None
@@ -46,7 +51,11 @@ class Resolution(NamedTuple):
 
 
 class LetterFilter(msgspec.Struct, frozen=True):
-    """Which letters are meant: those for which everything that is given holds."""
+    """Selects letters.
+
+    A letter must match every field that is set. `type`, `subject` and `event` match if any event of the letter has
+    that value.
+    """
 
     ids: frozenset[str] = frozenset()
     queue: str | None = None
@@ -57,12 +66,12 @@ class LetterFilter(msgspec.Struct, frozen=True):
     older_than: timedelta | None = None
     newer_than: timedelta | None = None
 
-    def concerns(self, queue: str) -> bool:
-        """Whether any letter of `queue` can be meant; where none can, none needs to be held."""
+    def can_match(self, queue: str) -> bool:
+        """Returns whether letters of `queue` can match. If not, the command need not read them."""
         named = not self.ids or any(letter_id.startswith(f"{queue}/") for letter_id in self.ids)
         return named and self.queue in (None, queue)
 
-    def takes(self, letter: Letter) -> bool:
+    def matches(self, letter: Letter) -> bool:
         return (
             (not self.ids or letter.id in self.ids)
             and self.queue in (None, letter.queue)
@@ -83,19 +92,22 @@ class LetterFilter(msgspec.Struct, frozen=True):
 
 
 class Letters(Protocol):
-    """A place where dead letters lie."""
+    """A store of dead letters: the broker or a database."""
 
     def read(self, wanted: LetterFilter, *, resolved: bool) -> AsyncGenerator[Letter]:
-        """Letters that may be wanted, oldest first. A letter can be resolved until the next one is asked for."""
+        """Yields letters, oldest first. `wanted` only skips whole queues: the caller must check `wanted.matches`.
+
+        A letter can be resolved until the next one is read.
+        """
         ...
 
     async def resolve(self, letter: Letter, resolution: Resolution) -> bool:
-        """False when somebody else was faster."""
+        """Returns False if another command has already resolved the letter."""
         ...
 
 
 def summaries(body: bytes) -> list[Summary]:
-    """Of each event of a message; of none when it is no batch of events."""
+    """Returns a summary of each event of a message, or an empty list if `body` is not a batch of events."""
     try:
         return [_summary(event) for event in decode_batch(body)]
     except UNDECODABLE:

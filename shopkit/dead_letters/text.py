@@ -1,4 +1,4 @@
-"""Dead letters as text, for people and, one JSON object a line, for programs."""
+"""Formats dead letters: as tables and text for operators, and as JSON lines for programs."""
 
 import base64
 import re
@@ -14,7 +14,8 @@ from shopkit.messaging.events import UNDECODABLE
 
 HEADINGS = ("ID", "WHEN", "EVENTS", "TYPE", "SUBJECT", "REASON")
 REASON_WIDTH = 60
-# Indented JSON grows with the square of its depth: 10 KB of brackets would become 50 MB. Our events have 4 levels.
+# The size of indented JSON grows with the square of its depth: 10 KB of brackets would become 50 MB. Events have 4
+# levels.
 INDENT_DEPTH_LIMIT = 32
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -94,11 +95,11 @@ def _body(body: bytes) -> str:
 
 
 def _depth(json: bytes) -> int:
-    """How many arrays and objects contain one another at the deepest place of valid JSON."""
+    """Returns how deep arrays and objects are nested in valid JSON."""
     brackets = _STRING.sub(b"", json)
     return max(accumulate((byte in b"[{") - (byte in b"]}") for byte in brackets), default=0)
 
 
 def _printable(text: str) -> str:
-    """What comes from outside may hold what a terminal would obey."""
+    """Escapes control characters, because text of a foreign publisher can contain commands for the terminal."""
     return text if text.isprintable() else repr(text)

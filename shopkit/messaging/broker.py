@@ -1,7 +1,7 @@
-"""RabbitMQ: sessions that come back by themselves.
+"""Sessions with RabbitMQ that reconnect by themselves.
 
-Publishing and consuming use separate connections: the broker slows a connection that publishes too
-fast, and that must not hold back acknowledgements.
+Publishing and consuming use separate connections: RabbitMQ throttles a connection that publishes too fast, and that
+must not delay acknowledgements.
 """
 
 import asyncio
@@ -21,50 +21,52 @@ from shopkit.runtime.hosts import in_turn
 from shopkit.runtime.retry import Backoff, Cause, cause_of, pause
 
 HEARTBEAT = 10
+# A session that lasted longer than this resets the backoff.
 STEADY_SECONDS = 10
 
-# aiormq lets StopAsyncIteration out of a handshake in which the other end hangs up before it says a word.
+# aiormq raises StopAsyncIteration when the other end closes the connection at the start of the handshake.
 BROKER_ERRORS = (AMQPError, ChannelInvalidStateError, OSError, asyncio.InvalidStateError, StopAsyncIteration)
 
 log = structlog.get_logger()
 
 
 class BrokerUnavailable(ConnectionError):
-    """The session with the broker cannot go on: the broker, or the way to it, is the reason."""
+    """The session with the broker is lost or unusable, because of the broker or the network."""
 
 
 @contextmanager
 def translate_broker_errors() -> Generator[None]:
-    """Raises Lost for all that the library raises when a session is lost."""
+    """Raises BrokerUnavailable instead of each error that the library raises when a session is lost."""
     try:
         yield
     except BROKER_ERRORS as error:
         if cause_of(error) is Cause.DEFECT:
-            raise  # an OSError that is not of a connection: a handler has raised it
+            raise  # an OSError about a file or a process: a handler has raised it
         raise BrokerUnavailable(repr(error)) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
-            raise  # somebody cancelled us; otherwise it was aiormq, which cancels what a stuck connection owed
+            raise  # the caller cancelled this task; otherwise aiormq cancelled a future of a stuck connection
         raise BrokerUnavailable("the connection was stuck") from error
     except Exception as error:
         if type(error) is not Exception:
             raise
-        raise BrokerUnavailable("closed") from error  # aiormq has nothing better to say when the broker hung up
+        raise BrokerUnavailable("closed") from error  # aiormq raises a bare Exception when the broker hangs up
 
 
 class RabbitMQ(NamedTuple):
-    """A broker, and what every session declares in it. `url` can name several hosts."""
+    """The address of a broker, which can name several hosts, and the topology that every session declares."""
 
     url: str
     topology: Topology
 
 
 class Session:
-    """One connection with one channel, opened again with backoff whenever it is lost, at its next host.
+    """One connection with one channel. When it is lost, it is opened again with backoff, at the next host.
 
-    aio-pika's own robust connections are not used: they report themselves connected before channels are
-    restored, and hide each loss from the code that must not go on as if nothing had happened.
+    The robust connections of aio-pika are not used. They report that they are connected before their channels are
+    restored. They also hide a lost channel, and with it lost confirms and acknowledgements
+    (docs/adr/0006-plain-broker-sessions-and-batches.md).
     """
 
     def __init__(self, rabbitmq: RabbitMQ, name: str, work: Callable[[AbstractChannel], Awaitable[None]]) -> None:
@@ -76,7 +78,10 @@ class Session:
         self.connected = asyncio.Event()
 
     async def run(self) -> None:
-        """Runs `work` on an open channel, again and again; `work` returns when stopped or the channel is lost."""
+        """Runs `work` on an open channel until `stop`, again after each loss.
+
+        `work` must return when the channel is lost.
+        """
         backoff = Backoff()
         while not self._stopping.is_set():
             started = time.monotonic()
@@ -92,6 +97,7 @@ class Session:
             await pause(self._stopping, backoff.next())
 
     def stop(self) -> None:
+        """Lets `run` return when `work` returns. `work` must watch `stopping`."""
         self._stopping.set()
 
     @property
@@ -110,13 +116,14 @@ class Session:
 
 
 class PersistentChannel:
-    """A channel for whoever has something to say or to ask now and then, as long as the session lasts.
+    """A channel that many callers share, one session after the other.
 
-    One that was lost in use, or whose message was refused or returned, is thrown away with its connection: what it
-    still holds is unknown, and the next session declares every queue and binding anew.
+    A channel that failed in use, or whose message was refused or returned, is closed together with its connection.
+    The state of its other messages is unknown, and the next session declares all queues and bindings again.
 
     RabbitMQ blocks connections that publish while it is low on memory or disk space. A blocked connection is kept.
-    A new one would learn of the alarm only from its first message, and would report itself usable until then.
+    A new connection would learn of the alarm only from its first message, and would report until then that it is
+    usable.
     """
 
     def __init__(self, rabbitmq: RabbitMQ, name: str) -> None:
@@ -136,12 +143,16 @@ class PersistentChannel:
         return self._session.connected
 
     async def check(self) -> None:
+        """Raises BrokerUnavailable if the channel cannot be used now."""
         async with self.channel():
             pass
 
     @asynccontextmanager
     async def channel(self) -> AsyncGenerator[AbstractChannel]:
-        """Raises Lost when there is none or it is blocked, and for what the block raises when it was lost."""
+        """Yields the channel.
+
+        Raises BrokerUnavailable if there is none, if it is blocked, or if it is lost in the block.
+        """
         channel = self._channel
         if channel is None:
             raise BrokerUnavailable("not connected to the broker")
@@ -170,7 +181,7 @@ class PersistentChannel:
 
 
 async def _is_blocked(channel: AbstractChannel) -> bool:
-    """Whether RabbitMQ has sent `connection.blocked`, and not yet `connection.unblocked`."""
+    """Returns whether RabbitMQ has sent `connection.blocked`, and not yet `connection.unblocked`."""
     try:
         underlay = await channel.get_underlay_channel()
         async with asyncio.timeout(0):

@@ -1,11 +1,24 @@
-"""Consuming: the events of all messages that have arrived are handled together, and acknowledged after that.
+"""The consumer: takes messages from a queue, handles their events in batches, and acknowledges afterwards.
 
-While handling fails for a reason that lies outside the events (the database is away), the consumer keeps
-what it holds and tries again: the prefetch limit then stops the broker, and no message travels in circles.
+A message is acknowledged only after each of its events was handled or became a confirmed dead letter. If the
+process crashes or loses its connection before that, RabbitMQ delivers the message again. So delivery is at least
+once, and a handler must be idempotent.
 
-A message that kills its process comes back, together with all that was prefetched beside it. What came back
-more than once is therefore handled alone, from a queue of which one message at a time is taken: there the
-broker counts the crashes of that message and nothing else, and moves it to the dead letters in the end.
+Errors of a handler are treated by their cause (`shopkit.runtime.retry.cause_of`):
+- Transient (the database is unavailable): the consumer keeps its messages unacknowledged and tries again with
+  backoff. The prefetch limit then stops further deliveries. No message is requeued, so none is delivered over and
+  over.
+- The content of an event: the batch is halved until the failing event is alone. It becomes a dead letter.
+- A defect of the program or the schema: `run` raises, which ends the process.
+
+A message that crashes the process raises no error. RabbitMQ delivers it again, together with all other messages
+that were prefetched, and counts a redelivery for each of them. After QUARANTINE_REDELIVERIES redeliveries, a
+message is therefore moved to the queue `<queue>.alone`, the quarantine. Each replica takes one message at a time
+from there. So RabbitMQ counts the crashes during which this one message was handled. When they exceed the delivery
+limit of that queue, RabbitMQ itself dead-letters the message.
+
+RabbitMQ counts a lost connection like a crash. So a harmless message is quarantined too, for example after two
+restarts of a consumer that waited for its database. It is then handled in isolation, which is slower.
 """
 
 import asyncio
@@ -18,7 +31,7 @@ import structlog
 
 from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.delivery import Delivery
-from shopkit.messaging.event_log import named
+from shopkit.messaging.event_log import log_fields
 from shopkit.messaging.events import UNDECODABLE, decode_batch, encode_batch
 from shopkit.messaging.publisher import NotPublished, Publisher
 from shopkit.messaging.subscription import Stopped, Subscription
@@ -28,21 +41,21 @@ from shopkit.observability.metrics import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAI
 from shopkit.runtime.retry import Backoff, BatchSize, Cause, cause_of, pause
 
 PREFETCH = 200
-# How often a message came back, by a crash or a lost connection. The first time says little.
-SUSPICIOUS = 2
-# An intake takes fewer events than this, so only a timeout divides its batch.
-HANDLED_AT_ONCE = 4_000
-# The broker's own counts: in a copy they would tell of the original.
-COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
+# Redeliveries (after a crash or a lost connection) from which a message is suspected. One redelivery says little.
+QUARANTINE_REDELIVERIES = 2
+# Largest batch of events. A subscription takes fewer events at a time, so only a timeout makes a batch smaller.
+HANDLED_EVENTS_LIMIT = 4_000
+# Headers in which RabbitMQ counts deliveries. They are left out of a copy, which has no deliveries yet.
+BROKER_COUNTERS = frozenset({"x-delivery-count", "x-acquired-count"})
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
 
 class Refused(Exception):
-    """Raised by a handler when its events are safe, except for some that it will never accept.
+    """A handler raises this when it will never accept some events of its batch, and all others are safely handled.
 
-    `reasons` says why, by the position of the event in the batch. These events become dead letters.
+    `reasons` maps the position of each refused event in the batch to the reason. These events become dead letters.
     """
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
@@ -50,16 +63,17 @@ class Refused(Exception):
         self.reasons = reasons
 
 
-class Decoded(NamedTuple, Generic[T]):
+class DecodedEvent(NamedTuple, Generic[T]):
     encoded: bytes
     event: T
 
 
 class Consumer(Generic[T]):
-    """`decode` turns one encoded event into what `handle` takes; it raises msgspec.DecodeError for one that is not.
+    """A worker that consumes `queue` and its quarantine.
 
-    `handle` is given the events of several messages at once. It must be idempotent, and it must raise
-    unless everything it was given is safe. It raises Refused for single events while the others are safe.
+    `decode` turns one encoded event into the type that `handle` takes. It raises msgspec.DecodeError for any other
+    input. `handle` receives the events of several messages together. It must be idempotent. It must raise unless
+    all its events are safely handled; it raises Refused if that holds for all except some.
     """
 
     def __init__(
@@ -71,67 +85,76 @@ class Consumer(Generic[T]):
         handle: Callable[[Sequence[T]], Awaitable[None]],
         publisher: Publisher,
     ) -> None:
-        self._together = Subscription(rabbitmq, f"{name} consumer", queue.name, PREFETCH, self._settle_unsuspicious)
-        self._alone = Subscription(rabbitmq, f"{name} consumer of one", queue.alone, 1, self._settle_alone)
+        self._main = Subscription(rabbitmq, f"{name} consumer", queue.name, PREFETCH, self._on_messages)
+        self._quarantine = Subscription(
+            rabbitmq, f"{name} quarantine consumer", queue.quarantine, 1, self._on_quarantined_message
+        )
         self._queue = queue
         self._decode = decode
         self._handle = handle
         self._publisher = publisher
-        self._size = BatchSize(HANDLED_AT_ONCE)
-        self._moving_or_handling_alone = asyncio.Lock()
+        self._size = BatchSize(HANDLED_EVENTS_LIMIT)
+        # Held while messages are moved into quarantine, and while a quarantined message is handled.
+        self._quarantine_lock = asyncio.Lock()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as intakes:
-            intakes.create_task(self._together.run())
-            intakes.create_task(self._alone.run())
+        async with asyncio.TaskGroup() as subscriptions:
+            subscriptions.create_task(self._main.run())
+            subscriptions.create_task(self._quarantine.run())
 
     def stop(self) -> None:
-        """Takes nothing new; the batch in hand is finished and acknowledged."""
-        self._together.stop()
-        self._alone.stop()
+        """Takes no more messages. The current batch is finished and acknowledged."""
+        self._main.stop()
+        self._quarantine.stop()
 
     async def check(self) -> None:
-        await self._together.check()
-        await self._alone.check()
+        """Raises ConnectionError while a queue is not consumed, and Stalled if a batch takes too long."""
+        await self._main.check()
+        await self._quarantine.check()
 
-    async def _settle_unsuspicious(self, messages: list[Delivery]) -> None:
-        suspicious = [message for message in messages if _returns(message) >= SUSPICIOUS]
-        unsuspicious = [message for message in messages if _returns(message) < SUSPICIOUS]
-        if suspicious:
-            await self._quarantine(suspicious)
-        if unsuspicious:
-            await self._settle(unsuspicious)
+    async def _on_messages(self, messages: list[Delivery]) -> None:
+        """Moves suspected messages into quarantine, and handles the others."""
+        suspected = [message for message in messages if _redeliveries(message) >= QUARANTINE_REDELIVERIES]
+        unsuspected = [message for message in messages if _redeliveries(message) < QUARANTINE_REDELIVERIES]
+        if suspected:
+            await self._move_to_quarantine(suspected)
+        if unsuspected:
+            await self._handle_and_acknowledge(unsuspected)
 
-    async def _quarantine(self, messages: list[Delivery]) -> None:
-        """Moves messages to the queue `.alone`. Returns when the broker has processed their acknowledgements.
+    async def _move_to_quarantine(self, messages: list[Delivery]) -> None:
+        """Returns when RabbitMQ has processed the acknowledgements of the moved messages.
 
-        Until then this process handles nothing from `.alone`. If a moved message killed the process before, both
-        its copies would come back, kill again, and become two dead letters.
+        Until then, the lock keeps this process from handling a quarantined message. Otherwise it could receive the
+        copy of a moved message and crash on it before RabbitMQ has the acknowledgement of the original. Both would
+        then be delivered again, cause more crashes, and become two dead letters.
         """
-        async with self._moving_or_handling_alone:
+        async with self._quarantine_lock:
             for message in messages:
-                log.warning("came back, to be handled alone", queue=self._queue.name, id=message.message_id)
-                await self._move_alone(message, [message.body])
-            await messages[-1].acknowledged(self._queue.name)
+                log.warning(
+                    "message quarantined after repeated redelivery", queue=self._queue.name, id=message.message_id
+                )
+                await self._replace_by_quarantined(message, [message.body])
+            await messages[-1].wait_acknowledged(self._queue.name)
 
-    async def _settle_alone(self, messages: list[Delivery]) -> None:
-        """A message that comes back to its own queue is split, so that no event dies with another."""
+    async def _on_quarantined_message(self, messages: list[Delivery]) -> None:
+        """Handles the one message; or splits it if it was redelivered here, so that only its culprit is lost."""
         (message,) = messages
-        async with self._moving_or_handling_alone:
-            if _returns(message) and len(events := _events(message.body)) > 1:
-                await self._move_alone(message, [encode_batch([event]) for event in events])
+        async with self._quarantine_lock:
+            if _redeliveries(message) and len(events := _encoded_events(message.body)) > 1:
+                await self._replace_by_quarantined(message, [encode_batch([event]) for event in events])
             else:
-                await self._settle(messages)
+                await self._handle_and_acknowledge(messages)
 
-    async def _move_alone(self, message: Delivery, bodies: list[bytes]) -> None:
-        headers = {key: value for key, value in message.headers.items() if key not in COUNTS}
+    async def _replace_by_quarantined(self, message: Delivery, bodies: list[bytes]) -> None:
+        """Publishes `bodies` to the quarantine, and acknowledges `message` after all of them are confirmed."""
+        headers = {key: value for key, value in message.headers.items() if key not in BROKER_COUNTERS}
         for body in bodies:
-            await self._until_published(partial(self._publisher.send, self._queue.alone, body, headers))
+            await self._publish_with_retry(partial(self._publisher.send, self._queue.quarantine, body, headers))
         await message.ack()
 
-    async def _settle(self, messages: list[Delivery]) -> None:
-        """Acknowledges when each event of `messages` is handled or set aside as a dead letter."""
-        events: list[Decoded[T]] = []
+    async def _handle_and_acknowledge(self, messages: list[Delivery]) -> None:
+        """Acknowledges `messages` after each of their events was handled or became a dead letter."""
+        events: list[DecodedEvent[T]] = []
         for message in messages:
             events += await self._decoded(message)
         if events:
@@ -140,33 +163,36 @@ class Consumer(Generic[T]):
         await messages[-1].ack(multiple=True)
         RECEIVED.labels(self._queue.name).inc(len(events))
 
-    async def _decoded(self, message: Delivery) -> list[Decoded[T]]:
+    async def _decoded(self, message: Delivery) -> list[DecodedEvent[T]]:
+        """Returns the events of a message that can be decoded, and dead-letters the rest."""
         if message.flaw:
-            await self._set_aside(message.body, f"not a message of ours: {message.flaw}")
+            await self._dead_letter(message.body, f"invalid message properties: {message.flaw}")
             return []
         try:
             encoded = decode_batch(message.body)
         except UNDECODABLE as error:
-            await self._set_aside(message.body, f"not a batch of events: {error}")
+            await self._dead_letter(message.body, f"not a batch of events: {error}")
             return []
-        events: list[Decoded[T]] = []
+        events: list[DecodedEvent[T]] = []
         for event in encoded:
             try:
-                events.append(Decoded(event, self._decode(event)))
+                events.append(DecodedEvent(event, self._decode(event)))
             except UNDECODABLE as error:
-                await self._set_aside(encode_batch([event]), f"not an event of this queue: {error}")
+                await self._dead_letter(encode_batch([event]), f"not an event of this queue: {error}")
         return events
 
-    async def _handle_all(self, events: Sequence[Decoded[T]]) -> None:
+    async def _handle_all(self, events: Sequence[DecodedEvent[T]]) -> None:
         while events:
             limit = self._size.limit
-            await self._handle_or_isolate(events[:limit])
+            await self._handle_or_bisect(events[:limit])
             events = events[limit:]
 
-    async def _handle_or_isolate(self, events: Sequence[Decoded[T]]) -> None:
-        """Halves a batch that fails for a reason of its own until the culprit stands alone; nothing else waits.
+    async def _handle_or_bisect(self, events: Sequence[DecodedEvent[T]]) -> None:
+        """Handles `events`. Returns when each of them is handled or a dead letter.
 
-        Halves also a batch that times out. Raises an error that is neither transient nor the fault of an event.
+        A transient error is retried. After a timeout, the limit of BatchSize falls, and the events are handled in
+        smaller batches. If the content of an event can be the cause, both halves of the batch are handled one after
+        the other; a single event becomes a dead letter. Raises the error if it is a defect.
         """
         backoff = Backoff()
         while len(events) <= self._size.limit:
@@ -178,55 +204,62 @@ class Consumer(Generic[T]):
                     return await self._handle([event.event for event in events])
             except Refused as refused:
                 for index, reason in refused.reasons.items():
-                    await self._set_aside(encode_batch([events[index].encoded]), reason)
+                    await self._dead_letter(encode_batch([events[index].encoded]), reason)
                 return None
             except Exception as error:
                 HANDLER_FAILURES.labels(self._queue.name).inc()
-                fault = cause_of(error)
-                if fault is Cause.DEFECT:
+                cause = cause_of(error)
+                if cause is Cause.DEFECT:
                     raise
-                if fault is Cause.CONTENT:
+                if cause is Cause.CONTENT:
                     reason = repr(error)
                     break
-                log.warning("handler must wait", queue=self._queue.name, error=repr(error))
+                log.warning("handler: retrying after a transient error", queue=self._queue.name, error=repr(error))
             await self._wait(backoff)
-        else:
+        else:  # a timeout has lowered the limit below this batch
             return await self._handle_all(events)
         log.error(
-            "handler failed", queue=self._queue.name, events=len(events), error=reason, **named(events[0].encoded)
+            "handler failed",
+            queue=self._queue.name,
+            events=len(events),
+            error=reason,
+            **log_fields(events[0].encoded),
         )
         if len(events) == 1:
-            return await self._set_aside(encode_batch([events[0].encoded]), reason)
+            return await self._dead_letter(encode_batch([events[0].encoded]), reason)
         middle = len(events) // 2
-        await self._handle_or_isolate(events[:middle])
-        return await self._handle_or_isolate(events[middle:])
+        await self._handle_or_bisect(events[:middle])
+        return await self._handle_or_bisect(events[middle:])
 
-    async def _set_aside(self, body: bytes, reason: str) -> None:
-        log.error("dead letter", queue=self._queue.name, reason=reason)
-        await self._until_published(partial(self._publisher.dead_letter, self._queue, body, reason))
+    async def _dead_letter(self, body: bytes, reason: str) -> None:
+        """Returns when RabbitMQ has confirmed the dead letter."""
+        log.error("message dead-lettered", queue=self._queue.name, reason=reason)
+        await self._publish_with_retry(partial(self._publisher.dead_letter, self._queue, body, reason))
         DEAD_LETTERED.labels(self._queue.name).inc()
 
-    async def _until_published(self, publish: Callable[[], Awaitable[None]]) -> None:
+    async def _publish_with_retry(self, publish: Callable[[], Awaitable[None]]) -> None:
         backoff = Backoff()
         while True:
             try:
                 return await publish()
             except NotPublished as error:
-                log.warning("publishing must wait", queue=self._queue.name, error=repr(error))
+                log.warning("publisher: retrying after a broker error", queue=self._queue.name, error=repr(error))
             await self._wait(backoff)
 
     async def _wait(self, backoff: Backoff) -> None:
-        await pause(self._together.stopping, backoff.next())
-        if self._together.stopping.is_set():
+        """Waits before the next attempt. Raises Stopped if the consumer must stop."""
+        await pause(self._main.stopping, backoff.next())
+        if self._main.stopping.is_set():
             raise Stopped
 
 
-def _returns(message: Delivery) -> int:
+def _redeliveries(message: Delivery) -> int:
     count = message.headers.get("x-delivery-count")
     return count if isinstance(count, int) else 0
 
 
-def _events(body: bytes) -> list[bytes]:
+def _encoded_events(body: bytes) -> list[bytes]:
+    """Returns the events of a message, or an empty list if it cannot be decoded."""
     with suppress(*UNDECODABLE):
         return decode_batch(body)
     return []

@@ -1,7 +1,8 @@
-"""A message as the broker delivers it, also when a foreign publisher has set unreadable properties.
+"""A delivered message, also if a foreign publisher has set properties that cannot be decoded.
 
 aio-pika and pamqp raise for properties that AMQP does not allow. aio-pika drops such a message, and the next
-cumulative acknowledgement covers it. pamqp ends the connection. Here, `flaw` names the problem instead.
+cumulative acknowledgement removes it from the queue, so it is lost. With pamqp, the connection ends. Therefore this
+module patches the decoder of pamqp: a message with such properties is delivered, and its `flaw` names the problem.
 """
 
 from typing import cast
@@ -11,12 +12,15 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
-# Not given, not persistent, persistent. RabbitMQ 3.10 refuses other modes from AMQP publishers.
+# Not given, transient, persistent. RabbitMQ 3.10 refuses other modes from AMQP publishers.
 DELIVERY_MODES = frozenset({None, 1, 2})
 
 
 class Delivery:
-    """`flaw` names a problem of the properties. A message with a flaw must become a dead letter."""
+    """One delivered message.
+
+    If its properties are invalid, `flaw` names the problem; it must become a dead letter.
+    """
 
     __slots__ = ("_delivered", "body", "flaw", "headers", "message_id", "timestamp")
 
@@ -30,14 +34,14 @@ class Delivery:
         self.timestamp = properties.timestamp
 
     async def ack(self, *, multiple: bool = False) -> None:
-        """Acknowledges this message; with `multiple`, every earlier one of its channel as well."""
+        """Acknowledges this message and, with `multiple`, all earlier messages of its channel."""
         await self._delivered.channel.basic_ack(cast("int", self._delivered.delivery_tag), multiple=multiple)
 
-    async def acknowledged(self, queue: str) -> None:
+    async def wait_acknowledged(self, queue: str) -> None:
         """Returns when the broker has processed all acknowledgements that were sent on this channel.
 
-        AMQP does not confirm them. The broker processes what a channel sends in order, so the answer to a question
-        about `queue` comes after them.
+        AMQP does not confirm acknowledgements. But the broker processes the frames of a channel in order. So it
+        responds to a passive declaration of `queue` only after it has processed them.
         """
         await self._delivered.channel.queue_declare(queue, passive=True)
 
@@ -55,10 +59,10 @@ _unmarshal = ContentHeader.unmarshal
 def _unmarshal_or_note_flaw(self: ContentHeader, data: bytes) -> None:
     try:
         _unmarshal(self, data)
-    except Exception as error:  # noqa: BLE001 (the bytes are a stranger's, and pamqp raises many kinds of errors)
+    except Exception as error:  # noqa: BLE001 (the input is untrusted, and pamqp raises many kinds of errors)
         self.properties = Basic.Properties()
         setattr(self, "flaw", repr(error))  # noqa: B010 (pamqp's class does not declare it)
 
 
-# The only place where the properties of a message pass before aiormq gives the connection up.
+# aiormq closes the connection when this method raises. No later place sees the properties of such a message.
 ContentHeader.unmarshal = _unmarshal_or_note_flaw

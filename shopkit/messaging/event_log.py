@@ -1,4 +1,4 @@
-"""What log lines say of an event: its id, its order, its trace."""
+"""Log fields that identify an event: its id, its order and its trace."""
 
 import logging
 from collections.abc import Iterable
@@ -12,19 +12,19 @@ from shopkit.observability import tracing
 log = structlog.get_logger()
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _Identity(msgspec.Struct, frozen=True):
     id: str = ""
     subject: str = ""
     traceparent: str | None = None
 
 
-_named = msgspec.json.Decoder(_Named)
+_decoder = msgspec.json.Decoder(_Identity)
 
 
-def named(encoded: bytes) -> dict[str, str]:
-    """Nothing for what is no event."""
+def log_fields(encoded: bytes) -> dict[str, str]:
+    """Returns event_id, order_id and trace_id of an encoded event, or no fields if it cannot be decoded."""
     try:
-        event = _named.decode(encoded)
+        event = _decoder.decode(encoded)
     except UNDECODABLE:
         return {}
     trace_id = tracing.trace_id(event.traceparent or "")
@@ -32,7 +32,7 @@ def named(encoded: bytes) -> dict[str, str]:
 
 
 def each(step: str, events: Iterable[bytes]) -> None:
-    """One line an event, at level DEBUG: the way of each order can be followed, and costs nothing otherwise."""
+    """Logs one line per event at level DEBUG, to follow each order. Decodes no event at other levels."""
     if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
         for encoded in events:
-            log.debug(step, **named(encoded))
+            log.debug(step, **log_fields(encoded))

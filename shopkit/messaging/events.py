@@ -1,7 +1,7 @@
-"""Events on the wire: CloudEvents 1.0 in JSON, many to a message.
+"""The encoding of events: CloudEvents 1.0 in JSON, several events per message.
 
 A message is a JSON array (`application/cloudevents-batch+json`) of 1 to 100 events that share a routing
-key. Deduplication is by the id of an event, never by message.
+key. Consumers recognise a duplicate by the id of the event, never by its message.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +16,8 @@ from shopkit.messaging.journey import Hop
 
 BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
 BATCH_LIMIT = 100
-# A decoder raises one of these errors for bytes that it cannot read. The depth of nested JSON at which it raises
-# RecursionError depends on the Python: 1,000 levels in 3.11, 10,000 in 3.13, the size of the stack in 3.14.
+# The errors that a decoder raises for bytes that it cannot decode. Deeply nested JSON raises RecursionError, at a
+# depth that depends on the version of Python: 1,000 levels in 3.11, 10,000 in 3.13, the size of the stack in 3.14.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
@@ -27,7 +27,10 @@ _batch = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Event(msgspec.Struct, Generic[T], frozen=True, kw_only=True, omit_defaults=True):
-    """`type` is the routing key, `subject` the id of the order. Readers ignore fields they do not know."""
+    """An event.
+
+    `type` is also its routing key, and `subject` is the id of the order. Readers ignore unknown fields.
+    """
 
     specversion: Literal["1.0"]
     id: UUID
@@ -42,7 +45,7 @@ class Event(msgspec.Struct, Generic[T], frozen=True, kw_only=True, omit_defaults
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """An event ready for the outbox: encoded once, passed on as bytes from there to the broker."""
+    """An encoded event for the outbox. The relay publishes the same bytes, so it never decodes them."""
 
     event_id: UUID
     routing_key: str
@@ -57,6 +60,7 @@ def outgoing(
     traceparent: str | None = None,
     journey: Sequence[Hop] = (),
 ) -> Outgoing:
+    """Encodes a new event. `kind` is its type and routing key, and `subject` is the id of its order."""
     event_id = uuid7()
     event = Event(
         specversion="1.0",
@@ -78,12 +82,12 @@ def encode_batch(events: Iterable[bytes]) -> bytes:
 
 
 def decode_batch(body: bytes) -> list[bytes]:
-    """The encoded events of one message. Raises one of UNDECODABLE when it is not a JSON array."""
+    """Returns the encoded events of one message. Raises one of UNDECODABLE if `body` is not a JSON array."""
     return [bytes(raw) for raw in _batch.decode(body)]
 
 
 def batches(events: Sequence[Outgoing]) -> Iterator[tuple[str, list[bytes]]]:
-    """Routing key and encoded events of each message to publish, at most BATCH_LIMIT events a message."""
+    """Yields routing key and encoded events of each message to publish: one key and at most BATCH_LIMIT events."""
     by_key: dict[str, list[bytes]] = {}
     for event in events:
         by_key.setdefault(event.routing_key, []).append(event.event)

@@ -1,4 +1,9 @@
-"""What is in an inbox: its tables, and every statement on them."""
+"""The tables of an inbox and all SQL statements on them.
+
+A row of `inbox` is one event. It waits while `processed_at` is null. `not_before` delays the next attempt after a
+failure. An event with a value in `lonely_crashes` is suspected of having crashed a process: it is in quarantine,
+where events are processed one by one, and the column counts the crashes there.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,56 +30,58 @@ from shopkit.db.database import Connection, Row
 from shopkit.messaging import crash_guard
 from shopkit.messaging.low_water_mark import LowWaterMark
 
-# Seconds.
-LONGEST_WAIT = 300.0
+RETRY_DELAY_LIMIT_SECONDS = 300.0
 
-# In the order of their ids, which is that of their writing, so that two replicas that are given the same
-# events cannot deadlock.
+# In the order of ids: two replicas that store the same events lock their keys in the same order, and cannot
+# deadlock.
 STORE = """
     INSERT INTO inbox (event_id, type, event, received_by)
     SELECT *, $4::text
     FROM unnest($1::uuid[], $2::text[], $3::bytea[])
-        AS given (event_id, type, event)
+        AS received (event_id, type, event)
     ORDER BY event_id
     ON CONFLICT (event_id) DO NOTHING
 """
 
-CLAIM = """
+CLAIM_OLDEST = """
     SELECT seq, event_id, type, event, received_at, received_by FROM inbox
     WHERE seq > $2
         AND processed_at IS NULL AND lonely_crashes IS NULL AND (not_before IS NULL OR not_before <= now())
     ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 
-# Those that crashed least come first, so that no innocent waits until a culprit has crashed to the end.
-CLAIM_SUSPECT = """
+# Events with the fewest crashes come first, so that the harmless ones among them do not wait while a culprit
+# crashes again and again.
+CLAIM_SUSPECTED = """
     SELECT event_id, type, event, received_at, received_by FROM inbox
     WHERE processed_at IS NULL AND lonely_crashes IS NOT NULL AND (not_before IS NULL OR not_before <= now())
     ORDER BY lonely_crashes, seq LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
-CLAIM_AMONG = """
+CLAIM_BY_ID = """
     SELECT event_id, type, event, received_at, received_by FROM inbox
     WHERE processed_at IS NULL AND lonely_crashes IS NULL AND event_id = ANY ($1::uuid[])
     ORDER BY seq FOR UPDATE SKIP LOCKED
 """
 
-MARK = "UPDATE inbox SET processed_at = now() WHERE event_id = ANY ($1::uuid[])"
+MARK_PROCESSED = "UPDATE inbox SET processed_at = now() WHERE event_id = ANY ($1::uuid[])"
 
-FAILED = """
+# The delay doubles with each failure up to a limit ($4 seconds). The jitter ($3) keeps events that failed together
+# from coming back together.
+RECORD_FAILURE = """
     UPDATE inbox SET attempts = attempts + 1, last_error = $2,
         not_before = now() + make_interval(secs => $3 * least(power(2, attempts), $4))
     WHERE event_id = $1 AND processed_at IS NULL
     RETURNING attempts
 """
 
-PARK = """
-    WITH parked AS (
+DEAD_LETTER = """
+    WITH dead_lettered AS (
         UPDATE inbox SET processed_at = now() WHERE event_id = $1 AND processed_at IS NULL
         RETURNING event_id, type, event, attempts
     )
     INSERT INTO dead_letters (event_id, type, event, attempts, error)
-    SELECT event_id, type, event, attempts, $2 FROM parked
+    SELECT event_id, type, event, attempts, $2 FROM dead_lettered
 """
 
 BACKLOG = (
@@ -84,10 +91,13 @@ BACKLOG = (
                 SELECT received_at FROM inbox WHERE processed_at IS NULL ORDER BY seq LIMIT 1)), 0)
     """,
     Gauge("gozon_inbox_waiting", "Events in the inbox that are not processed, counted up to 100,000"),
-    Gauge("gozon_inbox_oldest_seconds", "Age of the oldest of them; 0 without one"),
+    Gauge(
+        "gozon_inbox_oldest_seconds",
+        "Age of the oldest event in the inbox that is not processed; 0 if there is none",
+    ),
 )
 
-PARKED = (
+DEAD_LETTERS = (
     "SELECT count(*) FROM (SELECT FROM dead_letters WHERE resolved_at IS NULL LIMIT 100000) AS unresolved",
     Gauge("gozon_parked_events", "Dead letters in the database that are not resolved, counted up to 100,000"),
 )
@@ -144,7 +154,7 @@ def tables(metadata: MetaData) -> tuple[Table, Table]:
 
 
 async def store(connection: Connection, received: Sequence[ReceivedEvent], replica: str) -> int:
-    """Returns how many of them are new."""
+    """Stores the events whose ids are not in the inbox yet. Returns how many were new."""
     tag = await connection.execute(
         STORE,
         [event.event_id for event in received],
@@ -155,25 +165,22 @@ async def store(connection: Connection, received: Sequence[ReceivedEvent], repli
     return int(tag.removeprefix("INSERT 0 "))
 
 
-async def park(connection: Connection, event_id: UUID, error: str) -> None:
-    """Sets a waiting event aside for a person to look at; `report_parked` is to follow after the commit."""
-    await connection.execute(PARK, event_id, error)
+async def claim_oldest(connection: Connection, mark: LowWaterMark, limit: int) -> list[WaitingEvent]:
+    """Locks and returns the oldest waiting events after the mark, except suspected and locked ones.
 
-
-async def oldest(connection: Connection, mark: LowWaterMark, limit: int) -> list[WaitingEvent]:
-    """Locks and returns the oldest events after the mark that are not suspects and that no other transaction holds.
-
-    After the commit, the caller calls `mark.committed`.
+    After the commit, the caller must call `mark.on_committed`.
     """
-    return [WaitingEvent(*row[1:]) for row in await mark.fetch(connection, CLAIM, limit)]
+    return [WaitingEvent(*row[1:]) for row in await mark.fetch(connection, CLAIM_OLDEST, limit)]
 
 
-async def oldest_suspect(connection: Connection) -> list[WaitingEvent]:
-    return _waiting(await connection.fetch(CLAIM_SUSPECT))
+async def claim_suspected(connection: Connection) -> list[WaitingEvent]:
+    """Locks and returns the suspected event that comes next in quarantine, or an empty list."""
+    return _waiting(await connection.fetch(CLAIM_SUSPECTED))
 
 
-async def among(connection: Connection, event_ids: Sequence[UUID]) -> list[WaitingEvent]:
-    return _waiting(await connection.fetch(CLAIM_AMONG, event_ids))
+async def claim_by_id(connection: Connection, event_ids: Sequence[UUID]) -> list[WaitingEvent]:
+    """Locks and returns the given events, except processed, suspected and locked ones."""
+    return _waiting(await connection.fetch(CLAIM_BY_ID, event_ids))
 
 
 def _waiting(rows: Sequence[Row]) -> list[WaitingEvent]:
@@ -181,9 +188,20 @@ def _waiting(rows: Sequence[Row]) -> list[WaitingEvent]:
 
 
 async def mark_processed(connection: Connection, event_ids: Sequence[UUID]) -> None:
-    await connection.execute(MARK, event_ids)
+    await connection.execute(MARK_PROCESSED, event_ids)
 
 
-async def failed(connection: Connection, event_id: UUID, error: str, jitter: float) -> int:
-    """Makes it wait before the next attempt. Returns how many there were, 0 for one that waits no longer."""
-    return await connection.fetchval(FAILED, event_id, error, jitter, LONGEST_WAIT) or 0
+async def record_failure(connection: Connection, event_id: UUID, error: str, jitter: float) -> int:
+    """Counts a failed attempt and delays the next one; `jitter` is a factor of the delay.
+
+    Returns the number of failed attempts, or 0 if another replica has processed the event since.
+    """
+    return await connection.fetchval(RECORD_FAILURE, event_id, error, jitter, RETRY_DELAY_LIMIT_SECONDS) or 0
+
+
+async def dead_letter(connection: Connection, event_id: UUID, error: str) -> None:
+    """Moves a waiting event to the table `dead_letters` and marks it as processed.
+
+    The caller must call `inbox.report_dead_letter` after the commit.
+    """
+    await connection.execute(DEAD_LETTER, event_id, error)

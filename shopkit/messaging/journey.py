@@ -1,4 +1,4 @@
-"""The journey of an order: the hops it has made, carried along by its events."""
+"""The journey of an order: the list of its hops so far. Each event of the order carries it."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """`at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks."""
+    """One step of an order at one replica. `at` is the clock of that replica, and clocks of replicas can differ."""
 
     hop: str
     at: Moment
@@ -25,21 +25,21 @@ def now(hop: str, replica: str) -> Hop:
 
 
 def extend(encoded: bytes, hop: bytes) -> bytes:
-    """An encoded event with one more encoded hop.
+    """Returns the encoded event with one more encoded hop.
 
-    `outgoing` writes the journey last, so the hop is put before the end without parsing. An event without
-    a journey, as an older release wrote it, stays as it is.
+    `events.outgoing` writes the journey as the last field. So the hop is inserted before the closing brackets,
+    without decoding the event. An event without a journey is returned unchanged.
     """
     return b"".join((encoded[:-2], b",", hop, b"]}")) if encoded.endswith(b"}]}") else encoded
 
 
 def encode(*hops: Hop) -> bytes:
-    """A journey for the database."""
+    """Encodes a journey as JSON for the database."""
     return _encoder.encode(hops)
 
 
 def decode(encoded: str) -> tuple[Hop, ...]:
-    """A journey as the database gives it."""
+    """Decodes the JSON of a journey from the database."""
     return _decoder.decode(encoded)
 
 

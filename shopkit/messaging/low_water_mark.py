@@ -1,7 +1,8 @@
-"""The low-water mark: reading a queue table costs the same however many dead rows lie before its live ones.
+"""The low-water mark: keeps reads of a queue table fast when many dead rows lie before the live ones.
 
-PostgreSQL keeps a deleted row as long as any transaction has an older snapshot: a `pg_dump`, an audit, a
-forgotten psql. A read in the order of ids that begins at the lowest one walks over all of them, each time.
+PostgreSQL keeps a deleted row as long as any transaction has an older snapshot, such as a `pg_dump` or a forgotten
+psql session. A read in the order of ids that begins at the lowest id walks over all dead rows, each time
+(docs/adr/0017-a-low-water-mark.md).
 """
 
 import time
@@ -15,7 +16,7 @@ SWEEP_PAUSE_FACTOR = 100
 
 
 class LowWaterMark:
-    """Where one reader of a queue table begins.
+    """The id after which one reader of a queue table begins to read.
 
     Most reads begin at the mark. Now and then, one read is a sweep and begins at the lowest id: after
     SWEEP_SECONDS, or later if the sweep before took long. The mark is the highest id that this reader had
@@ -36,16 +37,19 @@ class LowWaterMark:
         self._sweep_seconds: float | None = None
 
     async def fetch(self, connection: Connection, query: str, limit: int) -> list[Row]:
-        """Runs `query`, which takes the limit as `$1` and the id to begin after as `$2`, and returns ids first."""
-        begun = time.monotonic()
-        sweeping = begun >= self._sweep_due
+        """Runs `query` from the mark, or from the lowest id if a sweep is due. Returns its rows.
+
+        `query` has the limit as `$1` and the id after which to begin as `$2`. Its first column must be the id.
+        """
+        started = time.monotonic()
+        sweeping = started >= self._sweep_due
         rows = await connection.fetch(query, limit, 0 if sweeping else self._mark)
-        self._sweep_seconds = time.monotonic() - begun if sweeping else None
+        self._sweep_seconds = time.monotonic() - started if sweeping else None
         self._fetched = max((row[0] for row in rows), default=0)
         return rows
 
-    def committed(self) -> None:
-        """The rows of the last fetch are dealt with for good."""
+    def on_committed(self) -> None:
+        """Must be called after the transaction of the last `fetch` has committed. Moves the mark if due."""
         now = time.monotonic()
         self._highest = max(self._highest, self._fetched)
         if now >= self._move_due:

@@ -1,4 +1,9 @@
-"""Publishing with confirms: a call that returns means that every queue of the event's type has it on disk."""
+"""Publishing with publisher confirms.
+
+When `publish` returns, every queue that takes the type of the events has confirmed the message. RabbitMQ confirms a
+persistent message in a quorum queue after it is on disk. When `publish` raises, the message may be in none, some or
+all of the queues.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Iterable
@@ -16,17 +21,18 @@ CONFIRM_TIMEOUT = 10
 
 
 class NotPublished(ConnectionError):
-    """A queue did not confirm: the broker is unavailable, refused or returned the message, or was silent too long.
+    """A queue has not confirmed a message: it was refused, returned, or timed out, or the broker is unavailable.
 
-    The message may have arrived all the same; whoever publishes it again makes a duplicate, as agreed.
+    The message can have arrived all the same. Publishing it again can therefore make a duplicate, which consumers
+    accept.
     """
 
 
 class Publisher(PersistentChannel):
-    """Publishes through the default exchange only.
+    """Publishes to one queue per message, through the default exchange.
 
-    There, a message has one queue to go to. RabbitMQ confirms a message when one of the queues it is routed to
-    has it, and returns it when there is none. So only a message with one queue tells about a missing queue.
+    RabbitMQ returns a mandatory message only if it was routed to no queue. A message for two queues is confirmed
+    even if one of them is missing. So there is one message per queue (docs/adr/0016-one-message-per-queue.md).
     """
 
     def __init__(self, rabbitmq: RabbitMQ, name: str) -> None:
@@ -36,8 +42,8 @@ class Publisher(PersistentChannel):
     async def publish(self, routing_key: str, events: list[bytes]) -> None:
         """Publishes one message of several events to each queue that takes their type.
 
-        Returns when every queue has confirmed. Raises NotPublished, also when only one of them has not: a second
-        try then makes duplicates in the others.
+        Returns after every queue has confirmed. Raises NotPublished if one has not. The other queues then get
+        duplicates when the caller tries again.
         """
         queues, body = self._topology.queues_of(routing_key), encode_batch(events)
         if not queues:
@@ -45,12 +51,12 @@ class Publisher(PersistentChannel):
         await all_confirmed(self._publish(queue, persistent(body)) for queue in queues)
 
     async def dead_letter(self, queue: Queue, body: bytes, reason: str) -> None:
-        """Sets a message of `queue` aside, with the reason in the header `x-reason`. Raises NotPublished."""
+        """Publishes a dead letter of `queue`, with the reason in the header `x-reason`. Raises NotPublished."""
         message = persistent(body, headers={"x-reason": reason[:1000]}, timestamp=datetime.now(UTC))
         await self._publish(queue.dead, message)
 
     async def send(self, queue: str, body: bytes, headers: HeadersType) -> None:
-        """Publishes to the queue `queue` and to no other. Raises NotPublished."""
+        """Publishes a message to the queue `queue` only. Raises NotPublished."""
         await self._publish(queue, persistent(body, headers=headers))
 
     async def _publish(self, queue: str, message: aio_pika.Message) -> None:
@@ -62,14 +68,18 @@ class Publisher(PersistentChannel):
 
 
 async def all_confirmed(publishing: Iterable[Awaitable[None]]) -> None:
-    """Waits for all, so that none is still on its way afterwards. Then raises the first error, if there is one."""
+    """Waits for the outcome of every message, so that none is in flight afterwards.
+
+    Then raises the first error, if any.
+    """
     for outcome in await asyncio.gather(*publishing, return_exceptions=True):
         if outcome is not None:
             raise outcome
 
 
 def persistent(body: bytes, **properties: Any) -> aio_pika.Message:
-    # Without a message_id aio-pika makes a unique one, which it needs to match returns to publishes.
+    """Returns a persistent message with the content type of a batch of events."""
+    # aio-pika gives each message a unique message_id, which it needs to match returned messages to publishes.
     return aio_pika.Message(
         body, content_type=BATCH_CONTENT_TYPE, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, **properties
     )

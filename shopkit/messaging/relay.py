@@ -1,7 +1,15 @@
-"""Hops 3, 6 and 8: outbox -> RabbitMQ, at least once.
+"""Hops 3, 6 and 8: the relay publishes the events of the outbox to RabbitMQ, at least once.
 
-Rows are deleted, published, and the delete commits after the broker has confirmed every message. Any
-failure rolls the delete back. A crash between confirm and commit publishes again: consumers expect that.
+A pass of the relay is one transaction:
+
+1. delete the oldest rows, which also locks them, and read their events;
+2. publish the events, and wait until each queue of their types has confirmed them;
+3. commit the delete.
+
+So a row leaves the outbox only after the broker has its event. Any failure before the commit rolls the delete back,
+and a later pass publishes the event again. If the relay crashes between the confirm and the commit, the event is
+published twice. Consumers must therefore be idempotent. The order of events is not guaranteed: relays of several
+replicas overlap, and a pass that was rolled back comes later.
 """
 
 import asyncio
@@ -20,17 +28,18 @@ from shopkit.observability.metrics import RELAY_FAILURES, RELAYED
 from shopkit.runtime.retry import Backoff, BatchSize, Progress, first_of, is_transient, pause
 
 RELAY_BATCH_SIZE = 500
-RELAYED_STEP = "relayed"  # in the log, for an event whose hop has no name
+RELAYED_STEP = "relayed"  # the step in the log for an event that is not in `hops`
 POLL_SECONDS = 1.0
 
 log = structlog.get_logger()
 
 
 class Relay:
-    """Woken in process after a commit; otherwise polls for what other replicas left behind.
+    """A worker that relays the outbox. It runs one pass at a time.
 
-    `hops` names, by routing key, the hop that relaying adds to the journey of an event.
-    One pass is under way at a time: while it waits for the broker, events gather for the next.
+    `wake` starts a pass after a commit in this process. Between wake-ups the relay polls every POLL_SECONDS, which
+    finds the events of replicas that crashed. While a pass waits for the broker, new events gather for the next
+    one. `hops` maps a routing key to the hop that the relay adds to the journey of its events.
     """
 
     def __init__(
@@ -47,10 +56,11 @@ class Relay:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
+        """Starts the next pass without waiting for the poll."""
         self._wake.set()
 
     def stop(self) -> None:
-        """The pass under way finishes; what is left in the outbox is for the next process."""
+        """Lets `run` return after the current pass. The remaining rows stay for another process."""
         self._stopping.set()
         self.wake()
 
@@ -81,14 +91,14 @@ class Relay:
                 await pause(self._wake, POLL_SECONDS)
 
     async def relay_once(self) -> int:
-        """One pass; returns how many events it relayed. Raises NotPublished with nothing removed."""
+        """Runs one pass. Returns how many events it relayed. Raises NotPublished with the delete rolled back."""
         taken: list[Outgoing] = []
         with self._size.observing(taken):
             async with self._database.begin() as connection:
                 taken += await outbox.take(connection, self._size.limit, self._mark)
                 if taken:
                     await self._publish(taken)
-        self._mark.committed()
+        self._mark.on_committed()
         if taken:
             self._report(taken)
         return len(taken)
@@ -101,7 +111,8 @@ class Relay:
 
     async def _publish(self, taken: list[Outgoing]) -> None:
         with tracing.batch("relay", (tracing.of_event(event.event) for event in taken)):
-            # The transaction must not end while a message is still on its way.
+            # Waits for every message, also after one has failed: the transaction must not end, and so release its
+            # rows to other relays, while one of its messages is still in flight.
             await all_confirmed(
                 self._publisher.publish(routing_key, self._stamped(routing_key, events))
                 for routing_key, events in batches(taken)
@@ -114,6 +125,6 @@ class Relay:
         return [journey.extend(event, hop) for event in events]
 
     async def _pause(self, seconds: float) -> None:
-        """Not longer than until the broker is back, where that was the reason."""
-        back = [] if self._publisher.connected.is_set() else [self._publisher.connected]
-        await first_of(self._stopping, *back, seconds=seconds)
+        """Waits `seconds`, but not longer than until `stop` or until a disconnected publisher has reconnected."""
+        reconnected = [] if self._publisher.connected.is_set() else [self._publisher.connected]
+        await first_of(self._stopping, *reconnected, seconds=seconds)

@@ -63,7 +63,7 @@ class Books:
         created = await _taken(self.orders, "order.created")
         if created:
             await self._ingest([receive(event.event) for event in created])
-        await self._inbox.work_off()
+        await self._inbox.process_batch()
         decided = await _taken(self.payments, "payment.succeeded", "payment.failed")
         if decided:
             await self._results([decode_payment_event(event.event) for event in decided])

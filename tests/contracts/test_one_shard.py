@@ -42,7 +42,7 @@ TABLES = {*orders.models.metadata.tables, *payments.models.metadata.tables}
 
 # Every statement in them is in the way of an order, or of a top-up or a list.
 MODULES = place_order, apply_payment_results, queries, accounts, charge_orders, ledger, outbox
-HOT = {inbox_store.STORE, inbox_store.CLAIM, inbox_store.MARK, crash_guard.NOTE}.union(
+HOT = {inbox_store.STORE, inbox_store.CLAIM_OLDEST, inbox_store.MARK_PROCESSED, crash_guard.WRITE_NOTE}.union(
     value
     for module in MODULES
     for name, value in vars(module).items()
@@ -101,8 +101,8 @@ class Watched(Database):
             yield WatchedConnection(connection, self.asked)
 
     @asynccontextmanager
-    async def at_once(self) -> AsyncGenerator[Connection]:
-        async with super().at_once() as connection:
+    async def autocommit(self) -> AsyncGenerator[Connection]:
+        async with super().autocommit() as connection:
             yield WatchedConnection(connection, self.asked)
 
 
@@ -184,7 +184,7 @@ async def whole_way(shard: Shard, users: Sequence[str]) -> dict[Any, str]:
     inbox = Inbox(shard.payments, replica, ChargeOrders(replica, _nothing))
     for _ in ("once", "and again"):
         await ingest([receive(event.event) for event in created])
-        await inbox.work_off()
+        await inbox.process_batch()
     results = [decode_payment_event(event.event) for event in await _leaving(shard.payments)]
 
     apply = ApplyResults(shard.orders, replica, _nothing)

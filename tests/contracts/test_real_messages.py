@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from gozon.topology import ORDER_CREATED
 from shopkit.messaging.publisher import persistent
-from shopkit.messaging.topology import LONELY_CRASHES, RESOLVED
+from shopkit.messaging.topology import ISOLATED_CRASH_LIMIT, RESOLVED
 from tests.conftest import Shop, Spawn
 from tests.contracts import asyncapi
 from tests.contracts.conftest import Overheard, overhearing
@@ -165,8 +165,8 @@ async def test_dead_letters_have_the_headers_that_the_document_names(
 
 
 async def test_a_letter_that_the_broker_gave_up_has_the_headers_that_the_document_names(broker: Broker) -> None:
-    queue = await broker.channel.get_queue(ORDER_CREATED.alone)
+    queue = await broker.channel.get_queue(ORDER_CREATED.quarantine)
     await broker.channel.default_exchange.publish(persistent(b"[]"), queue.name)
-    for _ in range(LONELY_CRASHES):
+    for _ in range(ISOLATED_CRASH_LIMIT):
         await (await queue.get()).reject(requeue=True)
     check_taken(await broker.take(ORDER_CREATED.dead), MESSAGES["deadLetter"])

@@ -119,7 +119,7 @@ def test_the_trace_of_an_event_is_found_without_parsing_it(written: Outgoing) ->
 def test_a_log_line_names_the_event_its_order_and_its_trace(written: Outgoing) -> None:
     event = read(written.event)
     trace_id = event.traceparent.split("-")[1] if event.traceparent else ""
-    assert event_log.named(written.event) == {
+    assert event_log.log_fields(written.event) == {
         "event_id": str(event.id),
         "order_id": event.subject,
         "trace_id": trace_id,

@@ -140,7 +140,7 @@ async def test_the_spans_of_an_order_make_one_tree_and_batches_are_linked_to_it(
 
     assert linked("orders", "place orders") == [orders.id]
     assert linked("payments", "handle payments.order-created") == [orders.id]
-    assert linked("payments", "work off the inbox") == [orders.id]
+    assert linked("payments", "process the inbox") == [orders.id]
     assert linked("payments", "relay") == [settle.id]
     assert linked("orders", "handle orders.payment-results") == [settle.id]
     assert linked("notifier", "handle notifier.order-status") == [update.id]
@@ -148,7 +148,7 @@ async def test_the_spans_of_an_order_make_one_tree_and_batches_are_linked_to_it(
     assert sorted(span.links for span in relays) == sorted([[orders.id], [update.id]])  # none of an empty outbox
 
     for child, batch in (
-        (settle, "work off the inbox"),
+        (settle, "process the inbox"),
         (update, "handle orders.payment-results"),
         (notify, "handle notifier.order-status"),
     ):

@@ -108,7 +108,7 @@ async def test_nothing_is_sent_again_while_events_do_not_leave(
 async def test_many_orders_are_sent_again_in_small_batches(
     orders_database: Database, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remind, "MOST", 3)
+    monkeypatch.setattr(remind, "REMINDER_BATCH_SIZE", 3)
     orders = await placed(orders_database, 7)
     assert [await reconciler() for _ in range(3)] == [True, True, False]
     assert {UUID(event["subject"]) for event in await sent(orders_database)} == set(orders)

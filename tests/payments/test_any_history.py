@@ -30,7 +30,7 @@ from payments.messages import receive
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox
 from shopkit.messaging.events import Outgoing
-from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.inbox import Inbox, OnCommitted
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.journey import Hop
 from shopkit.web.problems import Problem
@@ -79,7 +79,7 @@ class Teller:
     def __init__(self) -> None:
         self.trouble: type[BaseException] | None = None
 
-    async def __call__(self, connection: Connection, waiting: Sequence[WaitingEvent]) -> Committed:
+    async def __call__(self, connection: Connection, waiting: Sequence[WaitingEvent]) -> OnCommitted:
         committed = await ChargeOrders("payments-1", lambda: None)(connection, waiting)
         if trouble := self.trouble:
             self.trouble = None
@@ -179,13 +179,13 @@ class History(RuleBasedStateMachine):
         await ingest([receive(created.event.event) for created in batch])
 
     @rule(trouble=troubles)
-    def work_off(self, trouble: type[BaseException] | None) -> None:
+    def process_batch(self, trouble: type[BaseException] | None) -> None:
         waiting = self.rows(READY + " AND lonely_crashes IS NULL ORDER BY seq")
         expected = [event_id for (event_id,) in waiting][: inbox.INBOX_BATCH_SIZE]
         self.teller.trouble = trouble
         self.troubles += trouble is not None
         with suppress(ConnectionResetError, asyncio.CancelledError):
-            self.run(self.replica.work_off())
+            self.run(self.replica.process_batch())
         self.teller.trouble = None
         if trouble is asyncio.CancelledError:
             self.replica = self.new_replica()
@@ -287,7 +287,7 @@ def balance_or_status(outcome: TopUpResult | Exception) -> int:
 def test_any_history_leaves_the_books_as_a_plain_bank_would(
     payments_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "MOST", 3)
+    monkeypatch.setattr(inbox, "INBOX_BATCH_SIZE", 3)
     monkeypatch.setattr(inbox, "POLL_SECONDS", 0.02)
     database = Database(payments_url, "payments")
     with Runner(loop_factory=asyncio.new_event_loop) as runner:

@@ -80,7 +80,7 @@ async def test_a_charge_is_a_payment_a_debit_a_balance_and_a_result_in_one_trans
     await opened(payments_database, "ann", 500)
     order_id = uuid4()
     await ingest(payments_database, order_created(order_id, "ann", 200))
-    await inbox.work_off()
+    await inbox.process_batch()
 
     assert await audit(payments_database) == {"ann": 300}
     (row,) = await rows(
@@ -105,7 +105,7 @@ async def test_a_declined_order_is_told_with_its_reason_and_nothing_is_debited(
     await opened(payments_database, "ann", 199)
     order_id = uuid4()
     await ingest(payments_database, order_created(order_id, user_id, 200))
-    await inbox.work_off()
+    await inbox.process_batch()
     assert await audit(payments_database) == {"ann": 199}
     assert await told(payments_database) == [("payment.failed", order_id, reason)]
     (payment,) = await rows(payments_database, "SELECT order_id, outcome, reason FROM payments")
@@ -115,10 +115,10 @@ async def test_a_declined_order_is_told_with_its_reason_and_nothing_is_debited(
 async def test_a_decline_is_final(payments_database: Database, inbox: Inbox) -> None:
     order_id = uuid4()
     await ingest(payments_database, order_created(order_id, "ann", 200))
-    await inbox.work_off()
+    await inbox.process_batch()
     await opened(payments_database, "ann", 1000)
     await ingest(payments_database, order_created(order_id, "ann", 200))
-    await inbox.work_off()
+    await inbox.process_batch()
     assert await told(payments_database) == [("payment.failed", order_id, "no_account")] * 2
     assert await audit(payments_database) == {"ann": 1000}
 
@@ -129,7 +129,7 @@ async def test_orders_of_one_batch_are_decided_in_their_order(payments_database:
     wanted = [("ann", 70), ("bob", 100), ("ann", 50), ("ann", 30), ("bob", 1)]
     created = [order_created(uuid4(), user_id, amount) for user_id, amount in wanted]
     await ingest(payments_database, *created)
-    assert await inbox.work_off() == len(created)
+    assert await inbox.process_batch() == len(created)
     assert [kind for kind, _, _ in await told(payments_database)] == [
         "payment.succeeded",
         "payment.succeeded",
@@ -149,8 +149,8 @@ async def test_an_order_under_a_new_event_id_is_told_again_and_not_charged_again
     for _ in range(2):
         await ingest(payments_database, order_created(order_id, "ann", 200))
         if not one_batch:
-            await inbox.work_off()
-    await inbox.work_off()
+            await inbox.process_batch()
+    await inbox.process_batch()
     assert await told(payments_database) == [("payment.succeeded", order_id, None)] * 2
     assert await audit(payments_database) == {"ann": 300}
     assert await parked(payments_database) == []
@@ -165,7 +165,7 @@ async def test_a_result_carries_the_journey_on_and_one_that_is_told_again_that_o
         event = order_created(order_id, "ann", 200, None, [accepted])
         store = Ingest(payments_database, f"stored-{number}", lambda: None)
         await store([receive(event.event)])
-        await Inbox(payments_database, "any", ChargeOrders(f"settled-{number}", lambda: None)).work_off()
+        await Inbox(payments_database, "any", ChargeOrders(f"settled-{number}", lambda: None)).process_batch()
     assert await journeys(payments_database) == [
         [("accepted", f"orders-{n}"), ("received", f"stored-{n}"), ("settled", f"settled-{n}")] for n in (1, 2)
     ]
@@ -182,7 +182,7 @@ async def test_an_event_that_an_older_release_stored_is_charged_and_its_journey_
         type=event.routing_key,
         event=event.event,
     )
-    await inbox.work_off()
+    await inbox.process_batch()
     assert await journeys(payments_database) == [[("received", ""), ("settled", "payments-1")]]
 
 
@@ -197,10 +197,10 @@ async def test_an_order_that_comes_again_with_other_contents_is_parked(
     before = counted("gozon_dead_letters", queue="inbox")
     await ingest(payments_database, order_created(order_id, "ann", 200))
     if not one_batch:
-        await inbox.work_off()
+        await inbox.process_batch()
     other = order_created(order_id, user_id, amount)
     await ingest(payments_database, other)
-    await inbox.work_off()
+    await inbox.process_batch()
     assert await parked(payments_database) == [other.event_id]
     assert await waiting(payments_database) == 0
     assert await told(payments_database) == [("payment.succeeded", order_id, None)]
@@ -240,14 +240,14 @@ async def test_an_order_that_another_replica_is_about_to_decide_is_decided_once(
 
     async with payments_database.begin() as other_replica:
         await CHARGE(other_replica, [waiting_row(first)])
-        working_off = asyncio.create_task(inbox.work_off())
+        working_off = asyncio.create_task(inbox.process_batch())
         await eventually(partial(stands_still, payments_database))
     await working_off
     (row,) = await rows(payments_database, "SELECT attempts FROM inbox")
     assert row.attempts == failed_attempts
 
     await rows(payments_database, "UPDATE inbox SET not_before = NULL")
-    await inbox.work_off()
+    await inbox.process_batch()
     kind, reason = ("payment.failed", "no_account") if failed_attempts else ("payment.succeeded", None)
     assert await told(payments_database) == [(kind, order_id, reason)] * 2
     assert await audit(payments_database) == {"ann": 500 if failed_attempts else 300}
@@ -262,7 +262,7 @@ async def test_replicas_that_decide_the_same_orders_in_another_order_wait_for_ea
     await ingest(payments_database, order_created(low, "nobody", 200))
     async with payments_database.begin() as other_replica:
         await CHARGE(other_replica, [waiting_row(order_created(low, "nobody", 200))])
-        working_off = asyncio.create_task(inbox.work_off())
+        working_off = asyncio.create_task(inbox.process_batch())
         await eventually(partial(stands_still, payments_database))
         await CHARGE(other_replica, [waiting_row(order_created(high, "nobody", 200))])
     await working_off

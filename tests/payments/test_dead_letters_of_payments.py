@@ -55,7 +55,7 @@ async def park(
         event_id=event.event_id,
     )
     async with database.begin() as connection:
-        await inbox_store.park(connection, event.event_id, error)
+        await inbox_store.dead_letter(connection, event.event_id, error)
     return event.event_id
 
 
@@ -101,7 +101,7 @@ async def test_parked_events_are_listed_beside_the_letters_of_the_broker(
 async def test_more_letters_than_a_page_are_found(
     payments_database: Database, payments_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_letters, "PAGE", 2)
+    monkeypatch.setattr(database_letters, "PAGE_SIZE", 2)
     parked = [str(await park(payments_database)) for _ in range(5)]
     letters = (await does(payments_url, "list", "--json")).letters()
     assert [letter["events"][0]["id"] for letter in letters] == parked
@@ -114,7 +114,7 @@ async def test_a_replayed_letter_is_charged_once(
     event_id = await park(payments_database)
     if removed_by_retention:
         await rows(payments_database, "DELETE FROM inbox")
-    assert await worker.work_off() == 0
+    assert await worker.process_batch() == 0
     outcome = await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)
     assert (outcome.status, outcome.complaints) == (0, "")
     assert outcome.output.startswith(f"replayed: {database_name(payments_url)}/1")
@@ -126,12 +126,12 @@ async def test_a_replayed_letter_is_charged_once(
         """,
     )
     assert row == (event_id, 0, None, None, None, "order.created", True)
-    assert await worker.work_off() == 1
+    assert await worker.process_batch() == 1
     assert await audit(payments_database) == {"ann": 300}
 
     again = await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)
     assert (again.status, again.output) == (1, "")
-    assert await worker.work_off() == 0
+    assert await worker.process_batch() == 0
     assert await audit(payments_database) == {"ann": 300}
 
 
@@ -141,8 +141,8 @@ async def test_a_letter_that_killed_its_process_is_handled_alone_when_it_is_repl
     await park(payments_database, lonely_crashes=3)
     assert (await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)).status == 0
     assert [row.lonely_crashes for row in await rows(payments_database, "SELECT lonely_crashes FROM inbox")] == [0]
-    assert await worker.work_off() == 0
-    assert await worker.work_off_suspect()
+    assert await worker.process_batch() == 0
+    assert await worker.process_suspected()
     assert await audit(payments_database) == {"ann": 300}
 
 
@@ -152,11 +152,11 @@ async def test_a_replayed_letter_that_is_parked_again_is_another_letter(
     event_id = await park(payments_database)
     assert (await does(payments_url, "replay", "--all", *BY)).status == 0
     async with payments_database.begin() as connection:
-        await inbox_store.park(connection, event_id, "odd again")
+        await inbox_store.dead_letter(connection, event_id, "odd again")
     (letter,) = (await does(payments_url, "list", "--json")).letters()
     assert (letter["id"], letter["reason"]) == (f"{database_name(payments_url)}/2", "odd again")
     assert (await does(payments_url, "replay", "--event", str(event_id), *BY)).status == 0
-    await worker.work_off()
+    await worker.process_batch()
     assert await audit(payments_database) == {"ann": 300}
 
 
@@ -166,7 +166,7 @@ async def test_a_discarded_letter_is_never_charged_and_tells_who_discarded_it(
     await park(payments_database)
     assert (await does(payments_url, "discard", "--reason", "odd", *BY)).status == 0
     assert not await rows(payments_database, WAITING)
-    assert await worker.work_off() == 0
+    assert await worker.process_batch() == 0
     assert await audit(payments_database) == {"ann": 500}
     assert (await does(payments_url, "list", "--json")).letters() == []
     (letter,) = (await does(payments_url, "list", "--json", "--resolved")).letters()

@@ -11,7 +11,7 @@ from tests.servers import Broker, running, succeeds
 
 @pytest.fixture
 async def publisher(broker_url: str, broker: Broker) -> AsyncGenerator[Publisher]:
-    """A publisher that is connected."""
+    """A connected publisher."""
     publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     async with running(publisher):
         await succeeds(publisher.check)
@@ -20,6 +20,6 @@ async def publisher(broker_url: str, broker: Broker) -> AsyncGenerator[Publisher
 
 @pytest.fixture
 def every_read_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader of the inbox or the outbox finds an event again within the same second."""
+    """Makes each read of inbox and outbox begin at the lowest id, so that an event is found again immediately."""
     monkeypatch.setattr(low_water_mark, "SWEEP_SECONDS", 0.0)
     monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 0)

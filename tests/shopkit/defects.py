@@ -1,4 +1,4 @@
-"""Statements that fail for a reason which is neither passing nor the fault of an event, by SQLSTATE."""
+"""Statements whose error is a defect, by SQLSTATE: it is neither transient nor caused by an event."""
 
 DEFECTS = {
     "42P01": "SELECT * FROM no_such_table",

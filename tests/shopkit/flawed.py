@@ -1,10 +1,10 @@
-"""Messages with properties that AMQP does not allow, or that no client library can decode."""
+"""Properties of messages that AMQP does not allow or that no client library can decode."""
 
 from pamqp import commands as spec
 
 
 class Raw(spec.Basic.Properties):
-    """Properties that no library would write: their flags, and the bytes that follow."""
+    """Properties that no library encodes: their flags and the bytes after them."""
 
     def __init__(self, flags: int, data: bytes) -> None:
         super().__init__()

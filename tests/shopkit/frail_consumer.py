@@ -1,8 +1,7 @@
-"""A consumer to kill: `python -m tests.shopkit.frail_consumer`. It appends the numbers it handles to a file.
+"""A consumer that crashes on one message: `python -m tests.shopkit.frail_consumer`.
 
-Told to end with SIGTERM, it acknowledges what it has handled.
-
-The poisonous number kills the process, as soon as the file PERMIT is there.
+It appends the numbers that it handles to a file. After SIGTERM it acknowledges the handled messages and ends. The
+number POISON kills the process, but not before the file PERMIT exists.
 """
 
 import asyncio
@@ -42,9 +41,9 @@ class Handler:
             while not self._permit.exists():
                 await asyncio.sleep(0.02)
             os.kill(os.getpid(), signal.SIGKILL)
-        self._note(numbers)
+        self._record(numbers)
 
-    def _note(self, numbers: Sequence[Number]) -> None:
+    def _record(self, numbers: Sequence[Number]) -> None:
         with self._handled.open("a") as handled:
             handled.write("".join(f"{number.n}\n" for number in numbers))
 

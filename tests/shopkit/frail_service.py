@@ -1,4 +1,4 @@
-"""A service to try the skeleton on: `python -m tests.shopkit.frail_service`. One can break its parts."""
+"""A service with two workers that tests can break: `python -m tests.shopkit.frail_service`."""
 
 import asyncio
 from typing import Any
@@ -12,12 +12,12 @@ from shopkit.web import protocol
 from shopkit.web.service import Service
 
 
-class Organ:
-    """A worker. `break_down` is how it is made to end before its time."""
+class BreakableWorker:
+    """A worker that runs until `stop` or `end_early`. Its check fails unless it is `healthy`."""
 
     def __init__(self) -> None:
         self._end: asyncio.Future[None] | None = None
-        self.well = True
+        self.healthy = True
 
     async def run(self) -> None:
         self._end = asyncio.get_running_loop().create_future()
@@ -27,7 +27,7 @@ class Organ:
         assert self._end is not None
         self._end.set_result(None)
 
-    def break_down(self, how: str) -> None:
+    def end_early(self, how: str) -> None:
         assert self._end is not None
         if how == "cancelled":
             self._end.cancel()
@@ -35,22 +35,22 @@ class Organ:
             self._end.set_exception(ValueError("broken"))
 
     async def check(self) -> None:
-        if not self.well:
-            raise ConnectionError("unwell")
+        if not self.healthy:
+            raise ConnectionError("unhealthy")
 
 
 log = structlog.get_logger()
-heart, liver = Organ(), Organ()
+first, second = BreakableWorker(), BreakableWorker()
 
 
 @post("/break/{how:str}")
-async def break_heart(how: FromPath[str]) -> None:
-    heart.break_down(how)
+async def break_first(how: FromPath[str]) -> None:
+    first.end_early(how)
 
 
 @post("/spoil")
-async def spoil_liver() -> None:
-    liver.well = False
+async def spoil_second() -> None:
+    second.healthy = False
 
 
 @post("/say/{word:str}")
@@ -68,7 +68,7 @@ if __name__ == "__main__":
     Service(
         "frail",
         load(Settings),
-        handlers=[break_heart, spoil_liver, say, repeat],
-        workers=[heart, liver],
-        checks={"heart": heart.check, "liver": liver.check},
+        handlers=[break_first, spoil_second, say, repeat],
+        workers=[first, second],
+        checks={"first": first.check, "second": second.check},
     ).serve()

@@ -1,4 +1,4 @@
-"""Events for an inbox, and the one effect that each of them is to have: a row, which can be written once."""
+"""Events for tests of an inbox. The effect of an event is one row, and writing it twice fails."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -23,10 +23,11 @@ def ids(received: Sequence[ReceivedEvent]) -> set[UUID]:
 
 
 async def store(database: Database, received: Sequence[ReceivedEvent]) -> int:
-    """Returns how many of them are new."""
+    """Stores the events and returns how many are new."""
     async with database.begin() as connection:
         return await inbox_store.store(connection, received, "payments-1")
 
 
 async def effects(database: Database) -> set[UUID]:
+    """Returns the ids of the events that took effect."""
     return {UUID(row.user_id) for row in await rows(database, "SELECT user_id FROM accounts")}

@@ -44,7 +44,10 @@ class Node:
         await succeeds(answers)
 
     async def kill(self) -> None:
-        """As a machine dies; its children notice that it is gone."""
+        """Stops the server without a shutdown, as the crash of a machine does.
+
+        SIGQUIT also ends its child processes.
+        """
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGQUIT)
             await self._process.wait()
@@ -56,8 +59,8 @@ class Node:
         finally:
             await connection.close()
 
-    async def stops_writing(self) -> None:
-        """As it is told before a planned failover; connections that are open stay."""
+    async def make_read_only(self) -> None:
+        """Rejects writes, as before a planned failover. Open connections stay open."""
         await self._set("default_transaction_read_only", "on")
 
     async def promote(self) -> None:
@@ -71,18 +74,18 @@ class Node:
 
 @asynccontextmanager
 async def postgres_pair() -> AsyncGenerator[tuple[Node, Node]]:
-    # Not below pytest's folder, which is closed to the user that PostgreSQL runs as.
+    # Not in the folder of pytest: the user that PostgreSQL runs as cannot access it.
     home = Path(tempfile.mkdtemp(prefix="gozon-pair-"))
     if os.getuid() == 0:
         shutil.chown(home, "postgres", "postgres")
     primary, standby = Node(home / "primary"), Node(home / "standby")
     try:
-        await _done(_program("initdb"), "-D", primary.data, "-U", "gozon", "--auth=trust", "--no-sync")
+        await _run(_program("initdb"), "-D", primary.data, "-U", "gozon", "--auth=trust", "--no-sync")
         with (primary.data / "postgresql.conf").open("a") as config:
             config.write(CONFIG)
         await primary.start()
         source = f"host=127.0.0.1 port={primary.port} user=gozon"
-        await _done(_program("pg_basebackup"), "-D", standby.data, "-d", source, "-R", "-c", "fast")
+        await _run(_program("pg_basebackup"), "-D", standby.data, "-d", source, "-R", "-c", "fast")
         await standby.start()
         yield primary, standby
     finally:
@@ -106,6 +109,6 @@ async def _process(*command: object) -> asyncio.subprocess.Process:
     )
 
 
-async def _done(*command: object) -> None:
+async def _run(*command: object) -> None:
     process = await _process(*command)
     assert await process.wait() == 0, command

@@ -18,7 +18,7 @@ async def measured(database: Database, backlog: tuple[str, *tuple[Gauge, ...]], 
     return [REGISTRY.get_sample_value(name) for name in names]
 
 
-async def test_what_waits_in_the_outbox_is_counted_and_its_age_told(orders_database: Database) -> None:
+async def test_the_outbox_gauges_show_count_and_age_of_waiting_events(orders_database: Database) -> None:
     names = "gozon_outbox_waiting", "gozon_outbox_oldest_seconds"
     assert await measured(orders_database, outbox.BACKLOG, *names) == [0, 0]
     await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("ann", 1, "a lamp") for _ in range(3)])
@@ -32,7 +32,7 @@ async def test_what_waits_in_the_outbox_is_counted_and_its_age_told(orders_datab
     assert age >= 90
 
 
-async def test_orders_that_are_new_for_long_are_counted(orders_database: Database) -> None:
+async def test_the_overdue_gauge_counts_orders_that_stay_new_too_long(orders_database: Database) -> None:
     await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("ann", 1, "a lamp") for _ in range(3)])
     (one, *_) = await rows(orders_database, "SELECT id FROM orders")
     older = "UPDATE orders SET created_at = now() - interval '2 minutes' WHERE id = :id"
@@ -51,20 +51,20 @@ async def test_overdue_orders_are_counted_up_to_100_000(orders_database: Databas
     assert await measured(orders_database, remind.OVERDUE, "gozon_orders_overdue") == [100_000]
 
 
-async def test_what_waits_in_the_inbox_and_what_is_parked_are_counted(payments_database: Database) -> None:
+async def test_the_inbox_gauges_count_waiting_events_and_dead_letters(payments_database: Database) -> None:
     events = [ReceivedEvent(UUID(int=n), "order.created", b"{}") for n in range(3)]
     async with payments_database.begin() as connection:
         await inbox_store.store(connection, events, "payments-1")
-        await inbox_store.park(connection, events[0].event_id, "wrong")
+        await inbox_store.dead_letter(connection, events[0].event_id, "wrong")
     assert await measured(payments_database, inbox_store.BACKLOG, "gozon_inbox_waiting") == [2]
-    assert await measured(payments_database, inbox_store.PARKED, "gozon_parked_events") == [1]
+    assert await measured(payments_database, inbox_store.DEAD_LETTERS, "gozon_parked_events") == [1]
     await rows(payments_database, "UPDATE dead_letters SET resolved_at = now(), resolution = 'discarded'")
-    assert await measured(payments_database, inbox_store.PARKED, "gozon_parked_events") == [0]
+    assert await measured(payments_database, inbox_store.DEAD_LETTERS, "gozon_parked_events") == [0]
 
 
-async def test_a_gauge_says_that_it_is_not_known_while_the_database_is_away() -> None:
-    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none", "orders")
+async def test_a_gauge_is_nan_while_the_database_is_unavailable() -> None:
+    unavailable = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none", "orders")
     gauge = Gauge("gozon_test_gauge", "For this test")
     gauge.set(5)
-    await Backlog(away, "SELECT 1", gauge).measure()
+    await Backlog(unavailable, "SELECT 1", gauge).measure()
     assert math.isnan(REGISTRY.get_sample_value("gozon_test_gauge") or 0)

@@ -1,4 +1,4 @@
-"""The batcher under any order of submitting, cancelling and flushing, with failures of every kind."""
+"""Property test of the batcher: any schedule of submits, cancellations and flushes, with all kinds of errors."""
 
 import asyncio
 from collections import Counter
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shopkit.runtime.batcher import Batcher
 
-Kind: TypeAlias = Literal["good", "poison", "refused"]
+Kind: TypeAlias = Literal["good", "poison", "rejected"]
 Outcome: TypeAlias = int | Exception
 
 
@@ -26,31 +26,34 @@ class Flush(msgspec.Struct):
 
 
 class Store:
-    """What is flushed into. Each flush waits until it may go on; those numbered in `outages` find nobody there."""
+    """The flush function.
+
+    Each flush waits for `may_finish`. A flush whose number is in `outages` fails transiently.
+    """
 
     def __init__(self, outages: set[int]) -> None:
         self.flushes: list[Flush] = []
-        self.may_go_on = asyncio.Semaphore(0)
+        self.may_finish = asyncio.Semaphore(0)
         self.own: dict[Item, Outcome] = {}
-        self.at_work = 0
-        self.most_at_work = 0
+        self.running = 0
+        self.max_running = 0
         self._outages = outages
 
     async def __call__(self, items: Sequence[Item]) -> list[Outcome]:
         flush = Flush(list(items))
         self.flushes.append(flush)
-        self.at_work += 1
-        self.most_at_work = max(self.most_at_work, self.at_work)
-        await self.may_go_on.acquire()
-        self.at_work -= 1
+        self.running += 1
+        self.max_running = max(self.max_running, self.running)
+        await self.may_finish.acquire()
+        self.running -= 1
         flush.error = self._error(len(self.flushes) - 1, items)
         if flush.error is not None:
             raise flush.error
         return [self.own_of(item) for item in items]
 
     def own_of(self, item: Item) -> Outcome:
-        """The result of this item, or the error that it alone is to meet."""
-        errors = {"poison": ValueError(item), "refused": LookupError(item)}
+        """Returns the result of this item, or the error that only its submitter must get."""
+        errors = {"poison": ValueError(item), "rejected": LookupError(item)}
         return self.own.setdefault(item, errors.get(item.kind, item.number * 10))
 
     def _error(self, number: int, items: Sequence[Item]) -> Exception | None:
@@ -65,8 +68,11 @@ class Store:
         return [flush for flush in self.flushes if item in flush.items]
 
 
-class Day:
-    """Submitters at one batcher. Steps are applied in turn; `cancelled` says who was given to a flush before."""
+class Scenario:
+    """The submitters of one batcher.
+
+    `cancelled` maps a cancelled item to whether a flush had received it before.
+    """
 
     def __init__(self, limit: int, outages: set[int]) -> None:
         self.store = Store(outages)
@@ -84,79 +90,82 @@ class Day:
             self.tasks[item].cancel()
             self.cancelled[item] = bool(self.store.flushes_of(item))
 
-    def go_on(self) -> None:
-        if self.store.at_work:
-            self.store.may_go_on.release()
+    def finish_flush(self) -> None:
+        if self.store.running:
+            self.store.may_finish.release()
 
     async def end(self) -> None:
-        """Lets every flush go on. Who still waits when nothing happens any more was forgotten."""
+        """Finishes all flushes. Fails if a submitter still waits afterwards."""
         for _ in range(10 * len(self.tasks) + 10):
-            self.go_on()
+            self.finish_flush()
             await asyncio.sleep(0)
         assert [item for item, task in self.tasks.items() if not task.done()] == []
 
 
-Step: TypeAlias = Callable[[Day], None] | None
+Step: TypeAlias = Callable[[Scenario], None] | None
 
 
 def submitting(kind: Kind) -> Step:
-    return lambda day: day.submit(kind)
+    return lambda scenario: scenario.submit(kind)
 
 
 def cancelling(number: int) -> Step:
-    return lambda day: day.cancel(number)
+    return lambda scenario: scenario.cancel(number)
 
 
-kinds: st.SearchStrategy[Kind] = st.sampled_from(["good", "good", "good", "poison", "refused"])
+kinds: st.SearchStrategy[Kind] = st.sampled_from(["good", "good", "good", "poison", "rejected"])
 steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(submitting, kinds),
     st.builds(submitting, kinds),
     st.builds(cancelling, st.integers(0, 3)),
-    st.just(Day.go_on),
-    st.none(),  # everybody else takes one step
+    st.just(Scenario.finish_flush),
+    st.none(),  # all other tasks take one step
 )
 
 
-async def lived(limit: int, outages: set[int], schedule: Sequence[Step]) -> Day:
-    day = Day(limit, outages)
+async def run_scenario(limit: int, outages: set[int], schedule: Sequence[Step]) -> Scenario:
+    scenario = Scenario(limit, outages)
     for step in schedule:
-        await asyncio.sleep(0) if step is None else step(day)
-    await day.end()
-    check(day, limit)
+        await asyncio.sleep(0) if step is None else step(scenario)
+    await scenario.end()
+    check(scenario, limit)
 
     outages.clear()
-    day.submit("good")
-    await day.end()
-    check(day, limit)
-    return day
+    scenario.submit("good")
+    await scenario.end()
+    check(scenario, limit)
+    return scenario
 
 
-def check(day: Day, limit: int) -> None:
-    flushes = day.store.flushes
-    for item, task in day.tasks.items():
-        if item not in day.cancelled:
-            assert (task.exception() or task.result()) == due(day.store, item)
-        elif not day.cancelled[item]:
-            assert not day.store.flushes_of(item)
+def check(scenario: Scenario, limit: int) -> None:
+    flushes = scenario.store.flushes
+    for item, task in scenario.tasks.items():
+        if item not in scenario.cancelled:
+            assert (task.exception() or task.result()) == expected(scenario.store, item)
+        elif not scenario.cancelled[item]:
+            assert not scenario.store.flushes_of(item)
     written = Counter(item for flush in flushes if flush.error is None for item in flush.items)
     assert all(count == 1 for count in written.values())
     assert all(1 <= len(flush.items) <= limit for flush in flushes)
-    assert day.store.most_at_work <= 1
-    given_first = list(dict.fromkeys(item for flush in flushes for item in flush.items))
-    assert given_first == [item for item in day.tasks if item in given_first]
+    assert scenario.store.max_running <= 1
+    first_flushed = list(dict.fromkeys(item for flush in flushes for item in flush.items))
+    assert first_flushed == [item for item in scenario.tasks if item in first_flushed]
 
 
-def due(store: Store, item: Item) -> Outcome:
-    """Its own, unless the store was away; until then it was only given in vain beside a poisonous one."""
-    *before, last = store.flushes_of(item)
-    assert all(isinstance(flush.error, ValueError) and len(flush.items) > 1 for flush in before)
+def expected(store: Store, item: Item) -> Outcome:
+    """Returns the outcome that is correct for the item: its own, or the error of an outage.
+
+    Each earlier flush of the item must have failed because of a poison item in the same batch.
+    """
+    *earlier, last = store.flushes_of(item)
+    assert all(isinstance(flush.error, ValueError) and len(flush.items) > 1 for flush in earlier)
     return last.error if isinstance(last.error, ConnectionError) else store.own_of(item)
 
 
 @settings(max_examples=600)
 @given(st.integers(1, 5), st.sets(st.integers(0, 9), max_size=3), st.lists(steps, min_size=8, max_size=40))
-def test_each_submitter_gets_its_own_result_and_nobody_is_harmed_by_another(
+def test_each_submitter_gets_its_own_result_under_any_schedule(
     limit: int, outages: set[int], schedule: list[Step]
 ) -> None:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(lived(limit, outages, schedule))
+        runner.run(run_scenario(limit, outages, schedule))

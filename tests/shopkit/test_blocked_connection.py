@@ -19,7 +19,7 @@ from tests.support import Caller, eventually, new_user
 CREATED = "payments.order-created"
 
 
-async def test_orders_reports_an_alarm_and_accepts_orders(
+async def test_orders_is_not_ready_during_a_memory_alarm_and_still_accepts_orders(
     spawn: Spawn,
     session: aiohttp.ClientSession,
     orders_url: str,
@@ -30,13 +30,13 @@ async def test_orders_reports_an_alarm_and_accepts_orders(
     replica = await spawn("orders", DATABASE_URL=orders_url, BROKER_URL=broker_url)
     caller = Caller(session, replica.url)
 
-    async def says_that_it_is_blocked() -> bool:
+    async def reports_the_alarm() -> bool:
         status, readiness = await replica.readiness(session)
         return status == 503 and "takes no messages" in readiness["parts"]["broker"]
 
     async with memory_alarm(servers):
         order = await caller.order(1)
-        await eventually(says_that_it_is_blocked)
+        await eventually(reports_the_alarm)
         later = await caller.order(1)
     await replica.ready(session)
     relayed: set[str] = set()
@@ -50,7 +50,7 @@ async def test_a_blocked_connection_is_kept_until_the_alarm_is_over(
     servers: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A new connection would not know of the alarm, and readiness would alternate between red and green."""
+    """A new connection would not know of the alarm, and readiness would alternate between 503 and 200."""
     monkeypatch.setattr(shop_publisher, "CONFIRM_TIMEOUT", 1)
     publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     event = order_created(uuid4(), new_user(), 1).event

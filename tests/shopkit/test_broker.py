@@ -20,64 +20,64 @@ LOST = [
     ConnectionResetError(),
     asyncio.InvalidStateError(),
     TimeoutError(),
-    # aiormq raises these two as well: cancelled is what a stuck connection owed, and the bare one comes
-    # when the broker hangs up in the midst of a write.
+    # aiormq raises these two as well: it cancels the futures of a stuck connection, and it raises a bare Exception
+    # when the broker closes the connection during a write.
     asyncio.CancelledError(),
     Exception(),
 ]
 
 
-def once_raising(error: BaseException, done: asyncio.Event) -> Callable[[AbstractChannel], Awaitable[None]]:
-    """Work that fails the first time it is given a channel, and is content the second time."""
+def failing_once(error: BaseException, succeeded: asyncio.Event) -> Callable[[AbstractChannel], Awaitable[None]]:
+    """Returns work that raises `error` on the first channel and sets `succeeded` on the second."""
     channels: list[AbstractChannel] = []
 
     async def work(channel: AbstractChannel) -> None:
         channels.append(channel)
         if len(channels) == 1:
             raise error
-        done.set()
+        succeeded.set()
 
     return work
 
 
 @pytest.mark.parametrize("error", LOST, ids=repr)
-async def test_a_session_that_was_lost_is_opened_again(broker_url: str, error: BaseException) -> None:
+async def test_a_lost_session_reconnects(broker_url: str, error: BaseException) -> None:
     opened_again = asyncio.Event()
-    async with running(Session(RabbitMQ(broker_url, TOPOLOGY), "test", once_raising(error, opened_again))):
+    async with running(Session(RabbitMQ(broker_url, TOPOLOGY), "test", failing_once(error, opened_again))):
         await asyncio.wait_for(opened_again.wait(), 10)
 
 
-async def test_a_replica_lives_on_while_a_proxy_hangs_up_in_the_place_of_the_broker(
+async def test_a_replica_keeps_running_when_a_proxy_closes_each_broker_connection(
     spawn: Spawn, orders_url: str, session: aiohttp.ClientSession
 ) -> None:
-    """Under uvloop, as services run, the library then raises what nobody would take for a loss."""
-    calls: list[asyncio.StreamWriter] = []
+    """Under uvloop, which services use, the library then raises an error that is not one of its own."""
+    connections: list[asyncio.StreamWriter] = []
 
-    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        calls.append(writer)
+    def close_connection(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
         writer.close()
 
-    async def called_often() -> bool:
-        return len(calls) >= 12
+    async def reconnected_often() -> bool:
+        return len(connections) >= 12
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1") as proxy:
+    async with await asyncio.start_server(close_connection, "127.0.0.1") as proxy:
         port = proxy.sockets[0].getsockname()[1]
         settings = {"BROKER_URL": f"amqp://nobody@127.0.0.1:{port}/", "DATABASE_URL": orders_url}
         replica = await spawn("orders", wait=False, **settings)
-        await eventually(called_often)
+        await eventually(reconnected_often)
         assert replica.running, replica.log()
         await Caller(session, replica.url).order(100)
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), RuntimeError("ours")], ids=repr)
-async def test_a_fault_of_our_own_ends_the_session(broker_url: str, error: Exception) -> None:
+async def test_an_error_that_is_not_of_the_broker_ends_the_session(broker_url: str, error: Exception) -> None:
     with pytest.raises(type(error), match="ours"):
         await asyncio.wait_for(
-            Session(RabbitMQ(broker_url, TOPOLOGY), "test", once_raising(error, asyncio.Event())).run(), 10
+            Session(RabbitMQ(broker_url, TOPOLOGY), "test", failing_once(error, asyncio.Event())).run(), 10
         )
 
 
-async def test_a_session_that_somebody_cancels_ends(broker_url: str) -> None:
+async def test_a_cancelled_session_ends(broker_url: str) -> None:
     working = asyncio.Event()
 
     async def work(_: AbstractChannel) -> None:
@@ -91,7 +91,7 @@ async def test_a_session_that_somebody_cancels_ends(broker_url: str) -> None:
         await asyncio.wait_for(session, 10)
 
 
-async def test_a_session_lives_on_when_the_broker_freezes_while_it_begins(
+async def test_a_session_reconnects_when_the_broker_freezes_during_its_start(
     broker: Broker, broker_url: str, way_to: Callable[[str], Forwarder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shop_broker, "HEARTBEAT", 1)
@@ -99,7 +99,7 @@ async def test_a_session_lives_on_when_the_broker_freezes_while_it_begins(
     await way.open()
     froze, opened = asyncio.Event(), asyncio.Event()
 
-    class FirstFreezes(Topology):
+    class FreezesOnce(Topology):
         async def declare(self, channel: AbstractChannel) -> None:
             if froze.is_set():
                 return await super().declare(channel)
@@ -114,14 +114,14 @@ async def test_a_session_lives_on_when_the_broker_freezes_while_it_begins(
     async def work(_: AbstractChannel) -> None:
         opened.set()
 
-    async with running(Session(RabbitMQ(way.url, FirstFreezes(TOPOLOGY)), "test", work)):
+    async with running(Session(RabbitMQ(way.url, FreezesOnce(TOPOLOGY)), "test", work)):
         await asyncio.wait_for(opened.wait(), 30)
 
 
-async def test_everything_is_declared_by_whoever_comes_first(broker: Broker) -> None:
+async def test_the_first_session_declares_all_queues(broker: Broker) -> None:
     for queue in TOPOLOGY:
         assert await broker.ready_in(queue.name) == 0
-        assert await broker.ready_in(queue.alone) == await broker.ready_in(queue.dead) == 0
+        assert await broker.ready_in(queue.quarantine) == await broker.ready_in(queue.dead) == 0
         for key in queue.routing_keys:
             await broker.publish_body(key, b"[]")  # raises when no queue takes it
     await TOPOLOGY.declare(broker.channel)

@@ -1,4 +1,4 @@
-"""Every call of a user at every service. Nothing behind the services can be reached here."""
+"""Every operation of a user at every service. Databases, RabbitMQ and Redis are unavailable here."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -17,30 +17,30 @@ CALLS = [
     for method, call in calls.items()
     if call["security"]
 ]
-ENOUGH = "X-User-Id: ann\r\nContent-Type: application/json\r\n"
+VALID_HEADERS = "X-User-Id: ann\r\nContent-Type: application/json\r\n"
 
 Listening = Callable[[str], Awaitable[Replica]]
 
 
 @pytest.fixture
 def listening(spawn: Spawn, session: aiohttp.ClientSession) -> Listening:
-    """`await listening("orders")` is a replica that listens and has neither a database, nor a broker, nor Redis."""
-    nowhere = f"127.0.0.1:{free_port()}"
+    """Starts a replica whose database, broker and Redis are unavailable: `await listening("orders")`."""
+    unavailable = f"127.0.0.1:{free_port()}"
 
     async def start(service: str) -> Replica:
         replica = await spawn(
             service,
             wait=False,
-            DATABASE_URL=f"postgresql://{nowhere}/x",
-            BROKER_URL=f"amqp://{nowhere}/",
-            REDIS_URL=f"redis://{nowhere}/0",
+            DATABASE_URL=f"postgresql://{unavailable}/x",
+            BROKER_URL=f"amqp://{unavailable}/",
+            REDIS_URL=f"redis://{unavailable}/0",
             ALLOWED_ORIGINS="http://shop",
         )
 
-        async def its_answer() -> bool:
+        async def listens() -> bool:
             return (await replica.readiness(session))[0] != 0
 
-        await eventually(its_answer)
+        await eventually(listens)
         return replica
 
     return start
@@ -50,43 +50,44 @@ def calls_of(service: str) -> list[tuple[str, str]]:
     return [(method, path) for name, method, path in CALLS if name == service]
 
 
-def test_there_are_calls_of_users() -> None:
+def test_the_api_documents_contain_the_operations_of_users() -> None:
     assert {service: len(calls_of(service)) for service in SERVICES} == {"orders": 3, "payments": 4, "notifier": 1}
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_caller_without_identity_gets_401_before_the_body_is_read(
+async def test_a_request_without_a_user_id_gets_401_before_its_body_is_read(
     listening: Listening, service: str
 ) -> None:
     replica = await listening(service)
     for method, path in calls_of(service):
-        # The body that is announced never comes. `said` waits until the connection is closed.
+        # The announced body is never sent. `said` waits until the connection is closed.
         head = (
             f"{method} {path}?limit=no HTTP/1.1\r\nHost: shop\r\nContent-Type: text/plain\r\nConnection: close\r\n"
         )
-        answer = await said("127.0.0.1", replica.port, f"{head}Content-Length: 1000\r\n\r\n".encode())
-        assert (answer.status, answer.body["type"]) == (401, "urn:gozon:problem:missing-user")
-        assert answer.headers["cache-control"] == "no-store"
+        response = await said("127.0.0.1", replica.port, f"{head}Content-Length: 1000\r\n\r\n".encode())
+        assert (response.status, response.body["type"]) == (401, "urn:gozon:problem:missing-user")
+        assert response.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_trailer_names_no_user(listening: Listening, service: str) -> None:
+async def test_a_user_id_in_a_trailer_is_ignored(listening: Listening, service: str) -> None:
     replica = await listening(service)
     for method, path in calls_of(service):
         head = f"{method} {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
         rest = "Content-Type: application/json\r\n\r\n2\r\n{}\r\n0\r\nX-User-Id: ann\r\n\r\n"
-        answer = await said("127.0.0.1", replica.port, (head + rest).encode())
-        assert (answer.status, answer.body["type"]) == (401, "urn:gozon:problem:missing-user")
+        response = await said("127.0.0.1", replica.port, (head + rest).encode())
+        assert (response.status, response.body["type"]) == (401, "urn:gozon:problem:missing-user")
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_header_with_one_value_is_refused_when_it_is_repeated(listening: Listening, service: str) -> None:
+async def test_a_repeated_single_value_header_is_rejected(listening: Listening, service: str) -> None:
     replica = await listening(service)
     for method, path in calls_of(service):
         for header in ("X-User-Id: bob", "X-User-Id: ann", "Content-Type: text/plain", "Idempotency-Key: a"):
-            head = f"{method} {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nIdempotency-Key: b\r\n{ENOUGH}"
-            answer = await said("127.0.0.1", replica.port, f"{head}{header}\r\n\r\n".encode())
-            assert (answer.status, answer.fields()) == (400, {header.partition(":")[0]})
+            head = f"{method} {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nIdempotency-Key: b\r\n"
+            request = f"{head}{VALID_HEADERS}{header}\r\n\r\n".encode()
+            response = await said("127.0.0.1", replica.port, request)
+            assert (response.status, response.fields()) == (400, {header.partition(":")[0]})
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -97,7 +98,7 @@ async def test_options_needs_no_user(listening: Listening, session: aiohttp.Clie
             assert response.status == 204
 
 
-async def test_a_problem_of_a_user_is_stored_by_no_cache(
+async def test_an_error_response_to_a_user_is_not_cacheable(
     listening: Listening, session: aiohttp.ClientSession
 ) -> None:
     replica = await listening("orders")

@@ -1,4 +1,4 @@
-"""A consumer whose events are just numbers: `{"n": 1}`."""
+"""Tests of the consumer. Its events are numbers: `{"n": 1}`."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -19,10 +19,10 @@ from gozon.topology import ORDER_CREATED, TOPOLOGY
 from shopkit.db.database import Database
 from shopkit.messaging import consumer as shop_consumer
 from shopkit.messaging.broker import RabbitMQ, Session
-from shopkit.messaging.consumer import PREFETCH, SUSPICIOUS, Consumer
+from shopkit.messaging.consumer import PREFETCH, QUARANTINE_REDELIVERIES, Consumer
 from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.publisher import Publisher
-from shopkit.messaging.subscription import Settle, Subscription
+from shopkit.messaging.subscription import OnMessages, Subscription
 from shopkit.messaging.topology import Queue
 from shopkit.runtime import retry
 from tests.servers import Broker, Forwarder, running, stalls, succeeds
@@ -32,7 +32,8 @@ from tests.support import PATIENCE, eventually
 
 QUEUE = ORDER_CREATED.name
 KEY = ORDER_CREATED.routing_keys[0]
-# No Python reads a million levels: Python 3.11 reads 1,000, 3.13 reads 10,000, 3.14 as many as fit its stack.
+# No version of Python decodes a million levels: 3.11 decodes 1,000, 3.13 decodes 10,000, 3.14 what fits on its
+# stack.
 TOO_DEEP = b"[" * 1_000_000 + b"]" * 1_000_000
 
 
@@ -41,19 +42,22 @@ class Number(msgspec.Struct, frozen=True):
 
 
 class Handler:
-    """Handles numbers. While `away`, nothing can be handled; `poison` never can."""
+    """Records the numbers it handles.
+
+    It raises a transient error while `unavailable`, and ValueError for `poison`.
+    """
 
     def __init__(self) -> None:
         self.handled: list[int] = []
         self.failures: list[list[int]] = []
-        self.away = False
+        self.unavailable = False
         self.poison: set[int] = set()
 
     async def __call__(self, numbers: Sequence[Number]) -> None:
         given = [number.n for number in numbers]
-        if self.away:
+        if self.unavailable:
             self.failures.append(given)
-            raise ConnectionRefusedError("away")
+            raise ConnectionRefusedError("unavailable")
         if self.poison & set(given):
             self.failures.append(given)
             raise ValueError("poison")
@@ -78,7 +82,7 @@ def handler() -> Handler:
 
 
 @pytest.fixture
-def way(broker_url: str, way_to: Callable[[str], Forwarder]) -> Forwarder:
+def proxy(broker_url: str, way_to: Callable[[str], Forwarder]) -> Forwarder:
     return way_to(broker_url)
 
 
@@ -95,7 +99,7 @@ async def dead_letter(broker: Broker, queue: Queue = ORDER_CREATED) -> tuple[byt
     return message.body, str(message.headers["x-reason"])
 
 
-async def test_what_was_handled_is_acknowledged(
+async def test_handled_messages_are_acknowledged(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
     for n in range(0, 30, 3):
@@ -117,35 +121,35 @@ async def test_more_messages_than_the_prefetch_limit_are_all_handled(
     assert await broker.left_in(QUEUE) == 0
 
 
-async def test_while_handling_must_wait_messages_are_held_and_not_sent_in_circles(
+async def test_messages_are_kept_and_not_requeued_while_the_handler_fails_transiently(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
-    handler.away = True
+    handler.unavailable = True
     await broker.publish_body(KEY, b'[{"n":1}]')
     async with consuming(broker_url, handler, publisher):
         await handler.has_failed(4)
         assert await broker.ready_in(QUEUE) == 0
     message = await broker.take(QUEUE)
-    assert message.headers["x-delivery-count"] == 1  # it went back once, when the consumer stopped
+    assert message.headers["x-delivery-count"] == 1  # requeued once, when the consumer stopped
     assert handler.failures == [[1]] * len(handler.failures)
     assert await broker.ready_in(ORDER_CREATED.dead) == 0
 
 
-async def test_what_had_to_wait_is_handled_in_the_end(
+async def test_a_message_is_handled_when_the_transient_error_is_over(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
-    handler.away = True
+    handler.unavailable = True
     await broker.publish_body(KEY, b'[{"n":1},{"n":2}]')
     async with consuming(broker_url, handler, publisher):
         await handler.has_failed(2)
-        handler.away = False
+        handler.unavailable = False
         await handler.has(1, 2)
     assert handler.handled == [1, 2]
     assert await broker.left_in(QUEUE) == 0
 
 
 @pytest.mark.parametrize("poison", [1, 3, 5])
-async def test_one_event_that_cannot_be_handled_is_set_aside_alone(
+async def test_only_the_event_that_cannot_be_handled_is_dead_lettered(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, poison: int
 ) -> None:
     handler.poison = {poison}
@@ -161,7 +165,7 @@ async def test_one_event_that_cannot_be_handled_is_set_aside_alone(
 
 
 @pytest.mark.parametrize(
-    ("body", "set_aside"),
+    ("body", "dead_lettered"),
     [
         (b"", b""),
         (b"neither JSON nor anything", b"neither JSON nor anything"),
@@ -174,41 +178,46 @@ async def test_one_event_that_cannot_be_handled_is_set_aside_alone(
     ],
     ids=["empty", "not-json", "not-utf-8", "no-array", "too-deep", "one-broken", "one-not-utf-8", "one-too-deep"],
 )
-async def test_what_cannot_be_read_is_set_aside_with_a_reason_and_the_rest_is_handled(
-    broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, body: bytes, set_aside: bytes | None
+async def test_undecodable_input_is_dead_lettered_with_a_reason_and_the_rest_is_handled(
+    broker: Broker,
+    broker_url: str,
+    publisher: Publisher,
+    handler: Handler,
+    body: bytes,
+    dead_lettered: bytes | None,
 ) -> None:
     await broker.publish_body(KEY, body)
     await broker.publish_body(KEY, b'[{"n":4}]')
     async with consuming(broker_url, handler, publisher):
         letter, reason = await dead_letter(broker)
         await handler.has(4)
-    assert set_aside is None or letter == set_aside
+    assert dead_lettered is None or letter == dead_lettered
     assert reason.startswith("not ")
     if b'"n":3' in body and letter != body:
         assert handler.handled == [1, 3, 4]
     assert await broker.left_in(QUEUE) == 0
 
 
-async def test_what_is_to_be_handled_alone_is_handled_like_the_rest(
+async def test_quarantined_messages_are_handled_one_by_one(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
     handler.poison = {2}
     for body in (b"unreadable", b'[{"n":1},{"n":2},{"n":3}]', b'[{"n":4}]'):
-        await publisher.send(ORDER_CREATED.alone, body, {})
+        await publisher.send(ORDER_CREATED.quarantine, body, {})
     async with consuming(broker_url, handler, publisher):
         await handler.has(1, 3, 4)
         letters = [await dead_letter(broker), await dead_letter(broker)]
     assert [letter for letter, _ in letters] == [b"unreadable", b'[{"n":2}]']
     assert handler.handled == [1, 3, 4]  # one message after the other
-    assert await broker.left_in(ORDER_CREATED.alone) == 0
+    assert await broker.left_in(ORDER_CREATED.quarantine) == 0
 
 
-async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
-    broker: Broker, broker_url: str, way: Forwarder, handler: Handler
+async def test_a_message_is_not_acknowledged_before_its_dead_letter_is_confirmed(
+    broker: Broker, broker_url: str, proxy: Forwarder, handler: Handler
 ) -> None:
-    far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
+    proxied = Publisher(RabbitMQ(proxy.url, TOPOLOGY), "proxied")
     await broker.publish_body(KEY, b"unreadable")
-    async with running(far), consuming(broker_url, handler, far) as consumer:
+    async with running(proxied), consuming(broker_url, handler, proxied) as consumer:
         await succeeds(consumer.check)
         await broker.publish_body(KEY, b'[{"n":1}]')
         assert await broker.ready_in(ORDER_CREATED.dead) == 0
@@ -217,29 +226,29 @@ async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(
     assert handler.handled == []
 
 
-async def test_a_dead_letter_waits_for_the_broker(
-    broker: Broker, broker_url: str, way: Forwarder, handler: Handler
+async def test_a_dead_letter_is_published_when_the_broker_is_available_again(
+    broker: Broker, broker_url: str, proxy: Forwarder, handler: Handler
 ) -> None:
-    far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
+    proxied = Publisher(RabbitMQ(proxy.url, TOPOLOGY), "proxied")
     await broker.publish_body(KEY, b"unreadable")
-    async with running(far), consuming(broker_url, handler, far) as consumer:
+    async with running(proxied), consuming(broker_url, handler, proxied) as consumer:
         await succeeds(consumer.check)
-        await way.open()
+        await proxy.open()
         assert (await dead_letter(broker))[0] == b"unreadable"
 
 
-async def test_what_was_not_acknowledged_when_the_connection_died_comes_again(
-    broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
+async def test_unacknowledged_messages_are_redelivered_after_a_lost_connection(
+    broker: Broker, proxy: Forwarder, publisher: Publisher, handler: Handler
 ) -> None:
-    await way.open()
-    handler.away = True
+    await proxy.open()
+    handler.unavailable = True
     await broker.publish_body(KEY, b'[{"n":1}]')
-    async with consuming(way.url, handler, publisher):
+    async with consuming(proxy.url, handler, publisher):
         await handler.has_failed(1)
-        await way.cut()
-        handler.away = False
+        await proxy.cut()
+        handler.unavailable = False
         await handler.has(1)
-        await way.open()
+        await proxy.open()
 
         async def handled_again() -> bool:
             return len(handler.handled) > 1 and await broker.ready_in(QUEUE) == 0
@@ -249,59 +258,61 @@ async def test_what_was_not_acknowledged_when_the_connection_died_comes_again(
     assert await broker.left_in(QUEUE) == 0
 
 
-async def test_an_idle_consumer_whose_connection_died_comes_back(
-    broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
+async def test_an_idle_consumer_reconnects_after_a_lost_connection(
+    broker: Broker, proxy: Forwarder, publisher: Publisher, handler: Handler
 ) -> None:
-    await way.open()
-    async with consuming(way.url, handler, publisher) as consumer:
+    await proxy.open()
+    async with consuming(proxy.url, handler, publisher) as consumer:
         await succeeds(consumer.check)
-        await way.cut()
-        await way.open()
+        await proxy.cut()
+        await proxy.open()
         await broker.publish_body(KEY, b'[{"n":1}]')
         await handler.has(1)
 
 
-async def test_a_consumer_starts_before_the_broker_is_there(
-    broker: Broker, way: Forwarder, publisher: Publisher, handler: Handler
+async def test_a_consumer_starts_while_the_broker_is_unavailable(
+    broker: Broker, proxy: Forwarder, publisher: Publisher, handler: Handler
 ) -> None:
-    async with consuming(way.url, handler, publisher) as consumer:
+    async with consuming(proxy.url, handler, publisher) as consumer:
         with pytest.raises(ConnectionError, match=QUEUE):
             await consumer.check()
         await broker.publish_body(KEY, b'[{"n":1}]')
-        await way.open()
+        await proxy.open()
         await handler.has(1)
 
 
-async def test_a_consumer_is_not_ready_while_nothing_can_be_handled_alone(
+async def test_a_consumer_is_not_ready_while_its_quarantine_cannot_be_consumed(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lose_every_channel(_: AbstractChannel) -> None:
         raise ConnectionResetError
 
-    class Broken(Subscription):
-        def __init__(self, rabbitmq: RabbitMQ, name: str, queue: str, prefetch: int, settle: Settle) -> None:
-            super().__init__(rabbitmq, name, queue, prefetch, settle)
-            if queue == ORDER_CREATED.alone:
+    class BrokenQuarantine(Subscription):
+        def __init__(
+            self, rabbitmq: RabbitMQ, name: str, queue: str, prefetch: int, on_messages: OnMessages
+        ) -> None:
+            super().__init__(rabbitmq, name, queue, prefetch, on_messages)
+            if queue == ORDER_CREATED.quarantine:
                 self._session = Session(rabbitmq, name, lose_every_channel)
 
-    monkeypatch.setattr(shop_consumer, "Intake", Broken)
+    monkeypatch.setattr(shop_consumer, "Subscription", BrokenQuarantine)
     async with consuming(broker_url, handler, publisher) as consumer:
         await broker.publish_body(KEY, b'[{"n":1}]')
         await handler.has(1)
 
-        async def it_names_the_queue() -> bool:
+        async def check_names_the_quarantine() -> bool:
             try:
                 await consumer.check()
             except ConnectionError as error:
-                return ORDER_CREATED.alone in str(error)
+                return ORDER_CREATED.quarantine in str(error)
             return False
 
-        await eventually(it_names_the_queue)
+        await eventually(check_names_the_quarantine)
 
 
 @pytest.mark.parametrize("statement", [*DEFECTS.values(), None], ids=[*DEFECTS, "no-file"])
-@pytest.mark.parametrize("queue", [QUEUE, ORDER_CREATED.alone])
-async def test_an_error_that_is_neither_transient_nor_the_events_fault_ends_the_consumer(
+@pytest.mark.parametrize("queue", [QUEUE, ORDER_CREATED.quarantine])
+async def test_a_defect_of_program_or_schema_ends_the_consumer(
     broker: Broker,
     broker_url: str,
     publisher: Publisher,
@@ -323,20 +334,20 @@ async def test_an_error_that_is_neither_transient_nor_the_events_fault_ends_the_
     assert await broker.ready_in(ORDER_CREATED.dead) == 0
 
 
-async def test_a_consumer_that_tries_the_same_again_for_too_long_is_not_ready(
+async def test_a_consumer_that_retries_one_batch_for_too_long_is_not_ready(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
-    handler.away = True
+    handler.unavailable = True
     await broker.publish_body(KEY, b'[{"n":1}]')
     async with consuming(broker_url, handler, publisher) as consumer:
         await stalls(consumer.check)
-        handler.away = False
+        handler.unavailable = False
         await handler.has(1)
         await succeeds(consumer.check)
 
 
-async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(
+async def test_a_deleted_queue_is_declared_again_and_consumed(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler
 ) -> None:
     async with consuming(broker_url, handler, publisher) as consumer:
@@ -344,13 +355,13 @@ async def test_a_queue_that_was_deleted_is_declared_again_and_consumed(
         await broker.publish_body(KEY, b'[{"n":1}]')
         await handler.has(1)
         await broker.channel.queue_delete(QUEUE)
-        # Refused as long as the queue is not there.
+        # Raises until the queue exists again.
         await succeeds(lambda: broker.publish_body(KEY, b'[{"n":2}]'))
         await handler.has(2)
 
 
 @pytest.mark.parametrize("properties", FLAWED.values(), ids=FLAWED.keys())
-async def test_a_message_with_properties_that_cannot_be_read_is_set_aside_and_the_rest_is_handled(
+async def test_a_message_with_invalid_properties_is_dead_lettered_and_the_rest_is_handled(
     broker: Broker, broker_url: str, publisher: Publisher, handler: Handler, properties: Raw
 ) -> None:
     underlay = await broker.channel.get_underlay_channel()
@@ -358,20 +369,20 @@ async def test_a_message_with_properties_that_cannot_be_read_is_set_aside_and_th
     try:
         await underlay.basic_publish(b'[{"n":2}]', routing_key=QUEUE, properties=properties)
     except ChannelPreconditionFailed as error:
-        pytest.skip(f"this broker refuses it: {error}")
+        pytest.skip(f"this broker rejects it: {error}")
     await broker.publish_body(KEY, b'[{"n":3}]')
     async with consuming(broker_url, handler, publisher):
         await handler.has(1, 3)
         letter, reason = await dead_letter(broker)
-    assert (letter, reason[:21]) == (b'[{"n":2}]', "not a message of ours")
+    assert (letter, reason[:26]) == (b'[{"n":2}]', "invalid message properties")
     assert handler.handled == [1, 3]
-    assert await broker.left_in(QUEUE) == await broker.ready_in(ORDER_CREATED.alone) == 0
+    assert await broker.left_in(QUEUE) == await broker.ready_in(ORDER_CREATED.quarantine) == 0
 
 
 @pytest.mark.parametrize(
     ("mode", "flaw"), [(None, None), (1, None), (2, None), (0, "delivery mode 0"), (7, "delivery mode 7")]
 )
-def test_a_delivery_mode_that_amqp_does_not_know_is_a_flaw(mode: int | None, flaw: str | None) -> None:
+def test_an_invalid_delivery_mode_is_a_flaw(mode: int | None, flaw: str | None) -> None:
     properties = spec.Basic.Properties()
     properties.delivery_mode = mode
     header = ContentHeader(properties=properties)
@@ -379,19 +390,19 @@ def test_a_delivery_mode_that_amqp_does_not_know_is_a_flaw(mode: int | None, fla
 
 
 @pytest.mark.parametrize("moved", [1, 3])
-async def test_a_message_that_is_moved_lies_in_one_queue_when_it_kills_its_process(
+async def test_a_quarantined_message_is_in_one_queue_only_when_it_crashes_its_process(
     broker: Broker,
-    way: Forwarder,
+    proxy: Forwarder,
     publisher: Publisher,
     monkeypatch: pytest.MonkeyPatch,
     moved: int,
 ) -> None:
-    """The loss of all connections to the consumer stands for its death: the broker sees no difference."""
-    dead = asyncio.Event()
+    """Cutting all connections of the consumer stands for a crash: the broker sees no difference."""
+    crashed = asyncio.Event()
 
-    async def die(_: Sequence[Number]) -> None:
-        await way.cut()
-        dead.set()
+    async def crash(_: Sequence[Number]) -> None:
+        await proxy.cut()
+        crashed.set()
         await asyncio.Event().wait()
 
     async def ack_late(delivery: Delivery, *, multiple: bool = False) -> None:
@@ -403,17 +414,17 @@ async def test_a_message_that_is_moved_lies_in_one_queue_when_it_kills_its_proce
     for n in range(moved):
         await broker.publish_body(KEY, b'[{"n":%d}]' % n)
     queue = await broker.channel.get_queue(QUEUE)
-    for _ in range(SUSPICIOUS):
+    for _ in range(QUARANTINE_REDELIVERIES):
         for message in [await queue.get() for _ in range(moved)]:
             await message.reject(requeue=True)
 
     decode = msgspec.json.Decoder(Number).decode
-    consumer = Consumer(RabbitMQ(way.url, TOPOLOGY), "test", ORDER_CREATED, decode, die, publisher)
+    consumer = Consumer(RabbitMQ(proxy.url, TOPOLOGY), "test", ORDER_CREATED, decode, crash, publisher)
     consuming = asyncio.create_task(consumer.run())
-    await way.open()
-    await asyncio.wait_for(dead.wait(), 30)
+    await proxy.open()
+    await asyncio.wait_for(crashed.wait(), 30)
     assert await broker.left_in(QUEUE) == 0
-    assert await broker.left_in(ORDER_CREATED.alone) == moved
+    assert await broker.left_in(ORDER_CREATED.quarantine) == moved
     consuming.cancel()
     with suppress(asyncio.CancelledError):
         await consuming

@@ -1,4 +1,4 @@
-"""What happens to an event that kills the process that handles it, and to those around it."""
+"""Tests of the crash guard: an event that crashes the process that handles it, and the events handled with it."""
 
 import asyncio
 import signal
@@ -13,25 +13,25 @@ import pytest
 
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, inbox_store
-from shopkit.messaging.crash_guard import LONELY_CRASHES, CrashGuard
-from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.crash_guard import ISOLATED_CRASH_LIMIT, CrashGuard
+from shopkit.messaging.inbox import Inbox, OnCommitted
 from shopkit.messaging.inbox_store import ReceivedEvent, WaitingEvent
 from tests.servers import rows, running
 from tests.shopkit.frail_inbox import DEADLY, ENDLESS
 from tests.shopkit.inbox_events import EFFECT, effects, events, ids, store
 from tests.support import Replica, eventually
 
-SAYS_WHY = "the process that handled it died 3 times"
+REASON = "the process that handled it crashed 3 times"
 
 pytestmark = pytest.mark.usefixtures("every_read_sweeps")
 
 
-async def parked(database: Database) -> list[tuple[UUID, str]]:
+async def dead_letters(database: Database) -> list[tuple[UUID, str]]:
     return [tuple(row) for row in await rows(database, "SELECT event_id, error FROM dead_letters")]
 
 
-async def suspects(database: Database) -> dict[UUID, int]:
-    """Those that wait to be handled alone, and how often each has crashed like that."""
+async def suspected(database: Database) -> dict[UUID, int]:
+    """Returns the waiting events in quarantine, and how many crashes each has caused in isolation."""
     found = await rows(
         database, "SELECT event_id, lonely_crashes FROM inbox WHERE lonely_crashes >= 0 AND processed_at IS NULL"
     )
@@ -42,121 +42,123 @@ async def notes(database: Database) -> list[list[UUID]]:
     return [row.event_ids for row in await rows(database, "SELECT event_ids FROM inbox_in_hand")]
 
 
-class Keeper:
-    """Starts a process again each time it dies, as a supervisor does."""
+class Supervisor:
+    """Starts the process of frail_inbox again after each crash."""
 
     def __init__(self, name: str, log: Path, **settings: str) -> None:
         self.replica = Replica("tests.shopkit.frail_inbox", settings | {"REPLICA": name}, log)
         self.log = log
-        self.deaths = 0
-        self._over = False
+        self.crashes = 0
+        self._ending = False
 
-    async def keep(self) -> None:
-        while not self._over:
+    async def run(self) -> None:
+        while not self._ending:
             await self.replica.start()
             assert self.replica.process is not None
             status = await self.replica.process.wait()
             assert status == -signal.SIGKILL, self.replica.log()
-            self.deaths += not self._over
+            self.crashes += not self._ending
 
     async def end(self) -> None:
-        self._over = True
+        self._ending = True
         if self.replica.running:
             await self.replica.kill()
 
     def batches(self) -> list[list[UUID]]:
-        """What was given to its handler."""
+        """Returns the batches of the handler, as lists of event ids."""
         lines = self.replica.log().splitlines() if self.log.exists() else []
-        return [[UUID(word) for word in line.split()[1:]] for line in lines if line.startswith("given")]
+        return [[UUID(word) for word in line.split()[1:]] for line in lines if line.startswith("batch")]
 
 
 @asynccontextmanager
-async def kept(*keepers: Keeper) -> AsyncGenerator[None]:
-    tasks = [asyncio.create_task(keeper.keep()) for keeper in keepers]
+async def supervised(*supervisors: Supervisor) -> AsyncGenerator[None]:
+    tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors]
     try:
         yield
         assert not [task for task in tasks if task.done()]
     finally:
         while not all(task.done() for task in tasks):
-            await asyncio.gather(*(keeper.end() for keeper in keepers))
+            await asyncio.gather(*(supervisor.end() for supervisor in supervisors))
             await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("count", [1, 2], ids=["one-process", "two-processes"])
-async def test_an_event_that_kills_its_process_is_parked_and_nothing_waits_for_it(
+async def test_an_event_that_crashes_its_process_is_dead_lettered_and_others_do_not_wait(
     payments_database: Database, payments_url: str, tmp_path: Path, count: int
 ) -> None:
-    before, (bomb,), after = events(4), events(1, DEADLY), events(4)
-    await store(payments_database, [*before, bomb, *after])
-    keepers = [Keeper(f"payments-{n}", tmp_path / f"{n}.log", DATABASE_URL=payments_url) for n in range(count)]
+    before, (culprit,), after = events(4), events(1, DEADLY), events(4)
+    await store(payments_database, [*before, culprit, *after])
+    supervisors = [
+        Supervisor(f"payments-{n}", tmp_path / f"{n}.log", DATABASE_URL=payments_url) for n in range(count)
+    ]
     later: list[ReceivedEvent] = []
-    seen: list[bool] = []
+    culprit_dead_lettered: list[bool] = []
 
     async def one_more_is_handled() -> bool:
-        """One event is stored after the other, as long as the culprit is tried."""
+        """Stores one event after the other until the culprit is dead-lettered."""
         if not later or later[-1].event_id in await effects(payments_database):
-            seen.append(bool(await parked(payments_database)))
+            culprit_dead_lettered.append(bool(await dead_letters(payments_database)))
             later.extend(events(1))
             await store(payments_database, [later[-1]])
-        return seen[-1]
+        return culprit_dead_lettered[-1]
 
     async def all_are_handled() -> bool:
         return await effects(payments_database) == ids([*before, *after, *later])
 
-    async with kept(*keepers):
+    async with supervised(*supervisors):
         await eventually(one_more_is_handled, 60)
         await eventually(all_are_handled)
-    assert await parked(payments_database) == [(bomb.event_id, SAYS_WHY)]
-    assert len(later) > 1  # some of them before it was parked
+    assert await dead_letters(payments_database) == [(culprit.event_id, REASON)]
+    assert len(later) > 1  # some were handled before that
     crashes = Counter(
-        "alone" if len(batch) == 1 else "in company"
-        for keeper in keepers
-        for batch in keeper.batches()
-        if bomb.event_id in batch
+        "isolated" if len(batch) == 1 else "with others"
+        for supervisor in supervisors
+        for batch in supervisor.batches()
+        if culprit.event_id in batch
     )
-    assert crashes["alone"] == LONELY_CRASHES
-    assert crashes["in company"] <= count
-    assert sum(keeper.deaths for keeper in keepers) == crashes.total()
-    assert not await suspects(payments_database)
+    assert crashes["isolated"] == ISOLATED_CRASH_LIMIT
+    assert crashes["with others"] <= count
+    assert sum(supervisor.crashes for supervisor in supervisors) == crashes.total()
+    assert not await suspected(payments_database)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_what_a_process_held_that_was_killed_from_outside_is_done_by_others_one_by_one(
+async def test_events_of_a_killed_process_are_handled_by_other_replicas_one_by_one(
     payments_database: Database, payments_url: str, tmp_path: Path, count: int
 ) -> None:
     received = [*events(count - 1), *events(1, ENDLESS)]
     await store(payments_database, received)
-    lost = Keeper("payments-0", tmp_path / "0.log", DATABASE_URL=payments_url, MAPS="false")
+    lost = Supervisor("payments-0", tmp_path / "0.log", DATABASE_URL=payments_url, IGNORE_ENDLESS="false")
 
     async def is_at_work() -> bool:
         return bool(lost.batches())
 
-    async with kept(lost):
+    async with supervised(lost):
         await eventually(is_at_work)
-    others = [Keeper(f"payments-{n}", tmp_path / f"{n}.log", DATABASE_URL=payments_url) for n in (1, 2)]
+    others = [Supervisor(f"payments-{n}", tmp_path / f"{n}.log", DATABASE_URL=payments_url) for n in (1, 2)]
 
     async def all_are_handled() -> bool:
         return await effects(payments_database) == ids(received)
 
-    async with kept(*others):
+    async with supervised(*others):
         await eventually(all_are_handled)
     handled = [batch for other in others for batch in other.batches()]
     assert sorted(handled) == sorted([event.event_id] for event in received)
-    assert await parked(payments_database) == []
+    assert await dead_letters(payments_database) == []
 
 
-# From here on a crash is a note that nobody takes back, which is all that it leaves behind.
+# The tests below simulate a crash by a note that is not erased. A real crash leaves nothing else behind.
 
 
 class Handle:
-    """Lets each event take effect; raises `error` when there is one."""
+    """A handler that writes the effect of each event, and then raises `error` if it is set."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
-        self.given: list[set[UUID]] = []
+        self.batches: list[set[UUID]] = []
 
-    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> Committed:
-        self.given.append(ids(received))
+    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> OnCommitted:
+        self.batches.append(ids(received))
         for event in received:
             await connection.execute(EFFECT, str(event.event_id))
         if self.error is not None:
@@ -179,63 +181,63 @@ def other(payments_database: Database, handle: Handle) -> Inbox:
     return Inbox(payments_database, "payments-2", handle)
 
 
-async def crash(database: Database, *received: ReceivedEvent) -> None:
-    await CrashGuard(database, "payments-0").note([event.event_id for event in received])
+async def simulate_crash(database: Database, *received: ReceivedEvent) -> None:
+    await CrashGuard(database, "payments-0").write_note([event.event_id for event in received])
 
 
-async def test_finding_a_crash_looks_like_no_crash_to_the_next_one(
+async def test_a_replica_that_finds_a_crash_leaves_no_note_of_its_own(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle
 ) -> None:
     (event,) = events(1)
     await store(payments_database, [event])
-    await crash(payments_database, event)
-    await worker.work_off()
-    assert await suspects(payments_database) == {event.event_id: 1}
-    assert await other.work_off_suspect()
-    assert handle.given == [{event.event_id}]
+    await simulate_crash(payments_database, event)
+    await worker.process_batch()
+    assert await suspected(payments_database) == {event.event_id: 1}
+    assert await other.process_suspected()
+    assert handle.batches == [{event.event_id}]
     assert await effects(payments_database) == {event.event_id}
 
 
-async def test_those_that_crashed_least_come_first_so_that_no_innocent_waits_for_the_last_crash_of_a_culprit(
+async def test_suspected_events_with_the_fewest_crashes_come_first(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle
 ) -> None:
-    received = culprit, *innocents = events(3)
+    received = culprit, *others = events(3)
     await store(payments_database, received)
-    await crash(payments_database, *received)
-    await worker.work_off()
-    await crash(payments_database, culprit)
+    await simulate_crash(payments_database, *received)
+    await worker.process_batch()
+    await simulate_crash(payments_database, culprit)
     for replica in (worker, other, worker):
-        assert await replica.work_off_suspect()
-    assert await suspects(payments_database) == {culprit.event_id: 1}
-    assert await effects(payments_database) == ids(innocents)
-    assert len(handle.given) == 2
+        assert await replica.process_suspected()
+    assert await suspected(payments_database) == {culprit.event_id: 1}
+    assert await effects(payments_database) == ids(others)
+    assert len(handle.batches) == 2
 
 
-async def test_replicas_that_find_one_crash_count_it_once(
+async def test_a_crash_that_two_replicas_find_is_counted_once(
     payments_database: Database, worker: Inbox, other: Inbox
 ) -> None:
     received = events(4)
     await store(payments_database, received[:2])
-    await crash(payments_database, *received)
-    await worker.work_off()
-    await store(payments_database, received[2:])  # the other two were in other hands
-    await other.work_off()
-    assert await suspects(payments_database) == dict.fromkeys(ids(received), 0)
+    await simulate_crash(payments_database, *received)
+    await worker.process_batch()
+    await store(payments_database, received[2:])  # another replica had locked these two
+    await other.process_batch()
+    assert await suspected(payments_database) == dict.fromkeys(ids(received), 0)
 
 
-async def test_what_came_along_with_a_suspect_is_handled_at_once_and_together(
+async def test_unsuspected_events_are_handled_in_the_next_batch(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
-    held, fresh = events(2), events(3)
-    await store(payments_database, [*held, *fresh])
-    await crash(payments_database, *held)
-    await worker.work_off()
-    await worker.work_off()
-    assert handle.given == [ids(fresh)]
-    assert await suspects(payments_database) == dict.fromkeys(ids(held), 0)
+    suspected_events, others = events(2), events(3)
+    await store(payments_database, [*suspected_events, *others])
+    await simulate_crash(payments_database, *suspected_events)
+    await worker.process_batch()
+    await worker.process_batch()
+    assert handle.batches == [ids(others)]
+    assert await suspected(payments_database) == dict.fromkeys(ids(suspected_events), 0)
 
 
-async def test_what_a_crash_left_is_not_put_off_until_the_next_poll(
+async def test_suspected_events_do_not_wait_for_the_next_poll(
     payments_database: Database, worker: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "POLL_SECONDS", 600)
@@ -251,28 +253,28 @@ async def test_what_a_crash_left_is_not_put_off_until_the_next_poll(
         await store(payments_database, [first])
         worker.wake()
         await has_handled(first)
-        await crash(payments_database, *held)
+        await simulate_crash(payments_database, *held)
         await store(payments_database, [*held, *fresh])
         worker.wake()
         await has_handled(first, *held, *fresh)
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), ConnectionResetError("away"), asyncio.CancelledError()])
-async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
+@pytest.mark.parametrize("error", [ValueError("no"), ConnectionResetError("lost"), asyncio.CancelledError()])
+async def test_a_failed_batch_leaves_no_note_and_counts_as_no_crash(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle, error: BaseException
 ) -> None:
     received = events(3)
     await store(payments_database, received)
     handle.error = error
     with suppress(ConnectionResetError, asyncio.CancelledError):
-        await worker.work_off()
+        await worker.process_batch()
     assert await notes(payments_database) == []
 
     handle.error = None
     await rows(payments_database, "UPDATE inbox SET not_before = NULL")
-    await other.work_off()
-    assert await effects(payments_database) == ids(received) == handle.given[-1]
-    assert await suspects(payments_database) == {}
+    await other.process_batch()
+    assert await effects(payments_database) == ids(received) == handle.batches[-1]
+    assert await suspected(payments_database) == {}
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,7 @@ async def test_a_batch_that_fails_leaves_no_note_and_is_no_crash(
     ["RAISE EXCEPTION 'no' USING ERRCODE = '40001'", "PERFORM pg_terminate_backend(pg_backend_pid())"],
     ids=["refused", "connection-lost"],
 )
-async def test_a_commit_that_fails_leaves_no_note_and_is_no_crash(
+async def test_a_failed_commit_leaves_no_note_and_counts_as_no_crash(
     payments_database: Database, worker: Inbox, other: Inbox, handle: Handle, on_commit: str
 ) -> None:
     received = events(3)
@@ -295,16 +297,16 @@ async def test_a_commit_that_fails_leaves_no_note_and_is_no_crash(
         " FOR EACH ROW EXECUTE FUNCTION fail()",
     )
     with pytest.raises((asyncpg.PostgresError, ConnectionError)):
-        await worker.work_off()
+        await worker.process_batch()
     assert await notes(payments_database) == []
 
     await rows(payments_database, "DROP TRIGGER fail ON accounts")
-    await other.work_off()
-    assert await effects(payments_database) == ids(received) == handle.given[-1]
-    assert await suspects(payments_database) == {}
+    await other.process_batch()
+    assert await effects(payments_database) == ids(received) == handle.batches[-1]
+    assert await suspected(payments_database) == {}
 
 
-async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
+async def test_a_stopped_inbox_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
     await store(payments_database, events(2))
     working = asyncio.create_task(worker.run())
 
@@ -317,95 +319,93 @@ async def test_a_worker_that_is_told_to_stop_leaves_no_note(payments_database: D
     assert await notes(payments_database) == []
 
 
-async def test_a_replica_whose_transaction_was_ended_for_it_harms_nothing_when_it_goes_on(
+async def test_a_replica_that_lost_its_transaction_and_continues_does_no_harm(
     payments_database: Database, other: Inbox, handle: Handle
 ) -> None:
-    """As PostgreSQL does to one that was frozen: it has not crashed, but nobody can know."""
+    """PostgreSQL ends the transaction of a frozen replica. Other replicas cannot distinguish that from a crash."""
     received = events(2)
     await store(payments_database, received)
-    frozen, goes_on = asyncio.Event(), asyncio.Event()
+    frozen, resumed = asyncio.Event(), asyncio.Event()
 
-    async def freeze(connection: Connection, held: Sequence[WaitingEvent]) -> Committed:
+    async def freeze(connection: Connection, held: Sequence[WaitingEvent]) -> OnCommitted:
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         await rows(payments_database, "SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
         frozen.set()
-        await goes_on.wait()
+        await resumed.wait()
         return await handle(connection, held)
 
-    slow = asyncio.create_task(Inbox(payments_database, "payments-1", freeze).work_off())
+    slow = asyncio.create_task(Inbox(payments_database, "payments-1", freeze).process_batch())
     await frozen.wait()
-    await other.work_off()
-    while await other.work_off_suspect():
+    await other.process_batch()
+    while await other.process_suspected():
         pass
-    goes_on.set()
+    resumed.set()
     with pytest.raises(Exception, match="connection"):
         await slow
     assert await effects(payments_database) == ids(received)
-    assert await parked(payments_database) == []
+    assert await dead_letters(payments_database) == []
     assert await notes(payments_database) in ([], [[received[1].event_id]])
 
 
-async def test_a_note_from_before_the_server_was_started_says_nothing(
+async def test_a_note_from_before_the_last_server_start_is_ignored(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     received = events(2)
     await store(payments_database, received)
-    await crash(payments_database, *received)
+    await simulate_crash(payments_database, *received)
     earlier = "UPDATE inbox_in_hand SET taken_at = pg_postmaster_start_time() - interval '1 second'"
     await rows(payments_database, earlier)
-    await worker.work_off()
-    assert handle.given == [ids(received)]
+    await worker.process_batch()
+    assert handle.batches == [ids(received)]
 
 
-async def test_a_suspect_that_fails_is_tried_with_backoff_and_waits_for_its_turn_alone(
+async def test_a_suspected_event_that_fails_is_retried_with_backoff_in_isolation(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
-    (suspect,) = events(1)
-    await store(payments_database, [suspect])
-    await crash(payments_database, suspect)
-    await worker.work_off()
+    (event,) = events(1)
+    await store(payments_database, [event])
+    await simulate_crash(payments_database, event)
+    await worker.process_batch()
     handle.error = ValueError("no")
-    assert await worker.work_off_suspect()
+    assert await worker.process_suspected()
     (row,) = await rows(payments_database, "SELECT attempts, last_error, not_before > now() AS waits FROM inbox")
     assert row == (1, "ValueError('no')", True)
-    assert await suspects(payments_database) == {suspect.event_id: 1}
+    assert await suspected(payments_database) == {event.event_id: 1}
 
     handle.error = None
-    assert not await worker.work_off_suspect()
+    assert not await worker.process_suspected()
     await rows(payments_database, "UPDATE inbox SET not_before = NULL")
-    assert await worker.work_off() == 0
-    assert await Inbox(payments_database, "payments-2", handle).work_off_suspect()
-    assert await effects(payments_database) == {suspect.event_id}
+    assert await worker.process_batch() == 0
+    assert await Inbox(payments_database, "payments-2", handle).process_suspected()
+    assert await effects(payments_database) == {event.event_id}
 
 
-async def test_a_suspect_is_not_among_those_that_are_looked_through_for_a_culprit(
-    payments_database: Database, worker: Inbox
-) -> None:
-    suspect, innocent = events(2)
-    await store(payments_database, [suspect, innocent])
-    await crash(payments_database, suspect)
-    await worker.work_off()
+async def test_bisecting_does_not_claim_suspected_events(payments_database: Database, worker: Inbox) -> None:
+    suspected_event, other = events(2)
+    await store(payments_database, [suspected_event, other])
+    await simulate_crash(payments_database, suspected_event)
+    await worker.process_batch()
     async with payments_database.begin() as connection:
-        found = await inbox_store.among(connection, [suspect.event_id, innocent.event_id])
-    assert ids(found) == {innocent.event_id}
+        found = await inbox_store.claim_by_id(connection, [suspected_event.event_id, other.event_id])
+    assert ids(found) == {other.event_id}
 
 
-async def test_notes_of_what_is_done_are_removed_when_the_next_crash_is_found(
+async def test_notes_of_processed_events_are_deleted_when_the_next_crash_is_found(
     payments_database: Database, worker: Inbox
 ) -> None:
     done, second = events(2), events(1)
     await store(payments_database, done)
-    await crash(payments_database, *done)
-    await worker.work_off()
-    while await worker.work_off_suspect():
+    await simulate_crash(payments_database, *done)
+    await worker.process_batch()
+    while await worker.process_suspected():
         pass
     await store(payments_database, second)
-    await crash(payments_database, *second)
-    await worker.work_off()
+    await simulate_crash(payments_database, *second)
+    await worker.process_batch()
     assert await notes(payments_database) == []
 
 
-async def test_a_worker_with_nothing_to_do_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
+async def test_an_idle_inbox_leaves_no_note(payments_database: Database, worker: Inbox) -> None:
     await store(payments_database, events(2))
 
     async def is_done_without_a_note() -> bool:

@@ -17,7 +17,7 @@ from shopkit.dead_letters import broker as broker_letters
 from shopkit.messaging.broker import BrokerUnavailable
 from shopkit.messaging.events import encode_batch, outgoing
 from shopkit.messaging.publisher import Publisher
-from shopkit.messaging.topology import LONELY_CRASHES, RESOLVED, Queue
+from shopkit.messaging.topology import ISOLATED_CRASH_LIMIT, RESOLVED, Queue
 from tests.operating import Outcome, dead_letters, dead_letters_process
 from tests.servers import Broker
 from tests.shopkit.flawed import FLAWED
@@ -32,68 +32,68 @@ def event(kind: str = "parcel.sent", subject: UUID | None = None) -> bytes:
     return outgoing("tests", kind, subject or uuid4(), Parcel(1)).event
 
 
-class Desk:
-    """Somebody who looks after the dead letters of one virtual host."""
+class Operator:
+    """Makes dead letters in one virtual host, and runs the command `dead-letters` there."""
 
     def __init__(self, broker: Broker, url: str, publisher: Publisher) -> None:
         self.broker = broker
         self.url = url
         self._publisher = publisher
 
-    async def lay(self, queue: Queue, *events: bytes, reason: str = "ValueError('odd')") -> bytes:
+    async def dead_letter(self, queue: Queue, *events: bytes, reason: str = "ValueError('odd')") -> bytes:
         body = encode_batch(events)
         await self._publisher.dead_letter(queue, body, reason)
         return body
 
-    async def lay_body(self, name: str, body: bytes, **properties: Any) -> None:
-        await self.broker.channel.default_exchange.publish(aio_pika.Message(body, **properties), name)
+    async def publish(self, queue: str, body: bytes, **properties: Any) -> None:
+        await self.broker.channel.default_exchange.publish(aio_pika.Message(body, **properties), queue)
 
-    async def does(self, *words: str) -> Outcome:
+    async def run(self, *words: str) -> Outcome:
         return await dead_letters(*words, "--broker", self.url)
 
     async def list(self, *words: str) -> list[dict[str, Any]]:
-        return (await self.does("list", "--json", *words)).letters()
+        return (await self.run("list", "--json", *words)).letters()
 
-    async def the_id(self) -> str:
+    async def only_id(self) -> str:
         (letter,) = await self.list()
         return letter["id"]
 
-    async def lie(self, **expected: int) -> None:
-        """Fails unless so many messages lie in the queues, and none in the others."""
+    async def expect_messages(self, **expected: int) -> None:
+        """Fails unless the queues have these numbers of messages, and all other queues are empty."""
         counts = {name: await self.broker.ready_in(name) for name in QUEUES}
         assert {name: count for name, count in counts.items() if count} == expected
 
 
-QUEUES = [name for queue in TOPOLOGY for name in (queue.name, queue.alone, queue.dead)]
-BY = ("--by", "ann", "--note", "mended")
+QUEUES = [name for queue in TOPOLOGY for name in (queue.name, queue.quarantine, queue.dead)]
+BY = ("--by", "ann", "--note", "fixed")
 
 
 @pytest.fixture
-def desk(broker: Broker, broker_url: str, publisher: Publisher) -> Desk:
-    return Desk(broker, broker_url, publisher)
+def operator(broker: Broker, broker_url: str, publisher: Publisher) -> Operator:
+    return Operator(broker, broker_url, publisher)
 
 
-async def test_letters_are_listed_and_stay_where_they_are_in_their_order(desk: Desk) -> None:
+async def test_listing_leaves_letters_in_their_queue_and_order(operator: Operator) -> None:
     subjects = [uuid4(), uuid4(), uuid4()]
-    first = await desk.lay(ORDER_CREATED, event(subject=subjects[0]), event("parcel.lost", subjects[1]))
-    second = await desk.lay(ORDER_CREATED, event(subject=subjects[2]), reason="x" * 300)
+    first = await operator.dead_letter(ORDER_CREATED, event(subject=subjects[0]), event("parcel.lost", subjects[1]))
+    second = await operator.dead_letter(ORDER_CREATED, event(subject=subjects[2]), reason="x" * 300)
     for _ in range(3):
-        outcome = await desk.does("list")
-        heading, one, other = outcome.output.splitlines()
+        outcome = await operator.run("list")
+        heading, first_line, second_line = outcome.output.splitlines()
         assert heading.split() == ["ID", "WHEN", "EVENTS", "TYPE", "SUBJECT", "REASON"]
-        assert one.startswith("payments.order-created/")
-        assert f"2       parcel.sent +1  {subjects[0]} +1  ValueError('odd')" in one
-        assert str(subjects[2]) in other
-        assert other.endswith("xxx...")
-    await desk.lie(**{ORDER_CREATED.dead: 2})
-    assert [(await desk.broker.take(ORDER_CREATED.dead)).body for _ in range(2)] == [first, second]
+        assert first_line.startswith("payments.order-created/")
+        assert f"2       parcel.sent +1  {subjects[0]} +1  ValueError('odd')" in first_line
+        assert str(subjects[2]) in second_line
+        assert second_line.endswith("xxx...")
+    await operator.expect_messages(**{ORDER_CREATED.dead: 2})
+    assert [(await operator.broker.take(ORDER_CREATED.dead)).body for _ in range(2)] == [first, second]
 
 
-async def test_a_letter_tells_when_and_why_its_consumer_set_it_aside(desk: Desk) -> None:
+async def test_a_letter_of_a_consumer_has_time_and_reason(operator: Operator) -> None:
     subject = uuid4()
     encoded = event("parcel.lost", subject)
-    await desk.lay(PAYMENT_RESULTS, encoded)
-    (letter,) = await desk.list()
+    await operator.dead_letter(PAYMENT_RESULTS, encoded)
+    (letter,) = await operator.list()
     written = json.loads(encoded)
     assert letter["queue"] == PAYMENT_RESULTS.name
     assert letter["reason"] == "ValueError('odd')"
@@ -101,52 +101,52 @@ async def test_a_letter_tells_when_and_why_its_consumer_set_it_aside(desk: Desk)
     assert letter["events"] == [{name: written[name] for name in ("id", "type", "subject", "time")}]
 
 
-async def test_a_letter_whose_properties_cannot_be_read_is_listed_and_replayed(desk: Desk) -> None:
+async def test_a_letter_with_invalid_properties_is_listed_and_replayed(operator: Operator) -> None:
     body = encode_batch([event("parcel.lost")])
-    underlay = await desk.broker.channel.get_underlay_channel()
+    underlay = await operator.broker.channel.get_underlay_channel()
     await underlay.basic_publish(body, routing_key=ORDER_CREATED.dead, properties=FLAWED["timestamp"])
-    (letter,) = await desk.list()
+    (letter,) = await operator.list()
     assert (letter["events"][0]["type"], letter["when"]) == ("parcel.lost", None)
     assert "year" in letter["reason"]
-    assert (await desk.does("replay", "--all", *BY)).status == 0
-    assert (await desk.broker.take(ORDER_CREATED.name)).body == body
+    assert (await operator.run("replay", "--all", *BY)).status == 0
+    assert (await operator.broker.take(ORDER_CREATED.name)).body == body
 
 
-async def test_a_letter_tells_when_and_why_the_broker_gave_it_up(desk: Desk) -> None:
-    await desk.lay_body(ORDER_CREATED.alone, encode_batch([event()]), message_id="kills")
-    queue = await desk.broker.channel.get_queue(ORDER_CREATED.alone)
-    for _ in range(LONELY_CRASHES):
+async def test_a_letter_of_the_delivery_limit_has_time_and_reason(operator: Operator) -> None:
+    await operator.publish(ORDER_CREATED.quarantine, encode_batch([event()]), message_id="crashes")
+    queue = await operator.broker.channel.get_queue(ORDER_CREATED.quarantine)
+    for _ in range(ISOLATED_CRASH_LIMIT):
         message = await queue.get()
         assert message is not None
         await message.nack(requeue=True)
 
-    async def given_up() -> bool:
-        return await desk.broker.ready_in(ORDER_CREATED.dead) == 1
+    async def dead_lettered() -> bool:
+        return await operator.broker.ready_in(ORDER_CREATED.dead) == 1
 
-    await eventually(given_up)
-    (letter,) = await desk.list()
-    assert letter["id"] == "payments.order-created/kills"
+    await eventually(dead_lettered)
+    (letter,) = await operator.list()
+    assert letter["id"] == "payments.order-created/crashes"
     assert letter["reason"] == "delivery_limit in payments.order-created.alone"
     assert abs(datetime.fromisoformat(letter["when"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-async def test_a_message_without_an_id_is_named_after_its_contents(
-    desk: Desk, servers: dict[str, Any], session: aiohttp.ClientSession
+async def test_only_id_of_a_letter_without_message_id_is_a_hash_of_its_body(
+    operator: Operator, servers: dict[str, Any], session: aiohttp.ClientSession
 ) -> None:
-    # aio-pika gives every message an id, the management interface does not.
+    # aio-pika sets an id on every message. The management API does not.
     management = urlsplit(str(servers["broker_management"]))
     address = f"{management.scheme}://{management.netloc.rpartition('@')[2]}"
     message = {"routing_key": ORDER_CREATED.dead, "payload": "[]", "payload_encoding": "string"}
     async with session.post(
-        f"{address}/api/exchanges/{urlsplit(desk.url).path[1:]}/amq.default/publish",
+        f"{address}/api/exchanges/{urlsplit(operator.url).path[1:]}/amq.default/publish",
         json=message | {"properties": dict[str, str]()},
         headers={"Authorization": aiohttp.encode_basic_auth(management.username or "", management.password or "")},
     ) as response:
         assert (await response.json())["routed"]
-    letter_id = await desk.the_id()
+    letter_id = await operator.only_id()
     assert letter_id == f"payments.order-created/{hashlib.sha256(b'[]').hexdigest()[:16]}"
-    assert (await desk.does("discard", letter_id, *BY)).status == 0
-    assert [letter["id"] for letter in await desk.list("--resolved")] == [letter_id]
+    assert (await operator.run("discard", letter_id, *BY)).status == 0
+    assert [letter["id"] for letter in await operator.list("--resolved")] == [letter_id]
 
 
 @pytest.mark.parametrize(
@@ -166,23 +166,25 @@ async def test_a_message_without_an_id_is_named_after_its_contents(
     ],
     ids=" ".join,
 )
-async def test_letters_are_found_by_what_they_tell_of_themselves(desk: Desk, words: list[str], found: str) -> None:
+async def test_filters_select_letters(operator: Operator, words: list[str], found: str) -> None:
     one, two = UUID(int=1), UUID(int=2)
-    a = await desk.lay(ORDER_CREATED, event("parcel.sent", one), reason="too heavy")
-    b = await desk.lay(ORDER_CREATED, event("parcel.sent", two), event("parcel.lost", one), reason="heavy")
+    a = await operator.dead_letter(ORDER_CREATED, event("parcel.sent", one), reason="too heavy")
+    b = await operator.dead_letter(
+        ORDER_CREATED, event("parcel.sent", two), event("parcel.lost", one), reason="heavy"
+    )
     c = encode_batch([event("parcel.lost", two)])
-    await desk.lay_body(ORDER_STATUS.dead, c, timestamp=datetime.now(UTC) - timedelta(days=2))
+    await operator.publish(ORDER_STATUS.dead, c, timestamp=datetime.now(UTC) - timedelta(days=2))
     bodies = dict(zip("abc", (a, b, c), strict=True))
     ids = {name: {json.loads(body)[0]["id"]} for name, body in bodies.items()}
-    listed = await desk.list(*words)
+    listed = await operator.list(*words)
     assert [{letter["events"][0]["id"]} for letter in listed] == [ids[name] for name in found]
 
 
-async def test_a_letter_is_found_by_the_id_of_any_of_its_events(desk: Desk) -> None:
+async def test_a_letter_is_selected_by_only_id_of_any_of_its_events(operator: Operator) -> None:
     wanted = event()
-    await desk.lay(ORDER_CREATED, event(), wanted)
-    await desk.lay(ORDER_CREATED, event())
-    (letter,) = await desk.list("--event", json.loads(wanted)["id"])
+    await operator.dead_letter(ORDER_CREATED, event(), wanted)
+    await operator.dead_letter(ORDER_CREATED, event())
+    (letter,) = await operator.list("--event", json.loads(wanted)["id"])
     assert len(letter["events"]) == 2
 
 
@@ -213,56 +215,56 @@ async def test_a_letter_is_found_by_the_id_of_any_of_its_events(desk: Desk) -> N
         "too-deep",
     ],
 )
-async def test_all_of_a_letter_is_shown_whatever_it_holds(desk: Desk, body: bytes, shown: str) -> None:
-    await desk.lay_body(ORDER_CREATED.dead, body, headers={"x-reason": "odd"}, message_id="m1")
-    assert (await desk.does("list")).status == 0
-    outcome = await desk.does("show", "payments.order-created/m1")
+async def test_any_body_of_a_letter_is_shown(operator: Operator, body: bytes, shown: str) -> None:
+    await operator.publish(ORDER_CREATED.dead, body, headers={"x-reason": "odd"}, message_id="m1")
+    assert (await operator.run("list")).status == 0
+    outcome = await operator.run("show", "payments.order-created/m1")
     assert (outcome.status, outcome.complaints) == (0, "")
     assert "reason: odd\n" in outcome.output
     assert shown in outcome.output
 
 
-async def test_a_dry_run_says_what_would_be_done_and_does_nothing(desk: Desk) -> None:
-    await desk.lay(ORDER_CREATED, event())
-    letter_id = await desk.the_id()
+async def test_a_dry_run_prints_the_actions_and_changes_nothing(operator: Operator) -> None:
+    await operator.dead_letter(ORDER_CREATED, event())
+    letter_id = await operator.only_id()
     for verb, what in (("replay", "replayed"), ("discard", "discarded")):
-        outcome = await desk.does(verb, letter_id, *BY, "--dry-run")
+        outcome = await operator.run(verb, letter_id, *BY, "--dry-run")
         assert outcome.status == 0
         assert outcome.output.startswith(f"would be {what}: {letter_id}")
-    await desk.lie(**{ORDER_CREATED.dead: 1})
-    assert await desk.broker.ready_in(RESOLVED) == 0
+    await operator.expect_messages(**{ORDER_CREATED.dead: 1})
+    assert await operator.broker.ready_in(RESOLVED) == 0
 
 
-async def test_a_replayed_letter_reaches_the_queue_it_comes_from_and_no_other(desk: Desk) -> None:
-    body = await desk.lay(PAYMENT_RESULTS, event("order.created"))
-    await desk.lay(ORDER_CREATED, event("order.created"))
-    (letter,) = await desk.list("--queue", PAYMENT_RESULTS.name)
-    outcome = await desk.does("replay", letter["id"], *BY)
+async def test_a_replayed_letter_goes_only_to_the_queue_it_came_from(operator: Operator) -> None:
+    body = await operator.dead_letter(PAYMENT_RESULTS, event("order.created"))
+    await operator.dead_letter(ORDER_CREATED, event("order.created"))
+    (letter,) = await operator.list("--queue", PAYMENT_RESULTS.name)
+    outcome = await operator.run("replay", letter["id"], *BY)
     assert (outcome.status, outcome.complaints) == (0, "")
     assert outcome.output.startswith(f"replayed: {letter['id']}")
-    await desk.lie(**{PAYMENT_RESULTS.name: 1, ORDER_CREATED.dead: 1})
-    message = await desk.broker.take(PAYMENT_RESULTS.name)
+    await operator.expect_messages(**{PAYMENT_RESULTS.name: 1, ORDER_CREATED.dead: 1})
+    message = await operator.broker.take(PAYMENT_RESULTS.name)
     assert message.body == body
     assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
     assert not message.headers.get("x-reason")
 
 
-async def test_a_discarded_letter_is_kept_with_who_discarded_it_and_why(desk: Desk) -> None:
-    body = await desk.lay(ORDER_STATUS, event())
-    (before,) = await desk.list()
-    outcome = await desk.does("discard", "--queue", ORDER_STATUS.name, *BY)
+async def test_a_discarded_letter_is_kept_with_its_resolution(operator: Operator) -> None:
+    body = await operator.dead_letter(ORDER_STATUS, event())
+    (before,) = await operator.list()
+    outcome = await operator.run("discard", "--queue", ORDER_STATUS.name, *BY)
     assert outcome.output.startswith(f"discarded: {before['id']}")
-    await desk.lie()
-    assert await desk.list() == []
-    (letter,) = await desk.list("--resolved")
-    assert letter["resolution"] == "discarded by ann: mended"
+    await operator.expect_messages()
+    assert await operator.list() == []
+    (letter,) = await operator.list("--resolved")
+    assert letter["resolution"] == "discarded by ann: fixed"
     assert abs(datetime.fromisoformat(letter["resolved_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert {key: letter[key] for key in ("id", "queue", "reason", "when", "events")} == {
         key: before[key] for key in ("id", "queue", "reason", "when", "events")
     }
-    assert "discarded by ann: mended" in (await desk.does("list", "--resolved")).output
-    assert "by ann" in (await desk.does("show", letter["id"])).output
-    record = await desk.broker.take(RESOLVED)
+    assert "discarded by ann: fixed" in (await operator.run("list", "--resolved")).output
+    assert "by ann" in (await operator.run("show", letter["id"])).output
+    record = await operator.broker.take(RESOLVED)
     assert record.body == body
     headers = {
         name: record.headers[name] for name in record.headers if name.startswith("x-") and "count" not in name
@@ -271,111 +273,115 @@ async def test_a_discarded_letter_is_kept_with_who_discarded_it_and_why(desk: De
     assert headers == {
         "x-resolution": "discarded",
         "x-resolved-by": "ann",
-        "x-note": "mended",
+        "x-note": "fixed",
         "x-dead-queue": ORDER_STATUS.dead,
         "x-reason": "ValueError('odd')",
     }
 
 
-async def test_the_record_of_a_replay_names_who_did_it(desk: Desk) -> None:
-    await desk.lay(ORDER_STATUS, event())
-    await desk.does("replay", await desk.the_id(), "--by", "bob")
-    (letter,) = await desk.list("--resolved")
+async def test_the_record_of_a_replay_names_the_operator(operator: Operator) -> None:
+    await operator.dead_letter(ORDER_STATUS, event())
+    await operator.run("replay", await operator.only_id(), "--by", "bob")
+    (letter,) = await operator.list("--resolved")
     assert letter["resolution"] == "replayed by bob"
 
 
-async def test_a_letter_whose_record_is_not_safe_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    await desk.lay(ORDER_CREATED, event())
-    letter_id = await desk.the_id()
+async def test_a_letter_stays_if_its_record_is_not_confirmed(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await operator.dead_letter(ORDER_CREATED, event())
+    letter_id = await operator.only_id()
     publish = broker_letters.BrokerLetters._publish  # pyright: ignore[reportPrivateUsage]
 
-    async def lost(self: broker_letters.BrokerLetters, queue: str, message: aio_pika.Message) -> None:
+    async def fail_to_record(self: broker_letters.BrokerLetters, queue: str, message: aio_pika.Message) -> None:
         if queue == RESOLVED:
-            raise BrokerUnavailable("gone")
+            raise BrokerUnavailable("connection lost")
         await publish(self, queue, message)
 
-    monkeypatch.setattr(broker_letters.BrokerLetters, "_publish", lost)
-    outcome = await desk.does("replay", letter_id, *BY)
+    monkeypatch.setattr(broker_letters.BrokerLetters, "_publish", fail_to_record)
+    outcome = await operator.run("replay", letter_id, *BY)
     assert outcome.status == 1
-    assert "gone" in outcome.complaints
-    await desk.lie(**{ORDER_CREATED.name: 1, ORDER_CREATED.dead: 1})
+    assert "connection lost" in outcome.complaints
+    await operator.expect_messages(**{ORDER_CREATED.name: 1, ORDER_CREATED.dead: 1})
 
 
-async def test_no_more_letters_a_second_than_asked_for(desk: Desk) -> None:
+async def test_rate_limits_letters_per_second(operator: Operator) -> None:
     for _ in range(4):
-        await desk.lay(ORDER_CREATED, event())
+        await operator.dead_letter(ORDER_CREATED, event())
     started = time.monotonic()
-    assert (await desk.does("replay", "--all", *BY, "--rate", "5")).status == 0
+    assert (await operator.run("replay", "--all", *BY, "--rate", "5")).status == 0
     assert time.monotonic() - started >= 3 / 5
-    await desk.lie(**{ORDER_CREATED.name: 4})
+    await operator.expect_messages(**{ORDER_CREATED.name: 4})
 
 
-async def test_no_more_letters_than_asked_for(desk: Desk) -> None:
+async def test_limit_limits_the_number_of_letters(operator: Operator) -> None:
     for _ in range(4):
-        await desk.lay(ORDER_CREATED, event())
-    assert len((await desk.does("discard", "--all", *BY, "--limit", "3")).output.splitlines()) == 3
-    await desk.lie(**{ORDER_CREATED.dead: 1})
+        await operator.dead_letter(ORDER_CREATED, event())
+    assert len((await operator.run("discard", "--all", *BY, "--limit", "3")).output.splitlines()) == 3
+    await operator.expect_messages(**{ORDER_CREATED.dead: 1})
 
 
 @pytest.mark.parametrize("verb", ["replay", "discard"])
-async def test_everything_is_resolved_only_when_that_is_said(desk: Desk, verb: str) -> None:
-    await desk.lay(ORDER_CREATED, event())
-    refused = await desk.does(verb, *BY)
-    assert refused.status == 2
-    assert "--all" in refused.complaints
-    await desk.lie(**{ORDER_CREATED.dead: 1})
-    assert (await desk.does(verb, *BY, "--all")).status == 0
-    assert await desk.list() == []
+async def test_all_letters_are_resolved_only_with_the_option_all(operator: Operator, verb: str) -> None:
+    await operator.dead_letter(ORDER_CREATED, event())
+    rejected = await operator.run(verb, *BY)
+    assert rejected.status == 2
+    assert "--all" in rejected.complaints
+    await operator.expect_messages(**{ORDER_CREATED.dead: 1})
+    assert (await operator.run(verb, *BY, "--all")).status == 0
+    assert await operator.list() == []
 
 
-async def test_a_letter_that_is_not_there_is_a_failure_and_the_others_are_resolved(desk: Desk) -> None:
-    await desk.lay(ORDER_CREATED, event())
-    letter_id = await desk.the_id()
-    outcome = await desk.does("replay", "payments.order-created/nothing", letter_id, "payments/7", *BY)
+async def test_an_unknown_id_is_reported_and_the_other_letters_are_resolved(operator: Operator) -> None:
+    await operator.dead_letter(ORDER_CREATED, event())
+    letter_id = await operator.only_id()
+    outcome = await operator.run("replay", "payments.order-created/nothing", letter_id, "payments/7", *BY)
     assert outcome.status == 1
     assert outcome.output.startswith(f"replayed: {letter_id}")
     assert [line.rpartition(" ")[2] for line in outcome.complaints.splitlines()] == [
         "payments.order-created/nothing",
         "payments/7",
     ]
-    assert (await desk.does("show", letter_id + "x")).status == 1
+    assert (await operator.run("show", letter_id + "x")).status == 1
 
 
-async def test_two_who_replay_at_once_replay_each_letter_once(desk: Desk) -> None:
-    bodies = [await desk.lay(ORDER_CREATED, event()) for _ in range(30)]
+async def test_two_concurrent_replays_replay_each_letter_once(operator: Operator) -> None:
+    bodies = [await operator.dead_letter(ORDER_CREATED, event()) for _ in range(30)]
     words = ("replay", "--all", "--rate", "40", "--by")
     outcomes = await asyncio.gather(
-        *(dead_letters_process(*words, name, BROKER_URL=desk.url) for name in ("ann", "bob"))
+        *(dead_letters_process(*words, name, BROKER_URL=operator.url) for name in ("ann", "bob"))
     )
     assert [(outcome.status, outcome.complaints) for outcome in outcomes] == [(0, ""), (0, "")]
-    await desk.lie(**{ORDER_CREATED.name: 30})
-    replayed = [(await desk.broker.take(ORDER_CREATED.name)).body for _ in range(30)]
+    await operator.expect_messages(**{ORDER_CREATED.name: 30})
+    replayed = [(await operator.broker.take(ORDER_CREATED.name)).body for _ in range(30)]
     assert sorted(replayed) == sorted(bodies)
 
 
-async def test_a_letter_that_dies_again_while_its_replay_goes_on_waits_for_the_next(desk: Desk) -> None:
-    await desk.lay(ORDER_CREATED, event())
-    await desk.lay(ORDER_CREATED, event())
+async def test_a_letter_dead_lettered_again_during_a_replay_is_left_for_the_next_command(
+    operator: Operator,
+) -> None:
+    await operator.dead_letter(ORDER_CREATED, event())
+    await operator.dead_letter(ORDER_CREATED, event())
 
-    async def lay_it_again() -> None:
-        message = await desk.broker.take(ORDER_CREATED.name)
-        await desk.lay_body(ORDER_CREATED.dead, message.body)
+    async def dead_letter_again() -> None:
+        message = await operator.broker.take(ORDER_CREATED.name)
+        await operator.publish(ORDER_CREATED.dead, message.body)
 
-    replay = desk.does("replay", "--all", *BY, "--rate", "2")
-    outcome, _, _ = await asyncio.gather(replay, lay_it_again(), lay_it_again())
+    replay = operator.run("replay", "--all", *BY, "--rate", "2")
+    outcome, _, _ = await asyncio.gather(replay, dead_letter_again(), dead_letter_again())
     assert len(outcome.output.splitlines()) == 2
-    await desk.lie(**{ORDER_CREATED.dead: 2})
+    await operator.expect_messages(**{ORDER_CREATED.dead: 2})
 
 
-async def test_a_process_prints_what_it_finds(desk: Desk) -> None:
-    await desk.lay(ORDER_CREATED, event())
-    letter_id = await desk.the_id()
-    outcome = await dead_letters_process("list", BROKER_URL=desk.url)
+async def test_the_command_line_lists_and_shows_letters(operator: Operator) -> None:
+    await operator.dead_letter(ORDER_CREATED, event())
+    letter_id = await operator.only_id()
+    outcome = await dead_letters_process("list", BROKER_URL=operator.url)
     assert letter_id in outcome.output
     assert (outcome.status, outcome.complaints) == (0, "")
-    shown = await dead_letters_process("show", letter_id, BROKER_URL=desk.url)
+    shown = await dead_letters_process("show", letter_id, BROKER_URL=operator.url)
     assert '"type": "parcel.sent"' in shown.output
-    missing = await dead_letters_process("show", "payments/1", BROKER_URL=desk.url)
+    missing = await dead_letters_process("show", "payments/1", BROKER_URL=operator.url)
     assert (missing.status, missing.output) == (1, "")
 
 
@@ -395,7 +401,7 @@ async def test_a_process_prints_what_it_finds(desk: Desk) -> None:
     ],
     ids=str,
 )
-async def test_what_cannot_be_carried_out_ends_with_2_and_a_line_why(
+async def test_invalid_arguments_end_with_status_2_and_an_error_line(
     words: list[str], environment: dict[str, str]
 ) -> None:
     outcome = await dead_letters_process(*words, **environment)

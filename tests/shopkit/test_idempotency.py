@@ -20,7 +20,7 @@ from shopkit.web.problems import Problem
         (f'"{"k" * 255}"', "k" * 255),
     ],
 )
-def test_a_key_means_the_same_quoted_or_bare(given: str | None, key: str | None) -> None:
+def test_a_quoted_key_equals_the_bare_key(given: str | None, key: str | None) -> None:
     assert parse_key(given) == key
 
 
@@ -28,11 +28,11 @@ def test_a_key_means_the_same_quoted_or_bare(given: str | None, key: str | None)
     "given",
     ["", '""', "two words", '"', '"open', 'a"b', '"a"b"', "k" * 256, f'"{"k" * 256}"', "\u00e9", '"\\a"', "a\tb"],
 )
-def test_a_malformed_key_is_refused_and_named(given: str) -> None:
-    with pytest.raises(Problem) as refusal:
+def test_a_malformed_key_is_rejected_and_the_header_named(given: str) -> None:
+    with pytest.raises(Problem) as rejected:
         parse_key(given)
-    assert refusal.value.status == 400
-    assert [error.field for error in refusal.value.errors] == ["Idempotency-Key"]
+    assert rejected.value.status == 400
+    assert [error.field for error in rejected.value.errors] == ["Idempotency-Key"]
 
 
 ascii_keys = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255)
@@ -48,7 +48,7 @@ def test_any_key_can_be_quoted(key: str) -> None:
 
 
 @given_any(st.text(st.sampled_from('ab "\\~\t\u00e9'), max_size=12) | st.text(max_size=300) | ascii_keys)
-def test_what_is_taken_for_a_key_can_be_written_again(given: str) -> None:
+def test_every_accepted_key_can_be_quoted_and_parsed_again(given: str) -> None:
     with suppress(Problem):
         key = parse_key(given)
         assert key is not None

@@ -12,14 +12,14 @@ def test_a_user_is_1_to_64_letters_digits_dots_dashes_and_underscores(value: str
 
 
 @pytest.mark.parametrize("value", ["", " ", "a b", "x" * 65, "ann\n", "Анна", "a/b", "a,b", "a\x00", "{}"])
-def test_anything_else_is_refused_and_the_header_named(value: str) -> None:
-    with pytest.raises(Problem) as refusal:
+def test_any_other_user_id_is_rejected_and_the_header_named(value: str) -> None:
+    with pytest.raises(Problem) as rejected:
         user_id(value)
-    assert refusal.value.status == HTTPStatus.BAD_REQUEST
-    assert [error.field for error in refusal.value.errors] == ["X-User-Id"]
+    assert rejected.value.status == HTTPStatus.BAD_REQUEST
+    assert [error.field for error in rejected.value.errors] == ["X-User-Id"]
 
 
-def test_nobody_is_unauthorized() -> None:
-    with pytest.raises(Problem) as refusal:
+def test_a_missing_user_id_is_unauthorized() -> None:
+    with pytest.raises(Problem) as rejected:
         user_id(None)
-    assert refusal.value.status == HTTPStatus.UNAUTHORIZED
+    assert rejected.value.status == HTTPStatus.UNAUTHORIZED

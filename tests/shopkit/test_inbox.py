@@ -7,7 +7,7 @@ import pytest
 
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, inbox_store
-from shopkit.messaging.inbox import ATTEMPTS, Committed, Inbox
+from shopkit.messaging.inbox import ATTEMPTS, Inbox, OnCommitted
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.runtime import retry
 from tests.servers import rows, running, stalls, stands_still, succeeds
@@ -18,24 +18,24 @@ pytestmark = pytest.mark.usefixtures("every_read_sweeps")
 
 
 class Handle:
-    """Writes one row an event, which works once an event; fails when it is given one of `poison`."""
+    """A handler that writes the effect of each event. It raises `error` if the batch has an event of `poison`."""
 
     def __init__(self) -> None:
         self.poison: set[UUID] = set()
         self.error: Exception = ValueError("poison")
         self.failures = 0
 
-    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> Committed:
+    async def __call__(self, connection: Connection, received: Sequence[WaitingEvent]) -> OnCommitted:
         for event in received:
             await connection.execute(EFFECT, str(event.event_id))
         if self.poison & {event.event_id for event in received}:
             self.failures += 1
             raise self.error
-        return nothing
+        return do_nothing
 
 
-def nothing() -> None:
-    """There is nothing to do after the commit."""
+def do_nothing() -> None:
+    """The `OnCommitted` of a handler that has nothing to do after the commit."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def processed(database: Database) -> set[UUID]:
     }
 
 
-async def test_an_event_that_comes_again_is_stored_once(payments_database: Database) -> None:
+async def test_a_redelivered_event_is_stored_once(payments_database: Database) -> None:
     first, second = events(2)
     assert await store(payments_database, [first, first]) == 1
     assert await store(payments_database, [second, first]) == 1
@@ -62,48 +62,48 @@ async def test_an_event_that_comes_again_is_stored_once(payments_database: Datab
     assert [row.event_id for row in stored] == [first.event_id, second.event_id]
 
 
-async def test_replicas_that_store_the_same_events_in_another_order_wait_for_each_other_and_no_longer(
+async def test_replicas_that_store_the_same_events_in_different_orders_do_not_deadlock(
     payments_database: Database,
 ) -> None:
     first, second = events(2)
-    async with payments_database.begin() as other_replica:
-        await inbox_store.store(other_replica, [first], "payments-2")
+    async with payments_database.begin() as other_transaction:
+        await inbox_store.store(other_transaction, [first], "payments-2")
         storing = asyncio.create_task(store(payments_database, [second, first]))
         await eventually(partial(stands_still, payments_database))
-        assert await inbox_store.store(other_replica, [second], "payments-2") == 1
+        assert await inbox_store.store(other_transaction, [second], "payments-2") == 1
     assert await storing == 0
 
 
-async def test_events_take_effect_and_are_marked_in_one_transaction(
+async def test_effects_and_processed_marks_commit_in_one_transaction(
     payments_database: Database, worker: Inbox
 ) -> None:
     received = events(3)
     await store(payments_database, received)
-    assert await worker.work_off() == 3
+    assert await worker.process_batch() == 3
     same = "SELECT 1 FROM inbox JOIN accounts ON user_id = event_id::text AND inbox.xmin = accounts.xmin"
     assert len(await rows(payments_database, same)) == 3
-    assert await worker.work_off() == 0
+    assert await worker.process_batch() == 0
 
 
-async def test_an_event_that_comes_again_after_it_was_processed_has_no_effect(
+async def test_an_event_redelivered_after_processing_has_no_effect(
     payments_database: Database, worker: Inbox
 ) -> None:
     received = events(1)
     await store(payments_database, received)
-    await worker.work_off()
+    await worker.process_batch()
     await store(payments_database, received)
-    assert await worker.work_off() == 0
+    assert await worker.process_batch() == 0
 
 
 @pytest.mark.parametrize("position", [0, 4, 8])
-async def test_a_poison_event_is_isolated_and_the_others_are_processed(
+async def test_a_failing_event_is_isolated_and_the_others_are_processed(
     payments_database: Database, worker: Inbox, handle: Handle, position: int
 ) -> None:
     received = events(9)
     poison = received[position].event_id
     handle.poison = {poison}
     await store(payments_database, received)
-    await worker.work_off()
+    await worker.process_batch()
 
     assert await processed(payments_database) == ids(received) - {poison} == await effects(payments_database)
     (row,) = await rows(
@@ -112,31 +112,31 @@ async def test_a_poison_event_is_isolated_and_the_others_are_processed(
         poison=poison,
     )
     assert row == (1, "ValueError('poison')", True)
-    assert await worker.work_off() == 0  # nothing is tried before its time
+    assert await worker.process_batch() == 0  # the next attempt is not due yet
 
 
-async def test_what_another_worker_processes_during_the_isolation_is_left_alone(
+async def test_bisecting_skips_events_that_another_worker_has_processed(
     payments_database: Database, handle: Handle
 ) -> None:
     other = Inbox(payments_database, "payments-2", handle)
-    given: list[set[UUID]] = []
+    batches: list[set[UUID]] = []
 
-    async def fail_at_first(_: Connection, claimed: Sequence[WaitingEvent]) -> Committed:
-        given.append(ids(claimed))
+    async def fail_on_first_call(_: Connection, claimed: Sequence[WaitingEvent]) -> OnCommitted:
+        batches.append(ids(claimed))
         if len(claimed) == 2:
-            raise ValueError("both")
-        await other.work_off()
-        return nothing
+            raise ValueError("poison")
+        await other.process_batch()
+        return do_nothing
 
     first, second = events(2)
     await store(payments_database, [first, second])
-    await Inbox(payments_database, "payments-1", fail_at_first).work_off()
-    assert given == [ids([first, second]), ids([first])]
+    await Inbox(payments_database, "payments-1", fail_on_first_call).process_batch()
+    assert batches == [ids([first, second]), ids([first])]
     assert await effects(payments_database) == ids([second])
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE lonely_crashes IS NOT NULL")
 
 
-async def test_a_poison_event_is_parked_after_the_last_attempt(
+async def test_a_failing_event_is_dead_lettered_after_the_last_attempt(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     (poison,) = events(1)
@@ -145,45 +145,45 @@ async def test_a_poison_event_is_parked_after_the_last_attempt(
     for attempts in range(1, ATTEMPTS + 1):
         assert not await rows(payments_database, "SELECT 1 FROM dead_letters")
         await rows(payments_database, "UPDATE inbox SET not_before = now()")
-        await worker.work_off()
+        await worker.process_batch()
         (row,) = await rows(payments_database, "SELECT attempts FROM inbox")
         assert row.attempts == attempts
-    (parked,) = await rows(payments_database, "SELECT event_id, type, event, attempts, error FROM dead_letters")
-    assert parked == (poison.event_id, poison.type, poison.event, ATTEMPTS, "ValueError('poison')")
+    (letter,) = await rows(payments_database, "SELECT event_id, type, event, attempts, error FROM dead_letters")
+    assert letter == (poison.event_id, poison.type, poison.event, ATTEMPTS, "ValueError('poison')")
     assert await processed(payments_database) == {poison.event_id}
     assert await effects(payments_database) == set()
 
 
-async def test_an_event_that_works_in_the_end_is_processed(
+async def test_an_event_that_succeeds_on_a_later_attempt_is_processed(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     received = events(1)
     handle.poison = ids(received)
     await store(payments_database, received)
-    await worker.work_off()
+    await worker.process_batch()
     handle.poison = set()
     await rows(payments_database, "UPDATE inbox SET not_before = now()")
-    await worker.work_off()
+    await worker.process_batch()
     assert await processed(payments_database) == ids(received) == await effects(payments_database)
 
 
-async def test_a_transient_failure_is_no_attempt(
+async def test_a_transient_error_does_not_count_as_an_attempt(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     received = events(2)
-    handle.poison, handle.error = ids(received[:1]), ConnectionResetError("away")
+    handle.poison, handle.error = ids(received[:1]), ConnectionResetError("lost")
     await store(payments_database, received)
     with pytest.raises(ConnectionResetError):
-        await worker.work_off()
+        await worker.process_batch()
     assert await effects(payments_database) == set()
     assert {row.attempts for row in await rows(payments_database, "SELECT attempts FROM inbox")} == {0}
 
 
-async def test_a_worker_lives_on_after_failures_of_both_kinds(
+async def test_an_inbox_continues_after_transient_and_content_errors(
     payments_database: Database, worker: Inbox, handle: Handle
 ) -> None:
     good, bad = events(2)
-    handle.poison, handle.error = {bad.event_id}, ConnectionResetError("away")
+    handle.poison, handle.error = {bad.event_id}, ConnectionResetError("lost")
     await store(payments_database, [good, bad])
 
     async def failed_twice() -> bool:
@@ -206,12 +206,12 @@ async def test_a_worker_lives_on_after_failures_of_both_kinds(
         await eventually(later_is_processed)
 
 
-async def test_a_worker_whose_batches_fail_for_too_long_is_not_ready(
+async def test_an_inbox_whose_batches_fail_for_too_long_is_not_ready(
     payments_database: Database, worker: Inbox, handle: Handle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
     received = events(1)
-    handle.poison, handle.error = ids(received), ConnectionResetError("away")
+    handle.poison, handle.error = ids(received), ConnectionResetError("lost")
     await store(payments_database, received)
     async with running(worker):
         await stalls(worker.check)
@@ -220,30 +220,30 @@ async def test_a_worker_whose_batches_fail_for_too_long_is_not_ready(
     assert await processed(payments_database) == ids(received)
 
 
-async def test_workers_at_the_same_time_take_different_events(
+async def test_concurrent_inboxes_claim_different_events(
     payments_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "MOST", 10)
+    monkeypatch.setattr(inbox, "INBOX_BATCH_SIZE", 10)
     received = events(20)
     await store(payments_database, received)
     both_have_claimed = asyncio.Barrier(2)
-    taken: list[set[UUID]] = []
+    claims: list[set[UUID]] = []
 
-    async def handle(_: Connection, claimed: Sequence[WaitingEvent]) -> Committed:
-        taken.append(ids(claimed))
+    async def handle(_: Connection, claimed: Sequence[WaitingEvent]) -> OnCommitted:
+        claims.append(ids(claimed))
         async with asyncio.timeout(5):
             await both_have_claimed.wait()
-        return nothing
+        return do_nothing
 
     workers = [Inbox(payments_database, "payments-1", handle) for _ in range(2)]
-    assert await asyncio.gather(*(worker.work_off() for worker in workers)) == [10, 10]
-    assert taken[0] | taken[1] == ids(received)
+    assert await asyncio.gather(*(worker.process_batch() for worker in workers)) == [10, 10]
+    assert claims[0] | claims[1] == ids(received)
 
 
-async def test_workers_at_work_together_process_each_event_once(
+async def test_concurrent_inboxes_process_each_event_once(
     payments_database: Database, handle: Handle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "MOST", 7)
+    monkeypatch.setattr(inbox, "INBOX_BATCH_SIZE", 7)
     received = events(100)
     workers = [Inbox(payments_database, "payments-1", handle) for _ in range(3)]
     await store(payments_database, received)

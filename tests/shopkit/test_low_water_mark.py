@@ -1,4 +1,4 @@
-"""Real PostgreSQL, with a transaction beside it whose snapshot keeps every deleted row."""
+"""Tests of the low-water mark, beside an open snapshot that keeps all deleted rows."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -27,7 +27,7 @@ async def take(database: Database, mark: LowWaterMark, limit: int = 500) -> tupl
         before = await connection.fetchval(ENTRIES_READ.format(index="outbox_pkey"))
         taken = len(await outbox.take(connection, limit, mark))
         read = await connection.fetchval(ENTRIES_READ.format(index="outbox_pkey")) - before
-    mark.committed()
+    mark.on_committed()
     return taken, read
 
 
@@ -46,27 +46,27 @@ async def open_snapshot(database: Database) -> AsyncGenerator[Connection]:
 
 @pytest.fixture
 def sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two sweeps come in a tenth of a second, and the mark moves twice, so that a test need not wait for either."""
+    """Makes sweeps and moves of the mark follow each other within 50 ms, so that tests need not wait."""
     monkeypatch.setattr(low_water_mark, "MARK_SECONDS", 0.05)
     monkeypatch.setattr(low_water_mark, "SWEEP_SECONDS", 0.05)
     monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 0)
 
 
-async def follow(database: Database, mark: LowWaterMark) -> None:
-    """Waits for the two moves that bring the mark to what was committed before."""
+async def move_mark(database: Database, mark: LowWaterMark) -> None:
+    """Waits for two moves of the mark. It then is the highest id that was committed before."""
     for _ in range(2):
         await asyncio.sleep(0.06)
         await take(database, mark)
 
 
 @pytest.mark.usefixtures("sweeps")
-async def test_a_pass_does_not_read_rows_that_an_old_snapshot_keeps(orders_database: Database) -> None:
+async def test_a_relay_pass_does_not_read_dead_rows(orders_database: Database) -> None:
     mark = LowWaterMark()
     async with open_snapshot(orders_database):
         for _ in range(5):
             await put(orders_database, 1_000)
             await empty(orders_database, mark)
-        await follow(orders_database, mark)
+        await move_mark(orders_database, mark)
         await put(orders_database, 10)
         taken, read = await take(orders_database, mark)
     assert taken == 10
@@ -84,15 +84,15 @@ async def process(database: Database, mark: LowWaterMark) -> tuple[int, int]:
     """Returns how many events one committed batch processed, and how many index entries it read for its claim."""
     async with database.begin() as connection:
         before = await connection.fetchval(ENTRIES_READ.format(index="inbox_waiting"))
-        claimed = await inbox_store.oldest(connection, mark, 500)
+        claimed = await inbox_store.claim_oldest(connection, mark, 500)
         read = await connection.fetchval(ENTRIES_READ.format(index="inbox_waiting")) - before
         await inbox_store.mark_processed(connection, [event.event_id for event in claimed])
-    mark.committed()
+    mark.on_committed()
     return len(claimed), read
 
 
 @pytest.mark.usefixtures("sweeps")
-async def test_a_claim_does_not_read_events_that_an_old_snapshot_keeps(payments_database: Database) -> None:
+async def test_an_inbox_claim_does_not_read_dead_rows(payments_database: Database) -> None:
     mark = LowWaterMark()
     async with open_snapshot(payments_database):
         for _ in range(5):
@@ -109,20 +109,20 @@ async def test_a_claim_does_not_read_events_that_an_old_snapshot_keeps(payments_
 
 
 @pytest.mark.usefixtures("sweeps")
-async def test_a_sweep_takes_a_row_that_was_committed_late(orders_database: Database) -> None:
+async def test_a_sweep_finds_a_row_that_was_committed_late(orders_database: Database) -> None:
     mark = LowWaterMark()
     async with orders_database.begin() as late:
         await outbox.add(late, [order_created(uuid4(), "ann", 100)])
         await put(orders_database, 10)
         await empty(orders_database, mark)
-        await follow(orders_database, mark)
+        await move_mark(orders_database, mark)
     assert (await take(orders_database, mark))[0] == 0  # the row is below the mark
     await asyncio.sleep(0.06)
     assert (await take(orders_database, mark))[0] == 1
 
 
 @pytest.mark.usefixtures("sweeps")
-async def test_a_pass_that_is_rolled_back_does_not_move_the_mark(orders_database: Database) -> None:
+async def test_a_rolled_back_pass_does_not_move_the_mark(orders_database: Database) -> None:
     mark = LowWaterMark()
     await put(orders_database, 10)
 
@@ -133,8 +133,8 @@ async def test_a_pass_that_is_rolled_back_does_not_move_the_mark(orders_database
 
     with pytest.raises(ZeroDivisionError):
         await fail_after_taking()
-    await follow(orders_database, LowWaterMark())
-    assert (await take(orders_database, mark))[0] == 0  # the other relay has taken them
+    await move_mark(orders_database, LowWaterMark())
+    assert (await take(orders_database, mark))[0] == 0  # the call above has taken them
 
 
 async def test_the_mark_moves_while_long_sweeps_are_rare(
@@ -142,15 +142,15 @@ async def test_the_mark_moves_while_long_sweeps_are_rare(
 ) -> None:
     mark = LowWaterMark()
 
-    async def began_after(pg_sleep_seconds: float) -> int:
+    async def read_after(pg_sleep_seconds: float) -> int:
         query = f"SELECT 7, $2::bigint, $1::int, pg_sleep({pg_sleep_seconds})"
         async with orders_database.begin() as connection:
             ((_, after, *_),) = await mark.fetch(connection, query, 1)
-        mark.committed()
+        mark.on_committed()
         return after
 
     monkeypatch.setattr(low_water_mark, "MARK_SECONDS", 0.0)
     monkeypatch.setattr(low_water_mark, "SWEEP_SECONDS", 0.0)
     monkeypatch.setattr(low_water_mark, "SWEEP_PAUSE_FACTOR", 10_000)
-    assert await began_after(0.05) == 0  # a sweep: the next one is due in 500 s
-    assert [await began_after(0) for _ in range(2)] == [0, 7]
+    assert await read_after(0.05) == 0  # a sweep: the next one is due in 500 s
+    assert [await read_after(0) for _ in range(2)] == [0, 7]

@@ -19,7 +19,7 @@ from tests.support import ROOT, eventually, free_port
 
 METADATA = {"orders": orders.models.metadata, "payments": payments.models.metadata}
 
-# What Alembic does not compare: the texts of checks, and which rows an index holds.
+# Alembic does not compare these: the conditions of checks and of partial indexes.
 CONSTRAINTS_AND_INDEXES = """
     SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
     WHERE connamespace = 'public'::regnamespace AND conname NOT LIKE 'alembic%'
@@ -30,14 +30,15 @@ CONSTRAINTS_AND_INDEXES = """
 
 GROWING = {"orders": {"orders"}, "payments": {"inbox", "ledger_entries", "payments"}}
 
-# Of tables that ask for an ANALYZE of their own. Up to PostgreSQL 16 the default is -1, later NULL.
+# Tables with their own settings for ANALYZE, and their columns whose statistics target is not between 0 and 10.
+# The default target is -1 up to PostgreSQL 16, and NULL later.
 ANALYZED = """
     SELECT DISTINCT relname, CASE WHEN attstattarget BETWEEN 0 AND 10 THEN '' ELSE attname END
     FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
     WHERE array_to_string(reloptions, ' ') LIKE '%analyze_scale_factor%'
 """
 
-CUT_OFF = """
+TERMINATE_WAITING_MIGRATION = """
     SELECT count(pg_terminate_backend(pid))
     FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database AND datname = current_database()
     WHERE locktype = 'advisory' AND NOT granted
@@ -59,7 +60,7 @@ def differences(connection: Connection, metadata: MetaData) -> list[Any]:
     return compare_metadata(context, metadata)
 
 
-async def test_the_migrated_database_is_what_the_models_say(service: str, empty: Database) -> None:
+async def test_the_migrated_schema_equals_the_models(service: str, empty: Database) -> None:
     await empty.open()
     engine = engine_at(empty.url, poolclass=NullPool)
     async with engine.begin() as connection:
@@ -72,9 +73,7 @@ async def test_the_migrated_database_is_what_the_models_say(service: str, empty:
     assert await rows(empty, CONSTRAINTS_AND_INDEXES) == migrated
 
 
-async def test_analyze_of_a_growing_table_is_rare_and_no_column_makes_it_long(
-    service: str, empty: Database
-) -> None:
+async def test_growing_tables_have_a_rare_and_small_analyze(service: str, empty: Database) -> None:
     await empty.open()
     assert set(await rows(empty, ANALYZED)) == {(table, "") for table in GROWING[service]}
 
@@ -85,21 +84,21 @@ async def test_replicas_that_start_together_migrate_once(service: str, empty: Da
     assert len(await rows(empty, "SELECT * FROM alembic_version")) == 1
 
 
-async def test_a_replica_whose_migration_is_cut_off_tries_again(service: str, empty: Database) -> None:
+async def test_a_replica_retries_a_migration_whose_connection_was_lost(service: str, empty: Database) -> None:
     async with engine_at(empty.url, poolclass=NullPool).begin() as other:
         await other.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         opening = asyncio.create_task(empty.open())
 
-        async def cut_off() -> bool:
-            return bool(await other.scalar(text(CUT_OFF)))
+        async def terminated() -> bool:
+            return bool(await other.scalar(text(TERMINATE_WAITING_MIGRATION)))
 
-        await eventually(cut_off)
+        await eventually(terminated)
     await asyncio.wait_for(opening, 20)
     await empty.check()
 
 
-async def test_a_newer_schema_is_left_alone_and_worked_on(service: str, empty: Database) -> None:
-    """As an older replica finds it that starts again in the middle of an update."""
+async def test_a_newer_schema_is_used_and_not_changed(service: str, empty: Database) -> None:
+    """An older replica finds a newer schema when it restarts during a rolling update."""
     await migrate(empty.url, service)
     await set_revision(empty, "9999")
     await empty.open()
@@ -108,7 +107,7 @@ async def test_a_newer_schema_is_left_alone_and_worked_on(service: str, empty: D
     await require_migrated(empty.url, service)
 
 
-async def test_a_service_that_does_not_migrate_waits_for_whoever_does(service: str, empty: Database) -> None:
+async def test_a_service_with_migrating_off_waits_for_the_migration(service: str, empty: Database) -> None:
     waiting = Database(empty.url, service, "off")
     opening = asyncio.create_task(waiting.open())
     with pytest.raises(NotMigrated):
@@ -125,22 +124,22 @@ async def test_a_service_that_does_not_migrate_waits_for_whoever_does(service: s
     await waiting.close()
 
 
-async def test_an_older_schema_is_not_enough(service: str, empty: Database) -> None:
+async def test_an_older_schema_is_rejected(service: str, empty: Database) -> None:
     await migrate(empty.url, service)
     await set_revision(empty, "0001")
     with pytest.raises(NotMigrated, match="at 0001"):
         await require_migrated(empty.url, service)
 
 
-async def test_the_command_says_when_the_database_is_away(service: str) -> None:
-    nowhere = f"postgresql://gozon@127.0.0.1:{free_port()}/gozon"
-    outcome = await shopkit_process("migrate", service, "--database", nowhere)
+async def test_the_command_reports_that_the_database_is_unavailable(service: str) -> None:
+    unavailable = f"postgresql://gozon@127.0.0.1:{free_port()}/gozon"
+    outcome = await shopkit_process("migrate", service, "--database", unavailable)
     assert (outcome.status, outcome.output) == (1, "")
     assert outcome.complaints.startswith("not migrated: ")
     assert outcome.complaints.count("\n") == 1
 
 
-def test_revisions_are_numbers_so_that_a_later_one_can_be_told(service: str) -> None:
+def test_revisions_are_consecutive_four_digit_numbers(service: str) -> None:
     found = revisions(service)
     assert found == [f"{number:04}" for number in range(1, len(found) + 1)]
 

@@ -43,7 +43,7 @@ async def empty(database: Database) -> bool:
 
 
 async def received(broker: Broker, queue: str, count: int) -> list[UUID]:
-    """The ids of the next `count` events in the queue, and of those that came in one message with them."""
+    """Takes messages from the queue until they have `count` events. Returns the ids of all their events."""
     ids: list[UUID] = []
     while len(ids) < count:
         ids += [UUID(event["id"]) for event in await broker.take_events(queue)]
@@ -55,19 +55,19 @@ def ids(events: Sequence[Outgoing]) -> list[UUID]:
 
 
 @pytest.fixture
-async def way(broker: Broker, broker_url: str, way_to: Callable[[str], Forwarder]) -> Forwarder:
+async def proxy(broker: Broker, broker_url: str, way_to: Callable[[str], Forwarder]) -> Forwarder:
     return way_to(broker_url)
 
 
 @pytest.fixture
-async def far(way: Forwarder) -> AsyncGenerator[Publisher]:
-    """A publisher whose way to the broker can be cut; closed at first."""
-    far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
-    async with running(far):
-        yield far
+async def proxied(proxy: Forwarder) -> AsyncGenerator[Publisher]:
+    """A publisher whose connection goes through `proxy`, which is closed at first."""
+    proxied = Publisher(RabbitMQ(proxy.url, TOPOLOGY), "proxied")
+    async with running(proxied):
+        yield proxied
 
 
-async def test_a_pass_publishes_each_event_to_its_queue_in_order_and_removes_it(
+async def test_a_pass_publishes_events_in_order_and_deletes_their_rows(
     orders_database: Database, publisher: Publisher, broker: Broker
 ) -> None:
     created, decided = orders_created(3), [payment_decided(uuid4(), "ann", 100, None)]
@@ -78,17 +78,17 @@ async def test_a_pass_publishes_each_event_to_its_queue_in_order_and_removes_it(
     assert await empty(orders_database)
 
 
-async def test_what_has_waited_longest_goes_first(
+async def test_a_pass_takes_the_oldest_events_first(
     orders_database: Database, publisher: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "MOST", 2)
+    monkeypatch.setattr(relay, "RELAY_BATCH_SIZE", 2)
     created = orders_created(3)
     await put(orders_database, created)
     assert await Relay(orders_database, publisher, "orders-1").relay_once() == 2
     assert await waiting(orders_database) == ids(created[2:])
 
 
-async def test_a_message_is_persistent_and_says_what_it_is(
+async def test_a_message_is_persistent_and_has_a_content_type(
     orders_database: Database, publisher: Publisher, broker: Broker
 ) -> None:
     (event,) = orders_created(1)
@@ -100,11 +100,11 @@ async def test_a_message_is_persistent_and_says_what_it_is(
     assert json.loads(message.body) == [json.loads(event.event)]
 
 
-async def test_an_event_that_no_queue_takes_leaves_every_row(
+async def test_a_pass_with_an_event_that_no_queue_takes_is_rolled_back(
     orders_database: Database, publisher: Publisher, broker: Broker
 ) -> None:
     created = orders_created(2)
-    await put(orders_database, [*created, Outgoing(uuid4(), "nobody.listens", b"{}")])
+    await put(orders_database, [*created, Outgoing(uuid4(), "unknown.type", b"{}")])
     with pytest.raises(NotPublished):
         await Relay(orders_database, publisher, "orders-1").relay_once()
     assert (await waiting(orders_database))[:2] == ids(created)
@@ -133,73 +133,73 @@ async def test_an_event_leaves_the_outbox_only_when_every_queue_of_its_type_has_
         assert set(ids(created)) == set(await received(broker, queue, 2))
 
 
-async def test_a_connection_lost_before_the_confirm_leaves_every_row(
-    orders_database: Database, far: Publisher, way: Forwarder
+async def test_a_pass_whose_connection_is_lost_before_the_confirm_is_rolled_back(
+    orders_database: Database, proxied: Publisher, proxy: Forwarder
 ) -> None:
-    await way.open()
-    await succeeds(far.check)
+    await proxy.open()
+    await succeeds(proxied.check)
     created = orders_created(2)
     await put(orders_database, created)
-    way.hold()
-    passing = asyncio.create_task(Relay(orders_database, far, "orders-1").relay_once())
+    proxy.hold()
+    passing = asyncio.create_task(Relay(orders_database, proxied, "orders-1").relay_once())
 
-    async def taken() -> bool:
+    async def rows_are_locked() -> bool:
         held = "SELECT 1 FROM pg_locks JOIN pg_class ON relation = pg_class.oid WHERE relname = 'outbox'"
         return bool(await rows(orders_database, held))
 
-    await eventually(taken)
-    await way.cut()
+    await eventually(rows_are_locked)
+    await proxy.cut()
     with pytest.raises(NotPublished):
         await passing
     assert await waiting(orders_database) == ids(created)
 
 
-async def test_while_the_broker_is_away_rows_stay_and_then_go_out(
-    orders_database: Database, far: Publisher, way: Forwarder, broker: Broker
+async def test_events_wait_while_the_broker_is_unavailable_and_are_then_published(
+    orders_database: Database, proxied: Publisher, proxy: Forwarder, broker: Broker
 ) -> None:
-    relaying = Relay(orders_database, far, "orders-1")
+    relaying = Relay(orders_database, proxied, "orders-1")
     created = orders_created(2)
     await put(orders_database, created)
-    with pytest.raises(NotPublished):  # before the other one runs, which may have the rows in hand
-        await Relay(orders_database, far, "orders-1").relay_once()
+    with pytest.raises(NotPublished):  # before the running relay can lock the rows
+        await Relay(orders_database, proxied, "orders-1").relay_once()
     async with running(relaying):
         assert await waiting(orders_database) == ids(created)
-        await way.open()
+        await proxy.open()
         assert await received(broker, CREATED, 2) == ids(created)
         await eventually(lambda: empty(orders_database))
 
 
 async def test_a_relay_whose_passes_fail_for_too_long_is_not_ready(
-    orders_database: Database, far: Publisher, way: Forwarder, monkeypatch: pytest.MonkeyPatch
+    orders_database: Database, proxied: Publisher, proxy: Forwarder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "STALLED_SECONDS", 0.1)
-    relaying = Relay(orders_database, far, "orders-1")
+    relaying = Relay(orders_database, proxied, "orders-1")
     await put(orders_database, orders_created(1))
     async with running(relaying):
         await stalls(relaying.check)
-        await way.open()
+        await proxy.open()
         await succeeds(relaying.check)
     assert await empty(orders_database)
 
 
-async def test_the_relay_goes_on_after_the_connection_was_lost(
-    orders_database: Database, far: Publisher, way: Forwarder, broker: Broker
+async def test_the_relay_continues_after_a_lost_connection(
+    orders_database: Database, proxied: Publisher, proxy: Forwarder, broker: Broker
 ) -> None:
-    relaying = Relay(orders_database, far, "orders-1")
+    relaying = Relay(orders_database, proxied, "orders-1")
     first, second = orders_created(2)
-    await way.open()
+    await proxy.open()
     async with running(relaying):
         await put(orders_database, [first])
         relaying.wake()
         assert await received(broker, CREATED, 1) == [first.event_id]
-        await way.cut()
+        await proxy.cut()
         await put(orders_database, [second])
         relaying.wake()
-        await way.open()
+        await proxy.open()
         assert second.event_id in await received(broker, CREATED, 1)
 
 
-async def test_a_broker_that_is_not_there_publishes_nothing(orders_database: Database) -> None:
+async def test_publishing_to_an_unavailable_broker_raises(orders_database: Database) -> None:
     publisher = Publisher(RabbitMQ(f"amqp://gozon@127.0.0.1:{free_port()}/", TOPOLOGY), "test")
     async with running(publisher):
         with pytest.raises(NotPublished):
@@ -208,7 +208,7 @@ async def test_a_broker_that_is_not_there_publishes_nothing(orders_database: Dat
             await publisher.check()
 
 
-async def test_relays_at_work_together_publish_each_event_once(
+async def test_concurrent_relays_publish_each_event_once(
     orders_database: Database, publisher: Publisher, broker: Broker
 ) -> None:
     created = orders_created(1_500)
@@ -220,7 +220,7 @@ async def test_relays_at_work_together_publish_each_event_once(
     assert await broker.ready_in(CREATED) == 0
 
 
-async def test_rows_that_another_relay_holds_are_not_waited_for(
+async def test_a_relay_skips_rows_that_another_relay_has_locked(
     orders_database: Database, publisher: Publisher, broker: Broker
 ) -> None:
     held, free = orders_created(2)
@@ -233,7 +233,7 @@ async def test_rows_that_another_relay_holds_are_not_waited_for(
     assert await received(broker, CREATED, 1) == [free.event_id]
 
 
-async def test_the_relays_hop_goes_to_the_journeys_of_its_events_and_to_no_event_without_one(
+async def test_the_relay_adds_its_hop_only_to_events_with_a_journey(
     orders_database: Database, publisher: Publisher, broker: Broker
 ) -> None:
     accepted = journey.now("accepted", "orders-1")
@@ -250,35 +250,35 @@ async def test_the_relays_hop_goes_to_the_journeys_of_its_events_and_to_no_event
     assert await broker.take_events(RESULTS) == [json.loads(decided.event)]
 
 
-async def test_a_relay_that_is_woken_does_not_wait_to_look_by_itself(
+async def test_a_woken_relay_does_not_wait_for_the_poll(
     orders_database: Database, publisher: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "POLL_SECONDS", 600)
-    monkeypatch.setattr(relay, "MOST", 2)
-    published, held, going_on = publisher.publish, asyncio.Event(), asyncio.Event()
-    going_on.set()
+    monkeypatch.setattr(relay, "RELAY_BATCH_SIZE", 2)
+    published, held, may_finish = publisher.publish, asyncio.Event(), asyncio.Event()
+    may_finish.set()
 
     async def publish(routing_key: str, events: list[bytes]) -> None:
         held.set()
-        await going_on.wait()
+        await may_finish.wait()
         await published(routing_key, events)
 
     monkeypatch.setattr(publisher, "publish", publish)
     relaying = Relay(orders_database, publisher, "orders-1")
     async with running(relaying):
-        while_idle = orders_created(3)  # more than a pass takes
+        while_idle = orders_created(3)  # more than one pass takes
         await put(orders_database, while_idle)
         relaying.wake()
         assert await received(broker, CREATED, 3) == ids(while_idle)
 
         await eventually(lambda: empty(orders_database))
         held.clear()
-        going_on.clear()
+        may_finish.clear()
         first, while_passing = orders_created(1), orders_created(1)
         await put(orders_database, first)
         relaying.wake()
         await held.wait()
         await put(orders_database, while_passing)
         relaying.wake()
-        going_on.set()
+        may_finish.set()
         assert await received(broker, CREATED, 2) == ids([*first, *while_passing])

@@ -12,7 +12,7 @@ from payments.models import ledger_entries
 from shopkit.db import retention
 from shopkit.db.database import Database
 from shopkit.db.periodic import Periodic
-from shopkit.db.retention import NOTES, PROCESSED_EVENTS, Retention
+from shopkit.db.retention import CRASH_NOTES, PROCESSED_EVENTS, Retention
 from shopkit.messaging import inbox_store
 from shopkit.messaging.inbox_store import ReceivedEvent
 from shopkit.runtime.settings import load
@@ -31,7 +31,7 @@ def hours_ago(hours: float) -> datetime:
 
 
 def id_of(hours: float) -> UUID:
-    """The id of something that was created so many hours ago."""
+    """Returns a UUIDv7 whose time is `hours` ago."""
     milliseconds = int(hours_ago(hours).timestamp() * 1000)
     return UUID(int=milliseconds << 80 | uuid7().int & (1 << 80) - 1)
 
@@ -59,7 +59,7 @@ async def received(database: Database, processed_hours_ago: float | None) -> UUI
     return event.event_id
 
 
-async def test_a_key_is_forgotten_after_its_window_and_not_before(orders_database: Database) -> None:
+async def test_a_key_is_cleared_after_its_window_and_not_before(orders_database: Database) -> None:
     before = counted("gozon_retention_removed", what="idempotency_keys")
     await placed(orders_database, WINDOW + 0.1, "old")
     await placed(orders_database, WINDOW - 0.1, "young")
@@ -69,46 +69,46 @@ async def test_a_key_is_forgotten_after_its_window_and_not_before(orders_databas
     assert len(await rows(orders_database, "SELECT 1 FROM orders")) == 2
 
 
-async def test_a_key_that_was_forgotten_can_be_used_anew(orders_database: Database) -> None:
+async def test_a_cleared_key_can_be_used_again(orders_database: Database) -> None:
     first = await placed(orders_database, WINDOW + 1, "key")
     assert await placed(orders_database, 0, "key") == first
     await keys_of_orders(orders_database)()
     assert await placed(orders_database, 0, "key") != first
 
 
-async def test_keys_are_forgotten_in_small_batches_that_go_on_where_the_last_one_ended(
+async def test_each_batch_of_keys_continues_after_the_previous_one(
     orders_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "MOST", 2)
+    monkeypatch.setattr(retention, "RETENTION_BATCH_SIZE", 2)
     for n in range(5):
         await placed(orders_database, WINDOW + 10 - n, f"key {n}")
-    forget = keys_of_orders(orders_database)
-    assert await forget() is True
+    clear_keys = keys_of_orders(orders_database)
+    assert await clear_keys() is True
     assert await keys(orders_database) == ["key 2", "key 3", "key 4"]
-    # What was looked at is not looked at again.
+    # A row that was examined is not examined again.
     (oldest, *_) = await rows(orders_database, "SELECT id FROM orders ORDER BY id")
-    await rows(orders_database, "UPDATE orders SET idempotency_key = 'put back' WHERE id = :id", id=oldest.id)
-    assert [await forget(), await forget()] == [True, False]
-    assert await keys(orders_database) == ["put back"]
+    await rows(orders_database, "UPDATE orders SET idempotency_key = 'set again' WHERE id = :id", id=oldest.id)
+    assert [await clear_keys(), await clear_keys()] == [True, False]
+    assert await keys(orders_database) == ["set again"]
 
 
-async def test_replicas_that_forget_at_the_same_time_do_no_harm(
+async def test_concurrent_replicas_clear_all_expired_keys(
     orders_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "MOST", 10)
+    monkeypatch.setattr(retention, "RETENTION_BATCH_SIZE", 10)
     for n in range(30):
         await placed(orders_database, WINDOW + 100 - n, f"key {n}")
     await placed(orders_database, 1, "young")
-    workers = [Periodic("forgetting", orders_database, 0.01, keys_of_orders(orders_database)) for _ in range(3)]
+    workers = [Periodic("clearing", orders_database, 0.01, keys_of_orders(orders_database)) for _ in range(3)]
 
-    async def all_forgotten() -> bool:
+    async def all_cleared() -> bool:
         return await keys(orders_database) == ["young"]
 
     async with running(*workers):
-        await eventually(all_forgotten)
+        await eventually(all_cleared)
 
 
-async def test_the_key_of_a_top_up_is_forgotten_as_well(payments_database: Database) -> None:
+async def test_the_key_of_a_top_up_is_cleared_too(payments_database: Database) -> None:
     await open_account(payments_database, "ann")
     await TopUps(payments_database)([NewTopUp("ann", 100, "old"), NewTopUp("ann", 100, "young")])
     await rows(payments_database, "UPDATE ledger_entries SET id = :id WHERE idempotency_key = 'old'", id=id_of(80))
@@ -116,7 +116,7 @@ async def test_the_key_of_a_top_up_is_forgotten_as_well(payments_database: Datab
     assert await keys(payments_database, "ledger_entries") == ["young"]
 
 
-async def test_processed_events_are_removed_after_their_window_and_waiting_ones_never(
+async def test_processed_events_are_deleted_after_their_window_and_waiting_events_never(
     payments_database: Database,
 ) -> None:
     await received(payments_database, WINDOW + 1)
@@ -127,10 +127,10 @@ async def test_processed_events_are_removed_after_their_window_and_waiting_ones_
     assert {row.event_id for row in await rows(payments_database, "SELECT event_id FROM inbox")} == kept
 
 
-async def test_processed_events_are_removed_in_small_batches_by_several_replicas(
+async def test_several_replicas_delete_processed_events_in_batches(
     payments_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "MOST", 4)
+    monkeypatch.setattr(retention, "RETENTION_BATCH_SIZE", 4)
     for _ in range(12):
         await received(payments_database, WINDOW + 1)
     remove = Retention(payments_database, "processed_events", PROCESSED_EVENTS, WINDOW)
@@ -140,11 +140,11 @@ async def test_processed_events_are_removed_in_small_batches_by_several_replicas
     assert await remove() is False
 
 
-async def test_notes_of_processes_that_are_long_gone_are_removed(payments_database: Database) -> None:
+async def test_crash_notes_of_long_ended_processes_are_deleted(payments_database: Database) -> None:
     note = "INSERT INTO inbox_in_hand (id, event_ids, replica, taken_at) VALUES (:id, '{}', 'payments-1', :at)"
     for hours in (WINDOW + 1, 1):
         await rows(payments_database, note, id=uuid7(), at=hours_ago(hours))
-    await Retention(payments_database, "crash_notes", NOTES, WINDOW)()
+    await Retention(payments_database, "crash_notes", CRASH_NOTES, WINDOW)()
     assert len(await rows(payments_database, "SELECT 1 FROM inbox_in_hand")) == 1
 
 

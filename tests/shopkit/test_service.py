@@ -21,44 +21,42 @@ async def get(session: aiohttp.ClientSession, replica: Replica, path: str) -> in
         return response.status
 
 
-async def tell(session: aiohttp.ClientSession, replica: Replica, path: str) -> None:
+async def post(session: aiohttp.ClientSession, replica: Replica, path: str) -> None:
     async with session.post(replica.url + path) as response:
         assert response.status == 201
 
 
 @pytest.mark.parametrize("how", ["raising", "cancelled"])
-async def test_a_worker_that_dies_takes_the_process_with_it(
+async def test_the_process_ends_when_a_worker_ends_or_raises(
     spawn: Spawn, session: aiohttp.ClientSession, how: str
 ) -> None:
     replica = await spawn(FRAIL)
-    await tell(session, replica, f"/break/{how}")
+    await post(session, replica, f"/break/{how}")
     assert replica.process is not None
     assert await asyncio.wait_for(replica.process.wait(), 10) == 1
     assert '"worker died"' in replica.log()
 
 
-async def test_readiness_names_each_part_and_liveness_does_not_care(
-    spawn: Spawn, session: aiohttp.ClientSession
-) -> None:
+async def test_readiness_reports_each_part_and_liveness_none(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     replica = await spawn(FRAIL)
     assert await replica.readiness(session) == (
         200,
-        {"ready": True, "parts": {"heart": "ok", "liver": "ok"}, "replica": replica.name},
+        {"ready": True, "parts": {"first": "ok", "second": "ok"}, "replica": replica.name},
     )
-    await tell(session, replica, "/spoil")
+    await post(session, replica, "/spoil")
     status, readiness = await replica.readiness(session)
-    assert (status, readiness["ready"], readiness["parts"]["heart"]) == (503, False, "ok")
-    assert "unwell" in readiness["parts"]["liver"]
+    assert (status, readiness["ready"], readiness["parts"]["first"]) == (503, False, "ok")
+    assert "unhealthy" in readiness["parts"]["second"]
     assert await get(session, replica, "/health/live") == 200
 
 
-async def test_a_process_that_is_told_to_end_stops_its_workers_and_ends(spawn: Spawn) -> None:
+async def test_sigterm_stops_the_workers_and_the_process(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     assert await replica.stop() in ENDED
-    assert "worker" not in replica.log()  # neither died nor too slow
+    assert "worker" not in replica.log()  # no worker died or was too slow
 
 
-async def test_an_unknown_path_is_a_problem_document(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+async def test_an_unknown_path_gets_a_problem_document(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     replica = await spawn(FRAIL)
     answer = await Caller(session, replica.url).call("GET", "/nowhere")
     assert (answer.status, answer.fields()) == (404, set())
@@ -77,7 +75,7 @@ async def test_orders_starts_before_its_database_and_its_broker(
     replica = await spawn("orders", wait=False, DATABASE_URL=to_database.url, BROKER_URL=to_broker.url)
     caller = Caller(session, replica.url)
 
-    async def well_parts() -> set[str] | None:
+    async def ready_parts() -> set[str] | None:
         status, readiness = await replica.readiness(session)
         if not readiness:
             return None
@@ -85,10 +83,10 @@ async def test_orders_starts_before_its_database_and_its_broker(
         return {part for part, state in readiness["parts"].items() if state == "ok"}
 
     async def listens() -> bool:
-        return await well_parts() is not None
+        return await ready_parts() is not None
 
     await eventually(listens)
-    assert await well_parts() == {"outbox"}  # the relay waits, but not for too long yet
+    assert await ready_parts() == {"outbox"}  # the relay waits, but not long enough to be stalled
     assert await get(session, replica, "/health/live") == 200
     answer = await caller.call("POST", "/api/orders", {"amount": 1, "description": "early"})
     assert (answer.status, answer.fields(), answer.headers["Retry-After"]) == (503, set(), "1")
@@ -96,10 +94,10 @@ async def test_orders_starts_before_its_database_and_its_broker(
     await to_database.open()
 
     async def has_its_database() -> bool:
-        return await well_parts() == {"database", "outbox"}
+        return await ready_parts() == {"database", "outbox"}
 
     await eventually(has_its_database)
-    order = await caller.order(1)  # while the broker is away, orders are accepted
+    order = await caller.order(1)  # orders are accepted while the broker is unavailable
 
     await to_broker.open()
     await replica.ready(session)
@@ -111,7 +109,7 @@ async def test_orders_starts_before_its_database_and_its_broker(
     assert "did not stop in time" not in replica.log()
 
 
-async def test_readiness_tells_when_a_server_goes_and_comes_back(
+async def test_readiness_follows_the_availability_of_each_server(
     spawn: Spawn,
     session: aiohttp.ClientSession,
     payments_url: str,
@@ -125,11 +123,11 @@ async def test_readiness_tells_when_a_server_goes_and_comes_back(
     for part, way in ways.items():
         await way.cut()
 
-        async def its_part_is_away(part: str = part) -> bool:
+        async def its_part_is_not_ready(part: str = part) -> bool:
             status, readiness = await replica.readiness(session)
             return status == 503 and readiness["parts"][part] != "ok"
 
-        await eventually(its_part_is_away)
+        await eventually(its_part_is_not_ready)
         assert await get(session, replica, "/health/live") == 200
         await way.open()
         await replica.ready(session)
@@ -142,7 +140,7 @@ async def test_the_metrics_say_what_is_running(spawn: Spawn, session: aiohttp.Cl
     assert await replica.metric(session, f"gozon_build_info{{{labels}}}") == 1
 
 
-async def test_every_metric_names_its_service(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+async def test_every_metric_has_the_label_service(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     replica = await spawn(FRAIL)
     async with session.get(replica.url + "/metrics") as response:
         families = [*text_string_to_metric_families(await response.text())]
@@ -151,14 +149,14 @@ async def test_every_metric_names_its_service(spawn: Spawn, session: aiohttp.Cli
     assert {sample.labels.get("service") for sample in samples} == {"frail"}
 
 
-async def test_what_is_not_http_is_refused_with_a_problem_document_and_the_connection_closed(spawn: Spawn) -> None:
+async def test_malformed_http_gets_a_problem_document_and_closes_the_connection(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     answer = await said("127.0.0.1", replica.port, b"GET / HTTP/1.1\r\nHost: shop\r\nX-User-Id: \x01\r\n\r\n")
     assert (answer.status, answer.fields()) == (400, set())
     assert answer.body["type"] == "urn:gozon:problem:malformed-request"
 
 
-async def test_an_answer_leaves_in_one_piece(spawn: Spawn) -> None:
+async def test_a_response_is_sent_in_one_write(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
     for _ in range(50):
@@ -175,7 +173,7 @@ async def test_an_answer_leaves_in_one_piece(spawn: Spawn) -> None:
     writer.close()
 
 
-async def test_a_body_that_takes_too_long_is_refused_and_the_connection_closed(spawn: Spawn) -> None:
+async def test_a_slow_body_gets_408_and_closes_the_connection(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     head = b"POST /repeat HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n"
     answer = await said("127.0.0.1", replica.port, head + b"half")
@@ -184,18 +182,18 @@ async def test_a_body_that_takes_too_long_is_refused_and_the_connection_closed(s
     assert "request failed" not in replica.log()
 
 
-async def test_a_body_that_does_not_come_after_its_answer_ends_the_connection(spawn: Spawn) -> None:
+async def test_a_body_that_is_missing_after_the_response_closes_the_connection(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
     writer.write(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n")
     async with asyncio.timeout(PATIENCE):
         answers = await reader.read()
     assert answers.startswith(b"HTTP/1.1 404 ")
-    assert answers.count(b"HTTP/1.1 ") == 1  # a second one would be taken for the answer to the next request
+    assert answers.count(b"HTTP/1.1 ") == 1  # a client would take a second one for the response to its next request
     writer.close()
 
 
-async def test_a_body_in_parts_is_read_and_the_connection_stays(spawn: Spawn) -> None:
+async def test_a_body_in_several_parts_is_read_and_the_connection_stays_open(spawn: Spawn) -> None:
     replica = await spawn(FRAIL)
     reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
     request = b"POST /repeat HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nword"
@@ -210,14 +208,14 @@ async def test_a_body_in_parts_is_read_and_the_connection_stays(spawn: Spawn) ->
 
 @pytest.fixture
 def few_files() -> Iterator[int]:
-    """Programs that are started now may open few files at first. Gives how many they may ask for."""
+    """Lowers the soft limit of open files for programs that start now. Returns the hard limit."""
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
     yield most
     resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
-async def test_a_replica_takes_as_many_open_files_as_it_may_have(spawn: Spawn, few_files: int) -> None:
+async def test_a_replica_raises_its_limit_of_open_files_to_the_hard_limit(spawn: Spawn, few_files: int) -> None:
     replica = await spawn(FRAIL)
     assert replica.process is not None
     assert resource.prlimit(replica.process.pid, resource.RLIMIT_NOFILE) == (few_files, few_files)

@@ -1,4 +1,4 @@
-"""Addresses that name several servers, of which some are away or are not the primary."""
+"""Addresses that name several servers, some of which are unavailable or not the primary."""
 
 import asyncio
 import socket
@@ -25,13 +25,13 @@ LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientErr
 WRITE = "INSERT INTO outbox (event_id, routing_key, event) VALUES (gen_random_uuid(), 'k', 'e')"
 
 
-def beside(url: str, *ports: int) -> str:
-    """The address with other hosts before its own."""
+def with_hosts_before(url: str, *ports: int) -> str:
+    """Returns the address with other hosts of 127.0.0.1 before its own."""
     user, at, rest = url.rpartition("@")
     return user + at + "".join(f"127.0.0.1:{port}," for port in ports) + rest
 
 
-def test_an_address_is_taken_apart() -> None:
+def test_an_address_with_several_hosts_is_split() -> None:
     assert one_by_one("amqp://u:p%40@a:1,b:2/v?x=y") == ["amqp://u:p%40@a:1/v?x=y", "amqp://u:p%40@b:2/v?x=y"]
     assert one_by_one("postgresql://u@a/d") == ["postgresql://u@a/d"]
     with pytest.raises(ValueError, match="no host"):
@@ -43,7 +43,7 @@ def test_an_address_is_taken_apart() -> None:
 
 @contextmanager
 def silent_hosts(count: int) -> Generator[list[socket.socket]]:
-    """They take connections and never say a word."""
+    """Yields servers that accept connections and never respond."""
     with ExitStack() as stack:
         yield [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
 
@@ -52,18 +52,18 @@ def port_of(host: socket.socket) -> int:
     return host.getsockname()[1]
 
 
-def calls_of(host: socket.socket) -> int:
-    """How many connections wait to be taken."""
+def connections_to(host: socket.socket) -> int:
+    """Returns how many clients have connected to `host`."""
     host.setblocking(False)
-    calls = 0
+    count = 0
     with suppress(BlockingIOError):
         while True:
             host.accept()[0].close()
-            calls += 1
-    return calls
+            count += 1
+    return count
 
 
-def lost_by(lost: asyncio.Event) -> Callable[..., None]:
+def setting(lost: asyncio.Event) -> Callable[..., None]:
     return lambda *_: lost.set()  # pyright: ignore[reportUnknownLambdaType]
 
 
@@ -75,15 +75,15 @@ async def pair() -> AsyncGenerator[tuple[Node, Node]]:
 
 @pytest.fixture
 async def database(pair: tuple[Node, Node]) -> AsyncGenerator[Database]:
-    """The standby is named first."""
+    """A database whose address names the standby first and the primary second."""
     primary, standby = pair
-    database = Database(beside(primary.url, standby.port), "orders")
+    database = Database(with_hosts_before(primary.url, standby.port), "orders")
     await database.open()
     yield database
     await database.close()
 
 
-async def test_the_primary_is_found_and_after_its_death_the_promoted_standby(
+async def test_connections_follow_the_primary_to_a_promoted_standby(
     pair: tuple[Node, Node], database: Database
 ) -> None:
     primary, standby = pair
@@ -97,35 +97,37 @@ async def test_the_primary_is_found_and_after_its_death_the_promoted_standby(
     assert await standby.sql("SELECT count(*) FROM outbox") == 2
 
 
-async def test_a_primary_that_takes_no_writes_any_more_is_left(pair: tuple[Node, Node], database: Database) -> None:
+async def test_connections_to_a_primary_that_became_read_only_are_replaced(
+    pair: tuple[Node, Node], database: Database
+) -> None:
     primary, standby = pair
     await rows(database, WRITE)
-    await primary.stops_writing()
+    await primary.make_read_only()
 
-    async def is_refused() -> bool:
+    async def write_fails() -> bool:
         try:
             await rows(database, WRITE)
         except LOST as failure:
             return is_transient(failure)
         return False
 
-    await eventually(is_refused)
+    await eventually(write_fails)
     await standby.promote()
     await rows(database, WRITE)
-    assert await primary.sql("SELECT 1"), "it is still there"
+    assert await primary.sql("SELECT 1"), "the old primary still runs"
 
 
-async def test_a_host_that_says_nothing_costs_one_connection_its_patience(orders_url: str) -> None:
+async def test_a_silent_host_costs_one_connection_timeout_only(orders_url: str) -> None:
     with silent_hosts(1) as (silent,):
-        connect = connector(beside(orders_url, port_of(silent)))
+        connect = connector(with_hosts_before(orders_url, port_of(silent)))
         for connection in await asyncio.gather(*(connect() for _ in range(10))):
             await connection.close()
-        assert calls_of(silent) == 1
+        assert connections_to(silent) == 1
 
 
-async def test_silent_hosts_are_got_past_by_those_who_wait_for_less_than_one_of_them(orders_url: str) -> None:
+async def test_callers_with_short_timeouts_get_past_silent_hosts(orders_url: str) -> None:
     with silent_hosts(2) as silent:
-        connect = connector(beside(orders_url, *map(port_of, silent)))
+        connect = connector(with_hosts_before(orders_url, *map(port_of, silent)))
 
         async def connected() -> Any:
             with suppress(TimeoutError):
@@ -135,7 +137,7 @@ async def test_silent_hosts_are_got_past_by_those_who_wait_for_less_than_one_of_
         await (await eventually(connected)).close()
 
 
-async def test_a_session_that_is_lost_goes_on_at_another_host(
+async def test_a_lost_session_reconnects_to_another_host(
     broker_url: str, way_to: Callable[[str], Forwarder]
 ) -> None:
     one, another = way_to(broker_url), way_to(broker_url)
@@ -143,11 +145,11 @@ async def test_a_session_that_is_lost_goes_on_at_another_host(
 
     async def work(channel: AbstractChannel) -> None:
         lost = asyncio.Event()
-        channel.close_callbacks.add(lost_by(lost))
+        channel.close_callbacks.add(setting(lost))
         await opened.put(channel)
         await lost.wait()
 
-    session = Session(RabbitMQ(beside(one.url, free_port(), another.port), TOPOLOGY), "test", work)
+    session = Session(RabbitMQ(with_hosts_before(one.url, free_port(), another.port), TOPOLOGY), "test", work)
     async with running(session):
         await one.open()
         await opened.get()
@@ -158,23 +160,28 @@ async def test_a_session_that_is_lost_goes_on_at_another_host(
         await another.cut()
 
 
-async def test_dead_letters_are_found_past_a_host_that_is_away(
+async def test_the_dead_letter_command_skips_an_unavailable_host(
     broker: Broker, broker_url: str, payments_url: str
 ) -> None:
-    places = ("--broker", beside(broker_url, free_port()), "--database", beside(payments_url, free_port()))
-    outcome = await dead_letters("list", *places)
+    servers = (
+        "--broker",
+        with_hosts_before(broker_url, free_port()),
+        "--database",
+        with_hosts_before(payments_url, free_port()),
+    )
+    outcome = await dead_letters("list", *servers)
     assert outcome.status == 0, outcome
 
 
-async def test_the_auditor_reads_past_a_host_that_is_away(orders_url: str, payments_url: str) -> None:
+async def test_the_auditor_skips_an_unavailable_host(orders_url: str, payments_url: str) -> None:
     urls = {
-        "ORDERS_DATABASE_URL": beside(orders_url, free_port()),
-        "PAYMENTS_DATABASE_URL": beside(payments_url, free_port()),
+        "ORDERS_DATABASE_URL": with_hosts_before(orders_url, free_port()),
+        "PAYMENTS_DATABASE_URL": with_hosts_before(payments_url, free_port()),
     }
     status, _, errors = await audited(**urls)
     assert (status, errors) == (0, "")
 
 
-async def test_an_address_that_cannot_be_right_is_not_waited_for() -> None:
+async def test_an_invalid_address_raises_without_retries() -> None:
     with pytest.raises(asyncpg.InterfaceError, match="scheme"):
         await Database("mysql://gozon@127.0.0.1/gozon", "orders").open()

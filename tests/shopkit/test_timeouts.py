@@ -1,4 +1,4 @@
-"""Servers that are too slow for a full batch: a smaller one is done in time, and nothing is tried for ever."""
+"""Servers that are too slow for a full batch: the batch size falls until a batch succeeds within the timeout."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from uuid import UUID, uuid4
@@ -14,7 +14,7 @@ from shopkit.db.database import Connection, Database
 from shopkit.messaging import outbox, publisher
 from shopkit.messaging.broker import RabbitMQ
 from shopkit.messaging.consumer import Consumer
-from shopkit.messaging.inbox import Committed, Inbox
+from shopkit.messaging.inbox import Inbox, OnCommitted
 from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.publisher import Publisher
 from shopkit.messaging.relay import Relay
@@ -25,14 +25,14 @@ from tests.support import eventually
 SLOW = """
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END$$
 """
-SECONDS = 120  # each test needs a few; this is the limit of a hang
+TIMEOUT_SECONDS = 120  # each test needs only a few seconds
 
 
 @pytest.fixture
 async def impatient(
     payments_database: Database, payments_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Database]:
-    """The payments database, where a statement may take a second, and 50 rows at most can be written in it."""
+    """The payments database with a timeout of 1 s per statement, in which at most 50 rows can be written."""
     await rows(payments_database, SLOW)
     await rows(
         payments_database,
@@ -51,24 +51,24 @@ async def stored(database: Database) -> set[UUID]:
     return {row.event_id for row in await rows(database, "SELECT event_id FROM inbox")}
 
 
-async def test_an_inbox_works_off_what_takes_too_long_together(
+async def test_an_inbox_processes_events_whose_full_batch_times_out(
     payments_database: Database, impatient: Database
 ) -> None:
     received = events(150)
     await store(payments_database, received)
 
-    async def handle(_: Connection, __: Sequence[WaitingEvent]) -> Committed:
+    async def handle(_: Connection, __: Sequence[WaitingEvent]) -> OnCommitted:
         return lambda: None
 
     async def all_processed() -> bool:
         return not await rows(payments_database, "SELECT 1 FROM inbox WHERE processed_at IS NULL")
 
     async with running(Inbox(impatient, "payments-1", handle)):
-        await eventually(all_processed, SECONDS)
+        await eventually(all_processed, TIMEOUT_SECONDS)
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE attempts > 0 OR lonely_crashes >= 0")
 
 
-async def test_a_consumer_stores_what_takes_too_long_together(
+async def test_a_consumer_stores_events_whose_full_batch_times_out(
     payments_database: Database, impatient: Database, broker: Broker, broker_url: str
 ) -> None:
     created = [order_created(uuid4(), "ann", 100) for _ in range(150)]
@@ -87,11 +87,11 @@ async def test_a_consumer_stores_what_takes_too_long_together(
         return await stored(payments_database) == {event.event_id for event in created}
 
     async with running(consumer):
-        await eventually(all_stored, SECONDS)
+        await eventually(all_stored, TIMEOUT_SECONDS)
     assert await broker.left_in(ORDER_CREATED.name) == 0
 
 
-async def test_a_relay_publishes_what_takes_too_long_to_confirm_together(
+async def test_a_relay_publishes_events_whose_full_batch_times_out(
     orders_database: Database,
     broker: Broker,
     broker_url: str,
@@ -101,15 +101,15 @@ async def test_a_relay_publishes_what_takes_too_long_to_confirm_together(
     monkeypatch.setattr(publisher, "CONFIRM_TIMEOUT", 1)
     async with orders_database.begin() as connection:
         await outbox.add(connection, [order_created(uuid4(), "ann", 100) for _ in range(500)])
-    way = way_to(broker_url)
-    way.slow_down(50_000)
-    await way.open()
-    far = Publisher(RabbitMQ(way.url, TOPOLOGY), "far")
+    proxy = way_to(broker_url)
+    proxy.slow_down(50_000)
+    await proxy.open()
+    proxied = Publisher(RabbitMQ(proxy.url, TOPOLOGY), "proxied")
 
     async def is_empty() -> bool:
         return not await rows(orders_database, "SELECT 1 FROM outbox")
 
-    async with running(far):
-        await succeeds(far.check)
-        async with running(Relay(orders_database, far, "orders-1")):
-            await eventually(is_empty, SECONDS)
+    async with running(proxied):
+        await succeeds(proxied.check)
+        async with running(Relay(orders_database, proxied, "orders-1")):
+            await eventually(is_empty, TIMEOUT_SECONDS)

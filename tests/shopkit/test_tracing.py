@@ -17,11 +17,11 @@ from tests.collector import Collector, collecting
 from tests.conftest import Spawn
 from tests.shopkit.test_service import ENDED, FRAIL
 from tests.support import Caller, Replica
-from tests.support import said as answer_to
+from tests.support import said as send
 
 OK, ERROR = 1, 2
 ORDER = uuid4()
-FORGED = "0" * 55  # as long as a valid one
+FORGED = "0" * 55  # as long as a valid traceparent
 
 
 def traceparent(number: int) -> str:
@@ -30,27 +30,27 @@ def traceparent(number: int) -> str:
 
 @pytest.fixture
 async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Collector]:
-    """Spans of this process are collected, and are there once `tracing.stop` is through."""
+    """Collects the spans of this process. They have arrived when `tracing.stop` returns."""
     async with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         tracing.start("test", "test-1", os.environ)
         yield collector
-        await sent()
+        await flush_spans()
 
 
-async def sent() -> None:
+async def flush_spans() -> None:
     await asyncio.to_thread(tracing.stop)
 
 
-async def test_a_batch_is_linked_to_each_of_its_traces_however_many(collector: Collector) -> None:
+async def test_a_batch_span_is_linked_to_all_of_its_traces(collector: Collector) -> None:
     with tracing.batch("handle", [traceparent(n) for n in range(1, 1001)]):
         pass
-    await sent()
+    await flush_spans()
     (batch,) = collector.spans
     assert batch.links == [f"{n:016x}" for n in range(1, 1001)]
 
 
-async def test_a_batch_that_fails_is_an_error_with_all_that_it_did(collector: Collector) -> None:
+async def test_a_failed_batch_and_its_child_spans_have_the_status_error(collector: Collector) -> None:
     def fail() -> None:
         with tracing.batch("bad", [traceparent(1)]):
             tracing.child("settle", traceparent(1))
@@ -60,63 +60,63 @@ async def test_a_batch_that_fails_is_an_error_with_all_that_it_did(collector: Co
         fail()
     with tracing.batch("good", [traceparent(2)]):
         tracing.child("settle", traceparent(2))
-    await sent()
+    await flush_spans()
     bad, good = (collector.of(f"{n:032x}")["test", "settle"] for n in (1, 2))
     assert (bad.status, good.status) == (ERROR, OK)
     assert bad.links == [span.id for span in collector.named("bad") if span.status == ERROR]
     assert good.links == [span.id for span in collector.named("good") if span.status != ERROR]
 
 
-async def test_a_malformed_traceparent_is_handed_on_and_makes_no_span(collector: Collector) -> None:
+async def test_a_malformed_traceparent_is_passed_on_without_a_span(collector: Collector) -> None:
     event = outgoing("post", "parcel.sent", ORDER, now("accepted", "a"), FORGED)
     with tracing.batch("handle", [tracing.of_event(event.event)]):
         assert tracing.child("settle", FORGED) == FORGED
         assert tracing.child("settle", None) is None
-    await sent()
+    await flush_spans()
     (batch,) = collector.spans
     assert batch.links == []
 
 
-async def test_no_child_is_made_outside_of_a_batch(collector: Collector) -> None:
+async def test_a_child_span_is_only_made_inside_a_batch(collector: Collector) -> None:
     with tracing.batch("handle", []):
         pass
     assert tracing.child("settle", traceparent(1)) == traceparent(1)
 
 
 @pytest.mark.parametrize("given", [traceparent(7), None])
-def test_the_traceparent_of_an_event_is_found_without_parsing(given: str | None) -> None:
+def test_the_traceparent_of_an_event_is_found_without_decoding(given: str | None) -> None:
     note = now('","traceparent":"' + traceparent(9) + '"', "a")
     assert tracing.of_event(outgoing("post", "parcel.sent", ORDER, note, given).event) == given
 
 
-@pytest.mark.parametrize("answers", [False, True], ids=["refuses", "never-answers"])
-async def test_a_collector_that_is_away_harms_nobody(
-    spawn: Spawn, session: aiohttp.ClientSession, answers: bool
+@pytest.mark.parametrize("silent", [False, True], ids=["refuses", "never-responds"])
+async def test_an_unavailable_collector_delays_no_request_and_no_stop(
+    spawn: Spawn, session: aiohttp.ClientSession, silent: bool
 ) -> None:
-    silent = socket.create_server(("127.0.0.1", 0))  # it connects, and nobody ever accepts
-    port = silent.getsockname()[1]
-    if not answers:
-        silent.close()
+    collector = socket.create_server(("127.0.0.1", 0))  # connections are established, but never accepted
+    port = collector.getsockname()[1]
+    if not silent:
+        collector.close()
     replica = await spawn(
         FRAIL, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}", OTEL_BSP_SCHEDULE_DELAY="10"
     )
     caller = Caller(session, replica.url)
     slowest = max([await seconds_of(caller) for _ in range(20)])
     assert slowest < 1
-    began = time.monotonic()
+    started = time.monotonic()
     assert await replica.stop() in ENDED
-    assert time.monotonic() - began < 6
-    silent.close()
+    assert time.monotonic() - started < 6
+    collector.close()
 
 
 async def seconds_of(caller: Caller) -> float:
-    began = time.monotonic()
+    started = time.monotonic()
     assert (await caller.call("POST", "/say/hello")).status == 201
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 async def said(spawn: Spawn, session: aiohttp.ClientSession, *requests: dict[str, str]) -> list[dict[str, Any]]:
-    """The lines that a replica logged on these requests."""
+    """Sends requests with these headers to a replica. Returns the lines that it logged for them."""
     replica: Replica = await spawn(FRAIL)
     for headers in requests:
         await Caller(session, replica.url).call("POST", "/say/hello", **headers)
@@ -124,7 +124,7 @@ async def said(spawn: Spawn, session: aiohttp.ClientSession, *requests: dict[str
     return [line for line in lines if line["event"] == "hello"]
 
 
-async def test_log_lines_name_the_request_and_its_trace(spawn: Spawn, session: aiohttp.ClientSession) -> None:
+async def test_log_lines_have_request_id_and_trace_id(spawn: Spawn, session: aiohttp.ClientSession) -> None:
     first, second, third = await said(
         spawn, session, {"X_Request_Id": "r-1", "traceparent": traceparent(7)}, {}, {"traceparent": FORGED}
     )
@@ -140,6 +140,6 @@ async def test_a_repeated_traceparent_starts_a_new_trace(spawn: Spawn) -> None:
         f"{name}: {value}" for name in ("traceparent", "X-Request-Id") for value in (traceparent(7), traceparent(8))
     ]
     head = "\r\n".join(["POST /say/hello HTTP/1.1", "Host: a", "Connection: close", "Content-Length: 0", *lines])
-    assert (await answer_to("127.0.0.1", replica.port, f"{head}\r\n\r\n".encode())).status == 201
+    assert (await send("127.0.0.1", replica.port, f"{head}\r\n\r\n".encode())).status == 201
     (line,) = [line for line in replica.log().splitlines() if "hello" in line]
     assert all(given not in line for number in (7, 8) for given in (traceparent(number), traceparent(number)[3:35]))

@@ -15,14 +15,14 @@ ALSO_HERE = "http://127.0.0.2:3"
 
 
 @pytest.mark.parametrize("urls", [[MISSING, HERE, ALSO_HERE], [HERE, MISSING, ALSO_HERE]])
-async def test_a_name_that_does_not_resolve_hides_no_other(urls: list[str]) -> None:
+async def test_a_name_that_does_not_resolve_does_not_affect_other_names(urls: list[str]) -> None:
     upstream = Upstream("orders", ",".join(urls))
     async with running(upstream):
         await eventually(lambda: bases_are(upstream, HERE, ALSO_HERE))
         await upstream.check()
 
 
-async def test_a_name_that_no_longer_resolves_keeps_its_replicas_while_others_move(
+async def test_a_name_that_no_longer_resolves_keeps_its_addresses_while_others_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = {"one": "127.0.0.1", "two": "127.0.0.2"}
