@@ -45,7 +45,7 @@ def too_large() -> Problem:
 
 
 def decode(value: bytes, kind: type[T]) -> T:
-    """Raises a 400 Problem naming the field. If a name is given twice, its last value counts."""
+    """Raises a 400 Problem naming the field. If a name is given twice, each value must be valid, and the last one counts."""
     try:
         return _decoded(value, kind)
     except msgspec.ValidationError as error:

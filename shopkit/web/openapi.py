@@ -17,9 +17,9 @@ from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
 
 from shopkit.web import identity
-from shopkit.web.responses import NO_STORE, DocumentedResponse, Json
 from shopkit.web.json_body import JSON
 from shopkit.web.problems import ProblemDocument
+from shopkit.web.responses import NO_STORE, DocumentedResponse, Json
 
 CONSTRAINTS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern")
 USER = {

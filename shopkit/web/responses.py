@@ -7,8 +7,7 @@ import msgspec
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
 
-from shopkit.web import identity
-from shopkit.web import problems
+from shopkit.web import identity, problems
 from shopkit.web.json_body import JSON
 from shopkit.web.problems import Problem, ProblemDocument
 

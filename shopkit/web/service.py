@@ -23,14 +23,13 @@ from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge
 
 from shopkit import VERSION
-from shopkit.web import openapi
-from shopkit.web import problems
 from shopkit.observability import tracing
-from shopkit.web.request_context import correlate
-from shopkit.web.protocol import HttpProtocol
-from shopkit.runtime.settings import Settings
 from shopkit.observability.logging import configure_logging
 from shopkit.observability.metrics import BUILD, exposition
+from shopkit.runtime.settings import Settings
+from shopkit.web import openapi, problems
+from shopkit.web.protocol import HttpProtocol
+from shopkit.web.request_context import correlate
 
 BODY_LIMIT = 64 * 1024
 CHECK_SECONDS = 3
