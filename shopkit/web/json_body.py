@@ -1,7 +1,7 @@
 """Reading a JSON body strictly: Litestar's own conversion would take "400" for 400.
 
 The time to read a body depends on its length and hardly on its content: a value is decoded only as the type of
-its field, so unknown fields and nested arrays are never built. `python -m loadtest.bench.hostile_bodies` measures it.
+its field, so unknown fields and nested arrays are never built (`python -m loadtest.bench.hostile_bodies`).
 """
 
 import re
@@ -45,7 +45,10 @@ def too_large() -> Problem:
 
 
 def decode(value: bytes, kind: type[T]) -> T:
-    """Raises a 400 Problem naming the field. If a name is given twice, each value must be valid, and the last one counts."""
+    """Raises a 400 Problem naming the field.
+
+    If a name is given twice, each value must be valid, and the last one counts.
+    """
     try:
         return _decoded(value, kind)
     except msgspec.ValidationError as error:
