@@ -40,7 +40,7 @@ class PlannedCall(PendingRequest):
         self.on_finished(self, status, body)
 
     def check_body(self, body: bytes) -> bool:
-        """Returns whether the body is right. Keeps those of its data that later checks need.
+        """Returns whether the body is right. Keeps the data that later checks need.
 
         Raises msgspec.DecodeError for a body of another form.
         """

@@ -39,11 +39,11 @@ BATCH = re.compile(r'^gozon_batch_size_(sum|count)\{.*\bstage="([^"]+)".*\} (\S+
 
 
 class Footprint(Parameters, frozen=True, kw_only=True):
+    command: ClassVar[str] = "python -m loadtest.load.footprint"
+
     dir: Dir = ".run/footprint"
     users: Users = 1000
     seconds: Seconds = 15.0
-    command: ClassVar[str] = "python -m loadtest.load.footprint"
-
     in_flights: Annotated[
         str,
         Meta(pattern=r"^[1-9]\d*( [1-9]\d*)*$", description="numbers of requests in flight to try, ascending"),

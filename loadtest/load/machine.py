@@ -17,7 +17,7 @@ PROC = Path("/proc")
 
 
 class ProgramUsage(msgspec.Struct, frozen=True):
-    """The usage of a program with all its descendant processes, including those that have ended.
+    """The usage of a program and all its descendant processes, including ended processes.
 
     `cpu` is seconds of a core since the start. `memory` is in MiB, with shared memory counted once (PSS).
     `files` is the number of open files. Reading memory and files takes time. They are NaN unless the sample is

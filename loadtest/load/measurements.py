@@ -1,4 +1,4 @@
-"""The measurements of a generator process, in a form that can be merged with those of other processes."""
+"""The measurements of a generator process, in a form that can be merged with measurements of other processes."""
 
 import math
 from collections import Counter

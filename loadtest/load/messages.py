@@ -9,7 +9,7 @@ from loadtest.load.checks import CheckResult
 from loadtest.load.parameters import Parameters
 
 
-class Share(msgspec.Struct, frozen=True):
+class WorkerShare(msgspec.Struct, frozen=True):
     """The first message to a worker. `parameters` holds only its own part of the users and orders."""
 
     url: str
@@ -76,5 +76,5 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 WorkerMessage: TypeAlias = LoadProgress | Result | Failure
 
 encode = msgspec.json.Encoder().encode
-decode_share = msgspec.json.Decoder(Share).decode
+decode_share = msgspec.json.Decoder(WorkerShare).decode
 decode_worker_message: "msgspec.json.Decoder[WorkerMessage]" = msgspec.json.Decoder(LoadProgress | Result | Failure)

@@ -29,11 +29,12 @@ Counts = Annotated[str, Meta(pattern=r"^[1-9]\d?( [1-9]\d?)*$")]
 
 
 class Scaling(Parameters, frozen=True, kw_only=True):
+    command: ClassVar[str] = "make scale"
+
     dir: Dir = ".run/scale"
     users: Users = 1000
     seconds: Seconds = 10.0
     in_flight: InFlight = 64
-    command: ClassVar[str] = "make scale"
 
     notifiers: Annotated[Counts, Meta(description="numbers of replicas of the notifier to try")] = "1 2 3 5"
     others: Annotated[Counts, Meta(description="numbers of replicas of orders and payments to try")] = "1 2"

@@ -50,7 +50,7 @@ RISE_LIMITS = {
 # RabbitMQ keeps the log of quorum queues in memory until it has 256 MiB (deploy/local/rabbitmq.conf). The next log
 # fills while RabbitMQ writes the full one to disk.
 RABBITMQ_MEMORY_LIMIT = 0.05, 512
-# The rows of these tables are deleted after use. All other tables keep their rows.
+# The rows of these tables are deleted after use. Other tables keep their rows for longer than a soak.
 TRANSIENT_TABLES = "outbox", "inbox_in_hand"
 # PostgreSQL and Redis fill their caches, and keep orders and, for an hour, the marks of published events.
 GROWING_MEMORY = "postgres", "redis"

@@ -15,14 +15,15 @@ from loadtest.load.responses import ResponseChecks
 from loadtest.load.schedule import ORDERS, Kind, arrivals, kinds
 from loadtest.load.users import User
 
+# The range of the amounts of paid orders and top-ups, in kopecks.
 PRICES = 100, 999
 
 
 class Traffic:
     """The requests of one process of the generator, and their outcomes.
 
-    The same `seed` gives the same plan. `_plan_random` therefore never draws a number because of a response. All
-    choices that depend on responses use `_response_random`.
+    The same `seed` gives the same plan, because the draws of `_plan_random` do not depend on responses. Choices
+    that depend on responses use `_response_random`.
     """
 
     def __init__(self, parameters: Parameters, users: Sequence[User], seed: str, responses: ResponseChecks) -> None:

@@ -20,7 +20,10 @@ DEPOSIT = 10**9
 
 
 class User:
-    """`toasted_at` holds the time of the last toast of each order, on any page. `placed` counts accepted orders."""
+    """A simulated customer with open pages.
+
+    `toasted_at` holds the time of the last toast of each order, on any page. `placed` counts accepted orders.
+    """
 
     def __init__(self, user_id: str, has_account: bool, target: Target, journeys: Journeys) -> None:
         self.id = user_id
@@ -57,7 +60,7 @@ class User:
 
     @property
     def waiting(self) -> bool:
-        """Whether an open page has received fewer toasts than the user has placed orders."""
+        """True if an open page has received fewer toasts than the user has placed orders."""
         return any(len(page.toasts) < self.placed for page in self.pages if not page.why_lost)
 
     def close_pages(self) -> None:

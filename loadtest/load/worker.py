@@ -1,7 +1,7 @@
 """A worker process of the generator. It has its own users, sends their part of the load and checks the results.
 
-`worker_processes` starts it and reads its messages. The parent sends the Share, then the start time, then a line to
-start the checks. Times are of `time.perf_counter`, which is one clock for all processes of a machine.
+`worker_processes` starts it and reads its messages. The parent sends the WorkerShare, then the start time, then a
+line to start the checks. Times are of `time.perf_counter`, which is one clock for all processes of a machine.
 """
 
 import asyncio
@@ -18,7 +18,16 @@ from loadtest.load import measurements, settling
 from loadtest.load.checks import judge
 from loadtest.load.generator_usage import GeneratorUsage
 from loadtest.load.journeys import Journeys
-from loadtest.load.messages import Failure, LoadProgress, Result, Share, Stage, WorkerMessage, decode_share, encode
+from loadtest.load.messages import (
+    Failure,
+    LoadProgress,
+    Result,
+    Stage,
+    WorkerMessage,
+    WorkerShare,
+    decode_share,
+    encode,
+)
 from loadtest.load.parameters import LoadError, Parameters
 from loadtest.load.settling import for_each
 from loadtest.load.target import Target
@@ -33,7 +42,7 @@ PARENT_ENDED = "the parent process has ended"
 
 
 class LoadWorker:
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: WorkerShare) -> None:
         self.parameters = share.parameters
         seed = f"{share.parameters.seed} {share.number}"
         self.socket_random = random.Random(f"{seed} sockets")

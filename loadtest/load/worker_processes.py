@@ -8,7 +8,7 @@ from secrets import token_hex
 
 import msgspec
 
-from loadtest.load.messages import Failure, LoadProgress, Result, Share, Stage, decode_worker_message, encode
+from loadtest.load.messages import Failure, LoadProgress, Result, Stage, WorkerShare, decode_worker_message, encode
 from loadtest.load.parameters import LoadError, Parameters
 
 LINE_BYTES_LIMIT = 2**28  # a result is one line
@@ -93,7 +93,7 @@ async def started_workers(url: str, parameters: Parameters) -> AsyncGenerator[Wo
     try:
         for number, part in enumerate(split(parameters)):
             workers.append(WorkerProcess(await _start()))
-            workers[-1].send(encode(Share(url, number, run, part)))
+            workers[-1].send(encode(WorkerShare(url, number, run, part)))
         yield WorkerProcesses(workers)
     finally:
         await asyncio.gather(*(worker.end() for worker in workers))

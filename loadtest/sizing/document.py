@@ -122,6 +122,6 @@ def _machines(measured: Costs) -> Draw:
         for of in (measured.orders[0], measured.orders[-1]):
             counts = [size(each, 0, of, measured).machines for each in orders]
             axes.plot(orders, counts, label=f"costs at {of.in_flight} in flight")
-        axes.set(xscale="log", yscale="log", xlabel="orders a second", ylabel=f"machines of {CORES} cores")
+        axes.set(xscale="log", yscale="log", xlabel="orders per second", ylabel=f"machines of {CORES} cores")
 
     return paint

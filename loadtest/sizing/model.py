@@ -49,18 +49,18 @@ class Size(NamedTuple):
 def limits(of: OrderCosts, measured: Costs) -> list[Limit]:
     """Returns the limits of orders per second in one cell, the lowest first."""
 
-    def full(service: str, cores: int = 1) -> float:
+    def full_at(service: str, cores: int = 1) -> float:
         return UTILIZATION * cores * 1e6 / of.us[service]
 
     processes = CONNECTIONS / POOL_SIZE
     accepting_and_charging = UTILIZATION * processes * 1e6 / (of.us["orders"] + of.us["payments"])
     found = [
-        *(Limit(f"one process of {service}", full(service), "a replica") for service in SERVICES),
+        *(Limit(f"one process of {service}", full_at(service), "a replica") for service in SERVICES),
         Limit("PostgreSQL's connections", accepting_and_charging, "a higher `max_connections`"),
-        Limit(f"PostgreSQL's {CORES} cores", full("postgres", CORES), CELL),
+        Limit(f"PostgreSQL's {CORES} cores", full_at("postgres", CORES), CELL),
         Limit("a standby's replay of WAL", UTILIZATION * measured.replayed_bytes / of.wal_bytes, CELL),
-        Limit("the leader of a queue", full("rabbitmq", QUEUES), CELL),
-        Limit("Redis' one core", full("redis"), CELL),
+        Limit("the leader of a queue", full_at("rabbitmq", QUEUES), CELL),
+        Limit("Redis' one core", full_at("redis"), CELL),
         Limit("Redis' memory for the marks of events", UTILIZATION * MEMORY / MARKED_SECONDS / of.mark_bytes, CELL),
     ]
     return sorted(found, key=lambda limit: limit.most)

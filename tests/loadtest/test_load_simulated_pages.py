@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from loadtest.client import Pool
 from loadtest.load import measurements
 from loadtest.load.journeys import Journeys
-from loadtest.load.messages import Result, Share
+from loadtest.load.messages import Result, WorkerShare
 from loadtest.load.parameters import Parameters
 from loadtest.load.target import Target
 from loadtest.load.users import User
@@ -52,7 +52,7 @@ async def test_pages_answer_pings_while_the_result_is_computed(
 ) -> None:
     """After a load of an hour, the computation can take longer than the notifier waits for a pong (4402)."""
     few = Parameters(users=2, patience=1.0)
-    worker = LoadWorker(Share(replica.url, 0, new_user(), few))
+    worker = LoadWorker(WorkerShare(replica.url, 0, new_user(), few))
     worker.target.origin = ORIGIN
     for user in worker.users:
         user.has_account = False  # only the notifier runs, so there are neither accounts nor orders
