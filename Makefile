@@ -32,7 +32,7 @@ audit:  ## check every invariant of money and progress; ARGS= goes to the audito
 	@$(SHOP_AS_IT_IS) audit -- $(ARGS)
 
 # The words given to make, such as RATE=200, go on to the tool.
-load: .venv/.synced  ## load the running shop, or URL=, and check every order; RATE= USERS= SECONDS= ..., HELP= tells all
+load: .venv/.synced  ## load the running shop, or URL=, and check every order; RATE= USERS= SECONDS= ..., HELP= lists all
 	@$(PYTHON) -m loadtest.load $(MAKEOVERRIDES)
 
 scale: .venv/.synced  ## the same load with more and more replicas, on a shop of its own; NOTIFIERS="1 5" OTHERS="1 2" ...

@@ -1,1 +1,2 @@
-"""Load on a whole shop (`load`), a shop that is broken under load (`faults`), and benchmarks of single parts."""
+"""Load tests of a whole shop (`load`), faults under load (`faults`), benchmarks of single parts (`bench`), and the
+number of machines that a load needs (`sizing`)."""

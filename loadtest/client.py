@@ -1,7 +1,7 @@
-"""An HTTP client that costs as little as possible beside what it measures; `loadtest.bench.clients` says how much.
+"""An HTTP client for load generators. `loadtest.bench.clients` compares its cost with aiohttp.
 
-Requests are bytes made beforehand, answers are parsed by httptools without looking at their headers, and what
-becomes of a request is told by a call, so that there is neither a task nor a future a request.
+To keep the cost of a request low, requests are prepared as bytes, response headers are not read, and a method call
+delivers the response. A request needs neither a task nor a future.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ CONNECT_SECONDS = 10
 
 
 class PendingRequest:
-    """One request, until it is answered. `sent` is when it was written to a connection."""
+    """A request without a response yet. `sent` is the time when it was written to a connection."""
 
     __slots__ = ("request", "sent")
 
@@ -25,8 +25,11 @@ class PendingRequest:
         self.request = request
         self.sent = 0.0
 
-    def answered(self, status: int, body: bytes, at: float) -> None:
-        """Status 0 says that no answer came, and `body` why. `at` is a time of `time.perf_counter`."""
+    def on_response(self, status: int, body: bytes, at: float) -> None:
+        """Receives the response, or status 0 and the reason as `body` if there was none.
+
+        `at` is a time of `time.perf_counter`.
+        """
         raise NotImplementedError
 
 
@@ -35,32 +38,32 @@ class Response(NamedTuple):
     body: bytes
 
 
-class _Asked(PendingRequest):
-    __slots__ = ("answer",)
+class _AwaitedRequest(PendingRequest):
+    __slots__ = ("response",)
 
     def __init__(self, request: bytes) -> None:
         super().__init__(request)
-        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
-    def answered(self, status: int, body: bytes, at: float) -> None:  # noqa: ARG002
-        if not self.answer.done():
-            self.answer.set_result(Response(status, body))
+    def on_response(self, status: int, body: bytes, at: float) -> None:  # noqa: ARG002
+        if not self.response.done():
+            self.response.set_result(Response(status, body))
 
 
 class Pool:
-    """Connections to the server at `url`, opened when they are needed and kept: `most` at once.
+    """Keep-alive connections to the server at `url`, opened on demand, at most `connection_limit` of them.
 
-    Each carries one request at a time. What finds no connection waits for one, in order.
+    A connection carries one request at a time. While all are busy, requests wait in order.
     """
 
-    def __init__(self, url: str, most: int) -> None:
+    def __init__(self, url: str, connection_limit: int) -> None:
         self._address = address(url)
-        self._most = most
+        self._connection_limit = connection_limit
         self._waiting: deque[PendingRequest] = deque()
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
-        self._count = 0  # of all that are open or opening
+        self._count = 0  # of connections that are open or opening
 
     def send(self, call: PendingRequest) -> None:
         if self._idle:
@@ -70,16 +73,16 @@ class Pool:
             self._grow()
 
     async def ask(self, request: bytes) -> Response:
-        asked = _Asked(request)
-        self.send(asked)
-        return await asked.answer
+        awaited = _AwaitedRequest(request)
+        self.send(awaited)
+        return await awaited.response
 
     def close(self) -> None:
         for connection in list(self._open):
             connection.close()
 
     def _grow(self) -> None:
-        if self._count < self._most:
+        if self._count < self._connection_limit:
             self._count += 1
             task = asyncio.create_task(self._connect())
             self._opening.add(task)
@@ -95,16 +98,16 @@ class Pool:
             self._count -= 1
             if self._waiting:
                 why = f"no connection: {type(error).__name__}".encode()
-                self._waiting.popleft().answered(0, why, time.perf_counter())
+                self._waiting.popleft().on_response(0, why, time.perf_counter())
 
-    def free(self, connection: "_Connection") -> None:
+    def on_idle(self, connection: "_Connection") -> None:
         self._open.add(connection)
         if self._waiting:
             connection.carry(self._waiting.popleft())
         else:
             self._idle.append(connection)
 
-    def lost(self, connection: "_Connection") -> None:
+    def on_lost(self, connection: "_Connection") -> None:
         self._open.discard(connection)
         self._count -= 1
         if connection in self._idle:
@@ -119,7 +122,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._call: PendingRequest | None = None
         self._body = b""
-        self._complete = self._stays = False
+        self._complete = self._keep_alive = False
 
     def carry(self, call: PendingRequest) -> None:
         self._call = call
@@ -131,20 +134,20 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._pool.free(self)
+        self._pool.on_idle(self)
 
     def on_body(self, body: bytes) -> None:
         self._body += body
 
     def on_message_complete(self) -> None:
         self._complete = True
-        self._stays = self._parser.should_keep_alive()  # it knows only now
+        self._keep_alive = self._parser.should_keep_alive()  # known only in this callback
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._stays = False
+            self._keep_alive = False
             self._finish(0, b"not HTTP")
             return
         if self._complete:
@@ -154,22 +157,22 @@ class _Connection(asyncio.Protocol):
     def _finish(self, status: int, body: bytes) -> None:
         at = time.perf_counter()
         call, self._call, self._body = self._call, None, b""
-        if self._stays:
-            self._pool.free(self)
+        if self._keep_alive:
+            self._pool.on_idle(self)
         else:
             self._transport.close()
         if call is not None:
-            call.answered(status, body, at)
+            call.on_response(status, body, at)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._pool.lost(self)
+        self._pool.on_lost(self)
         if self._call is not None:
             call, self._call = self._call, None
-            call.answered(0, b"connection lost", time.perf_counter())
+            call.on_response(0, b"connection lost", time.perf_counter())
 
 
 def address(url: str) -> tuple[str, int, bool | None]:
-    """Host, port and whether to speak TLS, as asyncio wants them."""
+    """Returns host, port and the `ssl` argument of `create_connection`: True for TLS, otherwise None."""
     at = urlsplit(url)
     tls = at.scheme in ("https", "wss")
     return at.hostname or "", at.port or (443 if tls else 80), tls or None
@@ -188,17 +191,21 @@ def post(path: str, user_id: str, body: bytes = b"", key: str | None = None, hos
 
 
 async def flood(
-    url: str, in_flight: int, seconds: float, request: Callable[[], bytes], answered: Callable[[int, bytes], None]
+    url: str,
+    in_flight: int,
+    seconds: float,
+    next_request: Callable[[], bytes],
+    on_response: Callable[[int, bytes], None],
 ) -> float:
-    """Keeps `in_flight` requests under way for `seconds`; returns how long it really took."""
+    """Keeps `in_flight` requests in flight for `seconds`. Returns the seconds until the last response."""
     pool = Pool(url, in_flight)
     started = time.perf_counter()
 
-    async def one_after_another() -> None:
+    async def send_one_after_another() -> None:
         while time.perf_counter() - started < seconds:
-            answered(*await pool.ask(request()))
+            on_response(*await pool.ask(next_request()))
 
-    await asyncio.gather(*(one_after_another() for _ in range(in_flight)))
+    await asyncio.gather(*(send_one_after_another() for _ in range(in_flight)))
     took = time.perf_counter() - started
     pool.close()
     return took

@@ -1,11 +1,12 @@
-"""A client's end of a WebSocket that costs as little as possible: whole text frames on a bare asyncio protocol."""
+"""A WebSocket client for load generators, on a bare asyncio protocol. It reads only unfragmented text frames."""
 
 import asyncio
 import time
 from typing import cast
 
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
-# The key need not be random for a server that is ours, and nobody looks at what the server makes of it.
+# The key is the example of RFC 6455, section 1.3. It need not be random, because this client does not check the
+# server's Sec-WebSocket-Accept.
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{protocols}\r\n"
@@ -18,31 +19,32 @@ def handshake(path: str, host: str, origin: str, protocols: str = "") -> bytes:
 
 
 def masked(text: bytes, first: int = TEXT) -> bytes:
-    """A client's frame of at most 125 bytes. The mask of zeros is allowed, and leaves the text as it is."""
+    """Returns a client's frame of at most 125 bytes. Its mask is zeros, which leave the text unchanged."""
     return bytes([first, 0x80 | len(text)]) + bytes(4) + text
 
 
 class WebSocket(asyncio.Protocol):
-    """What a frame means, and what it means that the socket is gone, is said by a class that inherits."""
+    """One connection. Subclasses implement `on_text` and `on_lost`, and can override `on_upgraded`."""
 
     def __init__(self, handshake: bytes) -> None:
         self._handshake = handshake
         self._buffer = b""
         self._upgraded = False
-        self._gone = False
+        self._closed = False
 
-    def upgraded(self) -> None:
-        """The server has agreed."""
+    def on_upgraded(self) -> None:
+        """Called after the handshake."""
 
-    def told(self, text: bytes, at: float) -> None:
-        """A text came; `at` is a time of `time.perf_counter`."""
+    def on_text(self, text: bytes, at: float) -> None:
+        """Called with each text frame; `at` is a time of `time.perf_counter`."""
         raise NotImplementedError
 
-    def lost(self, why: str) -> None:
+    def on_lost(self, why: str) -> None:
+        """Called once if the connection ends without a call of `close`."""
         raise NotImplementedError
 
-    def say(self, text: bytes) -> None:
-        if not self._gone:
+    def send_text(self, text: bytes) -> None:
+        if not self._closed:
             self.transport.write(masked(text))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,49 +57,49 @@ class WebSocket(asyncio.Protocol):
         at, end = 0, len(data)
         if not self._upgraded:
             at = self._upgrade(data)
-        while self._upgraded and end - at >= 2 and not self._gone:
+        while self._upgraded and end - at >= 2 and not self._closed:
             length, start = data[at + 1], at + 2
             if length == 126:
                 length, start = int.from_bytes(data[at + 2 : at + 4]), at + 4
             elif length == 127:
                 length, start = int.from_bytes(data[at + 2 : at + 10]), at + 10
-            if start + length > end:  # also when the length itself is not complete
+            if start + length > end:  # also while bytes of the length itself are missing
                 break
             self._frame(data[at], data[start : start + length], now)
             at = start + length
         self._buffer = data[at:]
 
     def _upgrade(self, data: bytes) -> int:
-        """Where the frames start; 0 while the head of the answer is not complete."""
+        """Returns where the frames start in `data`, or 0 while the response head is incomplete."""
         head = data.find(b"\r\n\r\n")
         if head < 0:
             return 0
         if not data.startswith(b"HTTP/1.1 101"):
-            self._end(f"refused: {data[9:12].decode()}")
+            self._fail(f"refused: {data[9:12].decode()}")
         else:
             self._upgraded = True
-            self.upgraded()
+            self.on_upgraded()
         return head + 4
 
     def _frame(self, first: int, payload: bytes, now: float) -> None:
         if first == TEXT:
-            self.told(payload, now)
+            self.on_text(payload, now)
         elif first == PING:
             self.transport.write(masked(payload, PONG))
         elif first == CLOSE:
-            self._end(f"closed with {int.from_bytes(payload[:2])}")
+            self._fail(f"closed with {int.from_bytes(payload[:2])}")
         else:
-            self._end(f"a frame of the kind {first:#x}")
+            self._fail(f"a frame of the kind {first:#x}")
 
     def close(self) -> None:
-        """Without a word to the server, and without a call of `lost`."""
-        self._gone = True
+        """Aborts the connection without a close frame and without a call of `on_lost`."""
+        self._closed = True
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(f"connection lost: {exc!r}" if exc else "connection lost")
+        self._fail(f"connection lost: {exc!r}" if exc else "connection lost")
 
-    def _end(self, why: str) -> None:
-        if not self._gone:
+    def _fail(self, why: str) -> None:
+        if not self._closed:
             self.close()
-            self.lost(why)
+            self.on_lost(why)

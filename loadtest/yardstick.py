@@ -1,8 +1,8 @@
-"""How fast this machine is: requests a second that a bare Litestar handler answers on one core.
+"""Measures how fast this machine is: the requests per second that a bare Litestar handler answers on one core.
 
     python -m loadtest.yardstick
 
-Figures of two machines, or of two days, can only be compared beside it.
+Put its figure beside every measurement. Without it, measurements of two machines or two days cannot be compared.
 """
 
 import os
@@ -17,12 +17,13 @@ import uvicorn
 import uvloop
 from litestar import Litestar, post
 
+from loadtest.arguments import argument_parser
 from loadtest.client import flood
-from loadtest.client import post as posting
+from loadtest.client import post as post_request
 
 PORT, IN_FLIGHT, SECONDS, ROUNDS = 19813, 64, 2.0, 3
 START_SECONDS = 60
-REQUEST = posting("/", "load", b'{"amount": 100, "description": "a lamp for the load test"}')
+REQUEST = post_request("/", "load", b'{"amount": 100, "description": "a lamp for the load test"}')
 
 
 class BareOrder(msgspec.Struct):
@@ -40,16 +41,16 @@ def serve() -> None:
     uvicorn.run(app, port=PORT, loop="uvloop", http="httptools", access_log=False, log_config=None)
 
 
-async def requests_a_second() -> float:
-    answers: list[int] = []
+async def requests_per_second() -> float:
+    statuses: list[int] = []
     url = f"http://127.0.0.1:{PORT}"
-    took = await flood(url, IN_FLIGHT, SECONDS, lambda: REQUEST, lambda status, _: answers.append(status))
-    assert set(answers) == {201}, set(answers)
-    return len(answers) / took
+    took = await flood(url, IN_FLIGHT, SECONDS, lambda: REQUEST, lambda status, _: statuses.append(status))
+    assert set(statuses) == {201}, set(statuses)
+    return len(statuses) / took
 
 
 def wait_until_listening(server: subprocess.Popen[bytes]) -> None:
-    """Raises SystemExit if the server ends, or does not listen within START_SECONDS."""
+    """Raises SystemExit if the server exits, or does not listen within START_SECONDS."""
     deadline = time.monotonic() + START_SECONDS
     while not listens():
         if server.poll() is not None or time.monotonic() > deadline:
@@ -67,7 +68,7 @@ def main() -> None:
     os.sched_setaffinity(0, {1})
     try:
         wait_until_listening(server)
-        rates = [uvloop.run(requests_a_second()) for _ in range(ROUNDS)]
+        rates = [uvloop.run(requests_per_second()) for _ in range(ROUNDS)]
     finally:
         server.terminate()
         server.wait()
@@ -75,4 +76,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    serve() if sys.argv[1:] == ["serve"] else main()
+    if sys.argv[1:] == ["serve"]:
+        serve()
+    else:
+        argument_parser("loadtest.yardstick", __doc__).parse_args()
+        main()

@@ -1,9 +1,9 @@
-"""What a request, and a frame, costs the client that makes the load, beside clients one could have taken.
+"""Measures what a request and a frame cost the load generator's clients, and compares them with libraries.
 
     python -m loadtest.bench.clients
 
-The server answers with bytes made beforehand, on a core of its own. Printed is the client's own time on its core,
-which it does not share.
+The server sends prepared bytes and runs on the first core. The figures are the processor time of the client, which
+has the second core for itself.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ import msgspec
 import uvloop
 import websockets
 
+from loadtest.arguments import argument_parser
 from loadtest.client import Pool, flood, post
 from loadtest.websocket import WebSocket, handshake
 
@@ -51,7 +52,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class CannedServer(asyncio.Protocol):
-    """Answers every request at once. When all sockets are open, each is sent all frames, in turn."""
+    """Answers every request immediately. When all sockets are open, it sends FRAMES frames to each of them."""
 
     def __init__(self, sockets: list[asyncio.Transport]) -> None:
         self._sockets = sockets
@@ -66,7 +67,7 @@ class CannedServer(asyncio.Protocol):
             self._sockets.append(self._transport)
             if len(self._sockets) == SOCKETS:
                 self._sending = asyncio.create_task(self._send())
-        elif data.endswith(BODY):  # the head may come by itself
+        elif data.endswith(BODY):  # otherwise only the head of the request has arrived
             self._transport.write(ANSWER)
 
     async def _send(self) -> None:
@@ -84,50 +85,50 @@ async def serve() -> None:
     await server.serve_forever()
 
 
-async def ours() -> int:
-    answers: list[int] = []
+async def our_requests() -> int:
+    statuses: list[int] = []
     request = post("/api/orders", "load", BODY)
-    await flood(URL, IN_FLIGHT, SECONDS, lambda: request, lambda status, _: answers.append(status))
-    assert set(answers) == {201}
-    return len(answers)
+    await flood(URL, IN_FLIGHT, SECONDS, lambda: request, lambda status, _: statuses.append(status))
+    assert set(statuses) == {201}
+    return len(statuses)
 
 
-async def aiohttps() -> int:
+async def aiohttp_requests() -> int:
     end, count = time.perf_counter() + SECONDS, 0
 
-    async def one_after_another() -> None:
+    async def send_one_after_another() -> None:
         nonlocal count
         while time.perf_counter() < end:
-            async with session.post(f"{URL}/api/orders", data=BODY, headers=HEADERS) as answer:
-                await answer.read()
-                assert answer.status == 201
+            async with session.post(f"{URL}/api/orders", data=BODY, headers=HEADERS) as response:
+                await response.read()
+                assert response.status == 201
             count += 1
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        await asyncio.gather(*(one_after_another() for _ in range(IN_FLIGHT)))
+        await asyncio.gather(*(send_one_after_another() for _ in range(IN_FLIGHT)))
     return count
 
 
-class Counting(WebSocket):
-    """`done` when all frames are here."""
+class CountingSocket(WebSocket):
+    """A socket whose future `done` completes after FRAMES frames."""
 
     def __init__(self) -> None:
         super().__init__(handshake("/ws", f"127.0.0.1:{PORT}", URL))
         self.done = asyncio.get_running_loop().create_future()
         self._count = 0
 
-    def told(self, text: bytes, at: float) -> None:  # noqa: ARG002
+    def on_text(self, text: bytes, at: float) -> None:  # noqa: ARG002
         self._count += 1
         if self._count == FRAMES:
             self.done.set_result(None)
 
-    def lost(self, why: str) -> None:
+    def on_lost(self, why: str) -> None:
         self.done.set_exception(ConnectionError(why))
 
 
 async def our_sockets() -> int:
     loop = asyncio.get_running_loop()
-    opened = [(await loop.create_connection(Counting, "127.0.0.1", PORT))[1] for _ in range(SOCKETS)]
+    opened = [(await loop.create_connection(CountingSocket, "127.0.0.1", PORT))[1] for _ in range(SOCKETS)]
     await asyncio.gather(*(one.done for one in opened))
     for one in opened:
         one.close()
@@ -158,20 +159,23 @@ async def aiohttp_sockets() -> int:
     return SOCKETS * FRAMES
 
 
-WAYS: dict[str, dict[str, Callable[[], Awaitable[int]]]] = {
-    "request": {"loadtest.client": ours, "aiohttp": aiohttps},
+CLIENTS: dict[str, dict[str, Callable[[], Awaitable[int]]]] = {
+    "request": {"loadtest.client": our_requests, "aiohttp": aiohttp_requests},
     "frame": {"loadtest.websocket": our_sockets, "websockets": websockets_sockets, "aiohttp": aiohttp_sockets},
 }
 
 
-async def cost(way: Callable[[], Awaitable[int]]) -> float:
-    """Microseconds of this process."""
+async def cost(client: Callable[[], Awaitable[int]]) -> float:
+    """Returns the processor time of this process per request or frame, in microseconds.
+
+    `client` does the work and returns the number of requests or frames.
+    """
     before = time.process_time()
-    count = await way()
+    count = await client()
     return (time.process_time() - before) / count * 1e6
 
 
-async def until_it_answers() -> None:
+async def wait_until_server_answers() -> None:
     pool = Pool(URL, 1)
     while (await pool.ask(post("/", "load", BODY))).status != 201:
         await asyncio.sleep(0.2)
@@ -179,11 +183,11 @@ async def until_it_answers() -> None:
 
 
 async def compare() -> None:
-    await until_it_answers()
-    for what, ways in WAYS.items():
-        for name, way in ways.items():
-            costs = [await cost(way) for _ in range(ROUNDS)]
-            print(f"{name:20} {statistics.median(costs):6.1f} us a {what}", flush=True)
+    await wait_until_server_answers()
+    for unit, clients in CLIENTS.items():
+        for name, client in clients.items():
+            costs = [await cost(client) for _ in range(ROUNDS)]
+            print(f"{name:20} {statistics.median(costs):6.1f} µs per {unit}", flush=True)
 
 
 def main() -> None:
@@ -198,4 +202,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve()) if sys.argv[1:] == ["serve"] else main()
+    if sys.argv[1:] == ["serve"]:
+        uvloop.run(serve())
+    else:
+        argument_parser("loadtest.bench.clients", __doc__).parse_args()
+        main()

@@ -1,9 +1,9 @@
-"""What a request costs in the gateway, beside other versions of it: processor time and requests a second.
+"""Compares what a request costs in several versions of the gateway: processor time and requests per second.
 
     python -m loadtest.bench.gateway . ../before
 
-Each argument is a checkout. The gateways have a core for themselves and take turns in short rounds; the other
-core has a service that does nothing and the load. Trust the ratios.
+Each argument is a checkout. The gateways share the first core and take turns in short rounds. The second core runs
+the load and a service that does nothing. Trust the ratios more than the figures.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from loadtest.arguments import argument_parser
 from loadtest.client import Pool, flood, post
 
 PORT, IN_FLIGHT, SECONDS, ROUNDS = 19820, 32, 1.0, 15
@@ -57,7 +58,7 @@ class Gateway:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICK
 
-    async def up(self) -> None:
+    async def wait_until_ready(self) -> None:
         async with asyncio.timeout(30):
             while True:
                 pool = Pool(self.url, 1)
@@ -78,8 +79,8 @@ class Gateway:
 
 async def measure(gateways: list[Gateway]) -> None:
     for gateway in gateways:
-        await gateway.up()
-        await gateway.round()
+        await gateway.wait_until_ready()
+        await gateway.round()  # a round to warm up, which does not count
         gateway.costs.clear()
         gateway.rates.clear()
     for _ in range(ROUNDS):
@@ -89,7 +90,7 @@ async def measure(gateways: list[Gateway]) -> None:
     for gateway in gateways:
         cost, rate = statistics.median(gateway.costs), statistics.median(gateway.rates)
         print(
-            f"{gateway.name:<12} {cost:6.0f} µs a request, {cost / base:.2f} of the last; {rate:7,.0f} requests/s"
+            f"{gateway.name:<12} {cost:6.0f} µs per request, {cost / base:.2f} of the last; {rate:7,.0f} requests/s"
         )
 
 
@@ -112,4 +113,9 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve() if sys.argv[1:] == ["serve"] else main(sys.argv[1:] or ["."])
+    if sys.argv[1:] == ["serve"]:
+        serve()
+    else:
+        parser = argument_parser("loadtest.bench.gateway", __doc__)
+        parser.add_argument("checkouts", nargs="*", default=["."])
+        main(parser.parse_args().checkouts)

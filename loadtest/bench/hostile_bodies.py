@@ -1,9 +1,9 @@
-"""What a hostile body of 64 KiB costs `POST /api/orders` beside a valid one of the same size, in one run.
+"""Compares what a hostile body of 64 KiB costs `POST /api/orders` with a valid body of the same size, in one run.
 
     python -m loadtest.bench.hostile_bodies
 
-It prints the processor time of a request and its ratio to the valid request, for each shape. Requests go through
-the application without a server and without a database.
+For each shape of body it prints the processor time of a request and its ratio to the valid request. Requests go
+through the application without a server and without a database.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from loadtest.arguments import argument_parser
 from orders.place_order import NewOrder, Placed
 from orders.routes import OrdersContext, router
 from shopkit.db.database import Database
@@ -25,12 +26,12 @@ DESCRIPTION = b'"description":"x"'
 
 
 def filled(start: bytes, part: bytes, end: bytes) -> bytes:
-    """A body of BODY_LIMIT bytes, or slightly less, with `part` as often as it fits."""
+    """Returns a body of BODY_LIMIT bytes, or slightly less, that repeats `part` as often as it fits."""
     return start + part * ((BODY_LIMIT - len(start) - len(end)) // len(part)) + end
 
 
 def keys(start: bytes, end: bytes) -> bytes:
-    """A body with as many different keys as fit."""
+    """Returns a body with as many different keys as fit into BODY_LIMIT bytes."""
     return start + b",".join(b'"%05x":1' % key for key in range(BODY_LIMIT // 10 - 10)) + end
 
 
@@ -75,7 +76,7 @@ async def place(orders: Sequence[NewOrder]) -> list[Placed]:
 
 
 def application() -> Any:
-    """The application of orders with its database left out."""
+    """Returns the ASGI application of orders without its database."""
     batcher = Batcher("orders", place)
     call = per_user(lambda user_id: OrdersContext(user_id, cast("Database", None), batcher))
     return Service("orders", Settings(port=0), handlers=[router], dependencies={"call": call}).app
@@ -108,7 +109,7 @@ async def answer(app: Any, body: bytes) -> int:
 
 
 async def seconds(app: Any, body: bytes) -> float:
-    """Processor time of a request with `body`: the mean of the best of several rounds."""
+    """Returns the processor time of a request with `body`: the mean of the fastest of ROUNDS rounds."""
     best = float("inf")
     for _ in range(ROUNDS):
         started = time.process_time()
@@ -119,7 +120,7 @@ async def seconds(app: Any, body: bytes) -> float:
 
 
 async def ratios() -> dict[str, tuple[float, float]]:
-    """By shape: seconds of a request, and its ratio to the valid request."""
+    """Returns for each shape the seconds of a request, and their ratio to the valid request."""
     app = application()
     valid = await seconds(app, VALID)
     costs = {name: await seconds(app, body) for name, body in SHAPES.items()}
@@ -128,8 +129,9 @@ async def ratios() -> dict[str, tuple[float, float]]:
 
 def main() -> None:
     for name, (cost, ratio) in asyncio.run(ratios()).items():
-        print(f"{name:<34} {cost * 1e6:8.0f} µs a request, {ratio:6.2f} of the valid one")
+        print(f"{name:<34} {cost * 1e6:8.0f} µs per request, {ratio:6.2f} of the valid one")
 
 
 if __name__ == "__main__":
+    argument_parser("loadtest.bench.hostile_bodies", __doc__).parse_args()
     main()

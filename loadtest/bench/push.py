@@ -1,15 +1,18 @@
-"""What one notifier replica does on one core, beside other push servers that do the same in the same run.
+"""Compares one notifier replica on one core with other push servers, in the same run.
 
     python -m loadtest.bench.push amqp://user:password@127.0.0.1/
 
-The replica has the first core; the load and a Redis of its own have the second. Measured are: tickets and
-connections a second; memory of an idle socket; deliveries a second when a burst meets one socket each of 3,000
-users; the time from before Redis to the client at 5,000 messages a second. Every message is counted. A burst is
-published straight into Redis' pub/sub for everybody; at the steady rate, the notifier's messages take their
-whole way through `fan_out.lua`, which the others do not have.
+The replica has the first core. The load and a Redis of its own have the second. The benchmark measures
+
+- tickets and connections per second,
+- memory of an idle socket,
+- deliveries per second when a burst is sent to 3,000 users with one socket each,
+- the time from before Redis to the client at 5,000 messages per second.
+
+Every message is counted, and a lost message fails the run. For all servers, a burst is published directly into
+Redis' pub/sub. At the steady rate, the notifier's messages pass `fan_out.lua`. The other servers have no such step.
 """
 
-import argparse
 import asyncio
 import gc
 import itertools
@@ -33,6 +36,7 @@ import uvloop
 from uuid_utils.compat import uuid7
 
 from gozon import hops
+from loadtest.arguments import argument_parser
 from loadtest.bench.push_client import FAILURES, BenchSocket, Redis, open_socket, redis_at
 from loadtest.bench.push_rivals.wire import CHANNELS, SOCKETIO, Rival
 from loadtest.client import Pool, post
@@ -47,7 +51,7 @@ REDIS_URL = f"redis://127.0.0.1:{REDIS_PORT}/0"
 IDLE_SOCKETS = 5_000
 BURST_USERS, BURST_EACH = 3_000, 20
 STEADY_RATE, STEADY_SECONDS = 5_000, 6
-AT_ONCE = 64
+CONCURRENCY = 64
 ROUNDS = 3
 
 T = TypeVar("T")
@@ -73,7 +77,11 @@ class PushFigures(NamedTuple):
 
 
 class PushServer(Protocol):
-    """A push server under test. `publish` and `bring` are Redis commands that take an event to its user."""
+    """A push server under test.
+
+    `publish` and `append_and_publish` return Redis commands that send an event to its user: the first directly over
+    pub/sub, the second with all the work that the server does for an event.
+    """
 
     name: str
     command: Sequence[str]
@@ -85,7 +93,7 @@ class PushServer(Protocol):
 
     def publish(self, event: OrderStatusEvent) -> bytes: ...
 
-    def bring(self, event: OrderStatusEvent) -> bytes: ...
+    def append_and_publish(self, event: OrderStatusEvent) -> bytes: ...
 
 
 class Gozon:
@@ -104,19 +112,19 @@ class Gozon:
         assert status == 201, body
         return json.loads(body)["ticket"]
 
-    async def socket(self, user_id: str, ticket: str) -> BenchSocket:  # noqa: ARG002 (the ticket says who it is)
+    async def socket(self, user_id: str, ticket: str) -> BenchSocket:  # noqa: ARG002 (the ticket names the user)
         protocols = f"gozon.v1, ticket.{ticket}"
         return await open_socket(REPLICA_PORT, "/ws", protocols, pong, b"", b'{"type":"welcome"')
 
     def publish(self, event: OrderStatusEvent) -> bytes:
         return packed(*EncodedEvent(event).publish(b"0 %d" % next(OFFSETS)))
 
-    def bring(self, event: OrderStatusEvent) -> bytes:
+    def append_and_publish(self, event: OrderStatusEvent) -> bytes:
         return packed(*EncodedEvent(event).append(publish=True))
 
 
-class Other:
-    """A rival, which lets everybody in and keeps nothing."""
+class RivalServer:
+    """A server of `push_rivals`. It accepts every client and keeps no messages."""
 
     def __init__(self, rival: Rival, command: Sequence[str]) -> None:
         self.name = rival.name
@@ -124,20 +132,21 @@ class Other:
         self.environment: Mapping[str, str] = {}
         self._rival = rival
 
-    async def ticket(self, pool: Pool, user_id: str) -> str:  # noqa: ARG002 (there are none)
+    async def ticket(self, pool: Pool, user_id: str) -> str:  # noqa: ARG002 (rivals have no tickets)
         return ""
 
     async def socket(self, user_id: str, ticket: str) -> BenchSocket:  # noqa: ARG002
         hello = self._rival.hello[0] if self._rival.hello else b""
         path, welcomed = self._rival.path(user_id), self._rival.welcomed
-        return await open_socket(REPLICA_PORT, path, "", self._answer, hello, welcomed)
+        return await open_socket(REPLICA_PORT, path, "", self._reply_to, hello, welcomed)
 
     def publish(self, event: OrderStatusEvent) -> bytes:
         return packed("PUBLISH", *self._rival.publication(event.data.user_id, frame(event)))
 
-    bring = publish
+    append_and_publish = publish
 
-    def _answer(self, text: bytes) -> bytes | None:
+    def _reply_to(self, text: bytes) -> bytes | None:
+        # The handshakes of Engine.IO and Socket.IO, which need no reply.
         if text.startswith((b'0{"sid"', b'40{"sid"')):
             return b""
         return self._rival.pong(text)
@@ -146,11 +155,11 @@ class Other:
 def servers(broker_url: str) -> list[PushServer]:
     where = ("--port", str(REPLICA_PORT), "--redis", REDIS_URL)
     found: list[PushServer] = [Gozon(broker_url)]
-    found.append(Other(CHANNELS, (sys.executable, "-m", "loadtest.bench.push_rivals.channels", *where)))
+    found.append(RivalServer(CHANNELS, (sys.executable, "-m", "loadtest.bench.push_rivals.channels", *where)))
     if shutil.which("npm"):
         folder = Path(__file__).parent / "push_rivals" / "socketio"
         subprocess.run(["npm", "--prefix", folder, "ci", "--silent", "--no-audit", "--no-fund"], check=True)
-        found.append(Other(SOCKETIO, ("node", str(folder / "server.mjs"), str(REPLICA_PORT), REDIS_URL)))
+        found.append(RivalServer(SOCKETIO, ("node", str(folder / "server.mjs"), str(REPLICA_PORT), REDIS_URL)))
     return found
 
 
@@ -200,7 +209,7 @@ class PushProcess:
 async def running(
     command: Sequence[str], environment: Mapping[str, str], core: int, port: int
 ) -> AsyncGenerator[int]:
-    """Its process id, once it listens."""
+    """Yields the process id when the command listens on `port`, and terminates it afterwards."""
     process = await asyncio.create_subprocess_exec(
         *("taskset", "-c", str(core), *command), env={"PATH": os.environ["PATH"], **environment}
     )
@@ -224,63 +233,63 @@ async def listens(port: int) -> bool:
 
 
 async def in_parallel(work: Sequence[Callable[[Pool], Awaitable[T]]]) -> tuple[list[T], float]:
-    """Results, in order, and how many a second."""
-    todo, results = iter(enumerate(work)), dict[int, T]()
+    """Returns the results in the order of `work`, and how many were done per second."""
+    remaining, results = iter(enumerate(work)), dict[int, T]()
 
-    async def some() -> None:
-        for n, one in todo:
+    async def work_through() -> None:
+        for n, one in remaining:
             results[n] = await one(pool)
 
-    pool = Pool(f"http://127.0.0.1:{REPLICA_PORT}", AT_ONCE)
+    pool = Pool(f"http://127.0.0.1:{REPLICA_PORT}", CONCURRENCY)
     started = time.perf_counter()
-    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(work_through() for _ in range(CONCURRENCY)))
     rate = len(work) / (time.perf_counter() - started)
     pool.close()
     return [results[n] for n in range(len(work))], rate
 
 
 async def open_sockets(server: PushServer, users: Sequence[str]) -> tuple[dict[str, BenchSocket], float, float]:
-    """A socket a user, tickets a second, and with them connections a second."""
+    """Opens one socket per user. Returns the sockets by user, tickets per second and connections per second."""
     tickets, ticket_rate = await in_parallel([lambda pool, u=user: server.ticket(pool, u) for user in users])
     pairs = zip(users, tickets, strict=True)
     opened, rate = await in_parallel([lambda _, u=user, t=ticket: server.socket(u, t) for user, ticket in pairs])
     return dict(zip(users, opened, strict=True)), ticket_rate, rate
 
 
-def forget(sockets: Mapping[str, BenchSocket]) -> None:
+def reset(sockets: Mapping[str, BenchSocket]) -> None:
     for socket in sockets.values():
         socket.delivered = 0
         socket.latencies.clear()
 
 
-async def all_delivered(sockets: Mapping[str, BenchSocket], count: int) -> None:
+async def wait_until_delivered(sockets: Mapping[str, BenchSocket], count: int) -> None:
     async with asyncio.timeout(60):
         while (delivered := sum(socket.delivered for socket in sockets.values())) < count and not FAILURES:
             await asyncio.sleep(0.002)
-    assert delivered == count, f"{delivered} of {count}"
+    assert delivered == count, f"{delivered} of {count} delivered"
     assert not FAILURES, FAILURES[:3]
 
 
 async def burst(
     server: PushServer, redis: Redis, process: PushProcess, users: Mapping[str, BenchSocket]
 ) -> tuple[float, float]:
-    """Deliveries a second, and microseconds of the replica's core a delivery."""
-    forget(users)
+    """Returns deliveries per second, and microseconds of the replica's core per delivery."""
+    reset(users)
     commands = [server.publish(event(user_id)) for _ in range(BURST_EACH) for user_id in users]
     cpu, started = process.cpu_seconds(), time.perf_counter()
     for start in range(0, len(commands), 500):
         redis.send(commands[start : start + 500])
         await asyncio.sleep(0)
-    await all_delivered(users, len(commands))
+    await wait_until_delivered(users, len(commands))
     took = time.perf_counter() - started
     return len(commands) / took, (process.cpu_seconds() - cpu) / len(commands) * 1e6
 
 
 async def steady(server: PushServer, redis: Redis, users: Mapping[str, BenchSocket]) -> tuple[float, float]:
-    """Milliseconds from before Redis to the client, p50 and p99, at a rate that waits for nobody."""
-    forget(users)
+    """Returns the milliseconds from before Redis to the client, p50 and p99, at a fixed rate."""
+    reset(users)
     names = list(itertools.islice(itertools.cycle(users), STEADY_RATE * STEADY_SECONDS))
-    commands = [server.bring(event(name)) for name in names]
+    commands = [server.append_and_publish(event(name)) for name in names]
     started, sent = time.perf_counter(), 0
     while sent < len(commands):
         now = time.perf_counter()
@@ -291,7 +300,7 @@ async def steady(server: PushServer, redis: Redis, users: Mapping[str, BenchSock
             redis.send(commands[sent:due])
         sent = due
         await asyncio.sleep(0.001)
-    await all_delivered(users, len(commands))
+    await wait_until_delivered(users, len(commands))
     latencies = sorted(latency * 1000 for socket in users.values() for latency in socket.latencies)
     return latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
 
@@ -327,8 +336,8 @@ def row(name: str, figures: PushFigures) -> str:
 
 async def main(broker_url: str, rounds: int, only: str) -> None:
     gc.disable()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     os.sched_setaffinity(0, {LOAD_CORE})
     redis = [
         shutil.which("redis-server") or "/usr/bin/redis-server",
@@ -337,11 +346,12 @@ async def main(broker_url: str, rounds: int, only: str) -> None:
         "--bind",
         "127.0.0.1",
     ]
-    # A burst is faster than any of the servers, and Redis would cut off who cannot keep up.
+    # A burst is faster than any of the servers. With its default limit, Redis would disconnect a slow subscriber.
     unlimited = ["--client-output-buffer-limit", "pubsub 0 0 0"]
     quiet = ["--save", "", "--appendonly", "no", "--logfile", os.devnull, *unlimited]
     print(f"frames of {len(frame(event('bench-0123456789')))} bytes, {IDLE_SOCKETS:,} sockets")
-    print("| server | tickets/s | connections/s | KiB a socket | deliveries/s | us each | p50 ms | p99 ms |")
+    columns = "tickets/s | connections/s | KiB per socket | deliveries/s | µs per delivery | p50 ms | p99 ms"
+    print(f"| server | {columns} |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for server in servers(broker_url):
         if only not in server.name:
@@ -351,9 +361,9 @@ async def main(broker_url: str, rounds: int, only: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argument_parser("loadtest.bench.push", __doc__)
     parser.add_argument("broker_url")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--only", default="", help="part of a server's name")
-    given = parser.parse_args()
-    uvloop.run(main(given.broker_url, given.rounds, given.only))
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="number of bursts (default: %(default)s)")
+    parser.add_argument("--only", default="", help="part of the name of the servers to measure")
+    arguments = parser.parse_args()
+    uvloop.run(main(arguments.broker_url, arguments.rounds, arguments.only))

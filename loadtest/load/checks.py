@@ -1,4 +1,4 @@
-"""What must hold of the histories of all users, once everything is settled."""
+"""The checks of all users' histories after the load, when every order must have its final status."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,10 @@ Offences: TypeAlias = Iterator[Row]
 
 
 class CheckResult(msgspec.Struct):
-    """Of the `offenders`, the first are in `rows`. What looked at nothing does not hold."""
+    """The result of one check: `rows` holds the first EXAMPLES_LIMIT of the `offenders`.
+
+    A check that examined nothing (`looked_at` is 0) fails.
+    """
 
     name: str
     statement: str
@@ -27,7 +30,7 @@ class CheckResult(msgspec.Struct):
     def holds(self) -> bool:
         return self.looked_at > 0 and not self.offenders
 
-    def look(self, count: int, offences: Iterable[Row]) -> Self:
+    def record(self, count: int, offences: Iterable[Row]) -> Self:
         self.looked_at += count
         for offence in offences:
             self.offenders += 1
@@ -47,7 +50,7 @@ def judge(histories: Sequence[History]) -> list[CheckResult]:
 
 
 def _final_status(history: History, owners: dict[str, str]) -> Offences:  # noqa: ARG001
-    """Every accepted order ended as its kind says, over REST, and the user has no other orders."""
+    """Over REST, every accepted order has the final status of its kind, and the user has no other orders."""
     listed = {order.id: order for order in history.listed}
     for order in history.placed:
         if (found := listed.pop(order.id, None)) != order:
@@ -57,7 +60,7 @@ def _final_status(history: History, owners: dict[str, str]) -> Offences:  # noqa
 
 
 def _toasts(history: History, owners: dict[str, str]) -> Offences:  # noqa: ARG001
-    """Every socket of its user was told of every order exactly once, and rightly."""
+    """Every socket of the user received exactly one toast of every order, with the right content."""
     placed = {order.id: order for order in history.placed}
     for number, page in enumerate(history.pages):
         times = Counter(toast.id for toast in page)
@@ -69,17 +72,17 @@ def _toasts(history: History, owners: dict[str, str]) -> Offences:  # noqa: ARG0
                 yield _offence(history, toast.id, socket=number, expected=placed[toast.id], found=toast)
 
 
-def _nobody_elses(history: History, owners: dict[str, str]) -> Offences:
-    """No socket was told of an order that is not its user's."""
+def _own_toasts(history: History, owners: dict[str, str]) -> Offences:
+    """No socket received a toast of another user's order."""
     own = {order.id for order in history.placed}
     for number, page in enumerate(history.pages):
         for toast in page:
             if toast.id not in own:
-                yield _offence(history, toast.id, socket=number, whose=owners.get(toast.id, "nobody's we know"))
+                yield _offence(history, toast.id, socket=number, whose=owners.get(toast.id, "unknown"))
 
 
 def _balances(history: History, owners: dict[str, str]) -> Offences:  # noqa: ARG001
-    """A balance is what was topped up less what was paid, and without an account there is none."""
+    """Every balance equals the top-ups minus the paid orders, and a user without an account has no balance."""
     expected = history.topped_up
     if expected is not None:
         expected -= sum(order.amount for order in history.placed if order.status == "FINISHED")
@@ -87,10 +90,11 @@ def _balances(history: History, owners: dict[str, str]) -> Offences:  # noqa: AR
         yield {"user": history.user_id, "expected": expected, "found": history.balance}
 
 
+# Name: the check, whose docstring is the statement in the report, and the number of things that it examines.
 CHECKS: dict[str, tuple[Callable[[History, dict[str, str]], Offences], Callable[[History], int]]] = {
     "final status": (_final_status, lambda history: len(history.placed)),
-    "one toast a socket": (_toasts, lambda history: len(history.placed) * len(history.pages)),
-    "nobody else's toast": (_nobody_elses, lambda history: sum(map(len, history.pages))),
+    "one toast per socket": (_toasts, lambda history: len(history.placed) * len(history.pages)),
+    "only own toasts": (_own_toasts, lambda history: sum(map(len, history.pages))),
     "balances": (_balances, lambda _: 1),
 }
 
@@ -99,7 +103,7 @@ def _judged(name: str, histories: Sequence[History], owners: dict[str, str]) -> 
     check, size = CHECKS[name]
     verdict = CheckResult(name, check.__doc__ or "")
     for history in histories:
-        verdict.look(size(history), check(history, owners))
+        verdict.record(size(history), check(history, owners))
     return verdict
 
 

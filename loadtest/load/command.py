@@ -1,4 +1,4 @@
-"""The command. Its exit status is 0 when every verdict holds, 1 when one does not, 2 when there was no load."""
+"""`make load`. The exit status is 0 if every verdict holds, 1 if one does not, 2 if the load could not be made."""
 
 import asyncio
 import signal
@@ -10,20 +10,20 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.load.comparison import changed
-from loadtest.load.page import page
-from loadtest.load.parameters import Failed, Parameters, parse
+from loadtest.load.html_report import page
+from loadtest.load.parameters import HelpRequested, LoadError, Parameters, parse
 from loadtest.load.plots import plots
 from loadtest.load.report import Report, read, write
 from loadtest.load.run import run
 from loadtest.load.tables import comparison
-from loadtest.load.terminal import console, show_report, show_table, showing
+from loadtest.load.terminal import console, show_progress, show_report, show_table
 
 
 def load(words: Sequence[str]) -> bool:
-    """Whether every verdict holds."""
+    """Returns whether every verdict holds."""
     parameters, out = parse(Parameters, words), console()
     before = earlier(parameters)
-    with showing(out, parameters) as show:
+    with show_progress(out, parameters) as show:
         report = asyncio.run(run(parameters, show))
     return finish(out, report, before)
 
@@ -33,7 +33,7 @@ def earlier(parameters: Parameters) -> Report | None:
 
 
 def finish(out: Console, report: Report, before: Report | None) -> bool:
-    """Shows and keeps it, and says whether every verdict holds."""
+    """Shows the report and saves it in a new folder. Returns whether every verdict holds."""
     show_report(out, report)
     if before:
         _compare(out, before, report)
@@ -44,10 +44,10 @@ def finish(out: Console, report: Report, before: Report | None) -> bool:
 
 
 def new_folder(parameters: Parameters) -> Path:
-    return new(Path(parameters.reports) / f"{datetime.now():%Y-%m-%d-%H%M%S}")
+    return create_folder(Path(parameters.reports) / f"{datetime.now():%Y-%m-%d-%H%M%S}")
 
 
-def new(folder: Path) -> Path:
+def create_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
 
@@ -58,10 +58,14 @@ def save(report: Report, folder: Path, before: Report | None = None) -> None:
 
 
 def main(command: Callable[[Sequence[str]], bool]) -> None:
+    """Runs a command on the words of the command line, and exits with its status."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(0 if command(sys.argv[1:]) else 1)
-    except Failed as error:
+    except HelpRequested as requested:
+        print(requested)
+        sys.exit(0)
+    except LoadError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

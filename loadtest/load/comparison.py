@@ -1,15 +1,15 @@
-"""A report beside an earlier one."""
+"""The comparison of a report with an earlier one."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
-from loadtest.load.figures import TO_201, TO_FINAL, TO_TOAST
+from loadtest.load.measurements import TO_201, TO_FINAL, TO_TOAST
 from loadtest.load.report import Report
 
-# Where a shop runs, or chance, does not make two loads different.
-NO_CONDITIONS = {"seed", "compare", "dir", "reports", "url"}
+# These parameters can differ between two comparable loads: chance, and the places of the shop and the reports.
+IGNORED_PARAMETERS = {"seed", "compare", "dir", "reports", "url"}
 
 
 class ComparedFigure(NamedTuple):
@@ -28,7 +28,10 @@ def compared(before: Report, now: Report) -> list[ComparedFigure]:
 
 
 def changed(before: Report, now: Report) -> list[str]:
-    """What was asked for, or ran, differently: then the ratios are not of the shop alone."""
+    """Returns the differences of parameters, replicas, versions and machine, one line each.
+
+    If there is any, the shop alone does not explain the ratios.
+    """
     old, new = _conditions(before), _conditions(now)
     return [
         f"{name}: {old.get(name, 'none')}, now {new.get(name, 'none')}"
@@ -46,11 +49,12 @@ def _figures(report: Report) -> Iterator[tuple[str, float]]:
             yield f"{name}, p90 ms", times.p90
             yield f"{name}, p99 ms", times.p99
     for service, _ in report.services():
-        yield f"{service.name}, us an order", service.us_an_order
+        yield f"{service.name}, µs per order", service.us_an_order
 
 
 def _conditions(report: Report) -> dict[str, Any]:
-    asked = msgspec.structs.asdict(report.parameters)
+    parameters = msgspec.structs.asdict(report.parameters)
+    compared = {name: value for name, value in parameters.items() if name not in IGNORED_PARAMETERS}
     replicas = {f"{service} replicas": count for service, count in report.replicas.items()}
     machine = msgspec.structs.asdict(report.machine)
-    return {name: asked[name] for name in asked if name not in NO_CONDITIONS} | replicas | report.versions | machine
+    return compared | replicas | report.versions | machine

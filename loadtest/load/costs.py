@@ -1,18 +1,19 @@
-"""What one order and one socket cost: measured by `loadtest.load.footprint`, reckoned with by `loadtest.sizing`."""
+"""The costs of one order and one socket. `loadtest.load.footprint` measures them, `loadtest.sizing` uses them."""
 
 from pathlib import Path
 
 import msgspec
 
 from loadtest.load.machine import Machine
-from loadtest.load.parameters import Failed
+from loadtest.load.parameters import LoadError
 
 
 class OrderCosts(msgspec.Struct, frozen=True, kw_only=True):
-    """At `in_flight` requests under way, divided by accepted orders. Their reads, top-ups and toasts are included.
+    """The mean costs of an accepted order, including its share of reads, top-ups and toasts.
 
-    `us` are of a core, by service. `batches` are the events of a batch. `table_bytes` count indexes, and
-    `mark_bytes` and `stream_bytes` are memory of Redis.
+    They are measured with `in_flight` requests in flight. `us` is microseconds of a core by service, `batches` the
+    mean number of events in a batch by stage. `table_bytes` includes indexes. `mark_bytes` and `stream_bytes` are
+    memory of Redis.
     """
 
     in_flight: int
@@ -31,14 +32,17 @@ class OrderCosts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SocketCosts(msgspec.Struct, frozen=True):
-    """Of an idle socket, by service: memory, and microseconds of a core a second."""
+    """The costs of an idle socket by service: memory, and microseconds of a core per second."""
 
     bytes: dict[str, float]
     us_a_second: dict[str, float]
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """`orders` begins with the smallest batches. `replayed_bytes` of WAL are those of a second of a core."""
+    """The content of a costs.json. `orders` is sorted by batch size, smallest first.
+
+    `replayed_bytes` is the WAL that PostgreSQL replays per second of a core.
+    """
 
     machine: Machine
     versions: dict[str, str]
@@ -53,7 +57,8 @@ def write(costs: Costs, path: Path) -> None:
 
 
 def read(path: Path) -> Costs:
+    """Raises LoadError if the file cannot be read or does not hold costs."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Costs)
     except (OSError, msgspec.DecodeError) as error:
-        raise Failed(f"{path} holds no costs: {error}") from error
+        raise LoadError(f"{path} holds no costs: {error}") from error

@@ -1,4 +1,4 @@
-"""The frames of `/ws` that a page reads, as docs/push.md describes them."""
+"""The frames of `/ws` that a page reads, see docs/push.md."""
 
 from datetime import datetime
 from typing import TypeAlias
@@ -49,9 +49,9 @@ _types = msgspec.json.Decoder(Typed)
 
 
 def decode(text: bytes) -> Frame | None:
-    """Returns None for a frame of an unknown type, which a client ignores.
+    """Returns None for a frame of an unknown type, which every client must ignore.
 
-    A broken frame raises msgspec.DecodeError, a ValueError.
+    Raises msgspec.DecodeError, a ValueError, for a malformed frame.
     """
     try:
         return _frames.decode(text)

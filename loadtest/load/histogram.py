@@ -1,4 +1,4 @@
-"""HDR histograms of times: percentiles to three digits of any number of values, and several make one exactly."""
+"""HDR histograms of times. They give percentiles to three digits, and merge without loss."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
@@ -7,11 +7,14 @@ import msgspec
 from hdrh.histogram import HdrHistogram  # untyped
 
 MICROSECONDS = 1_000_000
-LONGEST = 3600 * MICROSECONDS
+LONGEST_MICROSECONDS = 3600 * MICROSECONDS
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Times in milliseconds. `hdr` is the whole histogram, of microseconds, in HdrHistogram's own encoding."""
+    """Times in milliseconds. `hdr` is the whole histogram, of microseconds, in the encoding of HdrHistogram.
+
+    `hdr` is empty after `figures(whole=False)`.
+    """
 
     count: int
     p50: float
@@ -23,15 +26,15 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Histogram:
-    """Of times in seconds, kept as whole microseconds up to an hour."""
+    """A histogram of times in seconds. It keeps whole microseconds, and counts longer times as an hour."""
 
     def __init__(self, times: Iterable[float] = (), digits: int = 3) -> None:
-        self._hdr: Any = HdrHistogram(1, LONGEST, digits)
+        self._hdr: Any = HdrHistogram(1, LONGEST_MICROSECONDS, digits)
         for time in times:
             self.record(time)
 
     def record(self, seconds: float) -> None:
-        self._hdr.record_value(max(0, round(min(seconds * MICROSECONDS, LONGEST))))
+        self._hdr.record_value(max(0, round(min(seconds * MICROSECONDS, LONGEST_MICROSECONDS))))
 
     def add(self, other: "Histogram") -> None:
         self._hdr.add(other._hdr)
@@ -41,7 +44,7 @@ class Histogram:
         return self._hdr.get_total_count()
 
     def milliseconds(self, percentile: float) -> float:
-        """0 without any value."""
+        """Returns 0 if there are no values."""
         return self._hdr.get_value_at_percentile(percentile) / 1000
 
     @property
@@ -62,8 +65,8 @@ class Histogram:
         return found
 
 
-def together(encoded: Sequence[str]) -> Histogram:
-    """One histogram of several."""
+def merge(encoded: Sequence[str]) -> Histogram:
+    """Merges one or more encoded histograms."""
     first, *others = map(Histogram.decoded, encoded)
     for other in others:
         first.add(other)

@@ -1,4 +1,4 @@
-"""What became of a user, as far as it has to be judged. Amounts are in kopecks."""
+"""The data of a user that the checks need. Amounts are in kopecks."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class OrderHistory(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An order as the shop shows it, over REST and in a toast. `reason` is that of a cancelled one."""
+    """An order as the shop shows it over REST and in a toast. `reason` is why it was cancelled."""
 
     id: str
     amount: int
@@ -16,10 +16,11 @@ class OrderHistory(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """`placed` are the orders that the shop has accepted, as they must end; `pages` the toasts of each socket.
+    """The orders, toasts and money of one user.
 
-    `listed` and `balance` are what the shop says in the end, when everything is settled. Without an account
-    there is no balance, and nothing was topped up.
+    `placed` holds the accepted orders in the final status that they must reach, `pages` the toasts of each socket.
+    `listed` and `balance` are read from the shop after the load. `topped_up` is the sum of all top-ups. It and
+    `balance` are None for a user without an account.
     """
 
     user_id: str

@@ -1,4 +1,4 @@
-"""What the programs on this machine take of it, from /proc."""
+"""Processor time, memory and open files of programs on this machine, read from /proc."""
 
 import math
 import os
@@ -16,11 +16,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 
 
-class ProcessorTime(msgspec.Struct, frozen=True):
-    """By a program and all processes below it, those that have ended included: seconds of a core since its start.
+class ProgramUsage(msgspec.Struct, frozen=True):
+    """The usage of a program and all its descendant processes, including ended processes.
 
-    Memory is in MiB; what processes share is counted once (PSS). It and the open files cost time to find out.
-    They are NaN without a thorough look, and where they could not be read.
+    `cpu` is seconds of a core since the start. `memory` is in MiB, with shared memory counted once (PSS).
+    `files` is the number of open files. Reading memory and files takes time. They are NaN unless the sample is
+    thorough, and where they could not be read.
     """
 
     cpu: float
@@ -28,12 +29,16 @@ class ProcessorTime(msgspec.Struct, frozen=True):
     files: float = math.nan
 
 
-class Look(msgspec.Struct, frozen=True):
-    """`busy` are seconds of all cores in which they did anything; `at` is a time of `time.perf_counter`."""
+class Sample(msgspec.Struct, frozen=True):
+    """The usage of several programs at one time.
+
+    `at` is a time of `time.perf_counter`. `busy` is the time since boot in which cores were not idle, in seconds
+    summed over all cores.
+    """
 
     at: float
     busy: float
-    programs: dict[str, ProcessorTime]
+    programs: dict[str, ProgramUsage]
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -43,13 +48,16 @@ class Machine(msgspec.Struct, frozen=True):
     system: str
 
 
-def look(programs: Mapping[str, int], thorough: bool = False) -> Look:
-    """`programs` are process ids by name. One that is gone has taken no time, and its memory cannot be read."""
+def sample(programs: Mapping[str, int], thorough: bool = False) -> Sample:
+    """Measures `programs`, which are process ids by name.
+
+    For a program that has ended, `cpu` is 0 and memory and files are NaN.
+    """
     cpu, children = _processes()
-    return Look(
+    return Sample(
         time.perf_counter(),
         _busy(),
-        {name: _taken(_family(pid, children), cpu, thorough) for name, pid in programs.items()},
+        {name: _usage(_process_tree(pid, children), cpu, thorough) for name, pid in programs.items()},
     )
 
 
@@ -61,17 +69,17 @@ def this_machine() -> Machine:
 
 
 def this_python() -> dict[str, str]:
-    """With its compiler and build, which count, too."""
+    """Returns the version with build date and compiler, because the build affects the speed as well."""
     return {"python": " ".join(sys.version.split())}
 
 
 def _processes() -> tuple[dict[int, float], dict[int, list[int]]]:
-    """Seconds of each process with those of its children that have ended, and the children of each."""
+    """Returns the processor seconds of each process, including its ended children, and the children of each."""
     cpu: dict[int, float] = {}
     children: defaultdict[int, list[int]] = defaultdict(list)
     for process in PROC.glob("[0-9]*"):
         with suppress(OSError):
-            # The name in brackets may hold anything.
+            # The second field, the program's name in brackets, can contain spaces and brackets.
             fields = (process / "stat").read_text().rpartition(")")[2].split()
             pid = int(process.name)
             cpu[pid] = sum(map(int, fields[11:15])) / TICKS
@@ -79,23 +87,23 @@ def _processes() -> tuple[dict[int, float], dict[int, list[int]]]:
     return cpu, children
 
 
-def _family(pid: int, children: Mapping[int, list[int]]) -> list[int]:
-    return [pid, *(relative for child in children.get(pid, ()) for relative in _family(child, children))]
+def _process_tree(pid: int, children: Mapping[int, list[int]]) -> list[int]:
+    return [pid, *(descendant for child in children.get(pid, ()) for descendant in _process_tree(child, children))]
 
 
-def _taken(pids: list[int], cpu: Mapping[int, float], thorough: bool) -> ProcessorTime:
+def _usage(pids: list[int], cpu: Mapping[int, float], thorough: bool) -> ProgramUsage:
     seconds = sum(cpu.get(pid, 0.0) for pid in pids)
     if not thorough or pids[0] not in cpu:
-        return ProcessorTime(seconds)
-    return ProcessorTime(seconds, sum(map(_memory, pids)), sum(map(_files, pids)))
+        return ProgramUsage(seconds)
+    return ProgramUsage(seconds, sum(map(_memory, pids)), sum(map(_files, pids)))
 
 
 def _memory(pid: int) -> float:
-    return _if_there(pid, _pss)
+    return _read(pid, _pss)
 
 
 def _files(pid: int) -> float:
-    return _if_there(pid, lambda process: sum(1 for _ in (process / "fd").iterdir()))
+    return _read(pid, lambda process: sum(1 for _ in (process / "fd").iterdir()))
 
 
 def _pss(process: Path) -> float:
@@ -103,8 +111,11 @@ def _pss(process: Path) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 
 
-def _if_there(pid: int, read: Callable[[Path], float]) -> float:
-    """0 of a process that has ended meanwhile, as those that serve one connection do."""
+def _read(pid: int, read: Callable[[Path], float]) -> float:
+    """Returns 0 for a process that has ended in the meantime (PostgreSQL ends one with each connection).
+
+    Returns NaN if the value cannot be read.
+    """
     try:
         return read(PROC / str(pid))
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""What the processes of the generator and the one that started them say to each other: JSON, a line each."""
+"""The messages between the worker processes and their parent. A message is one line of JSON."""
 
 from enum import IntEnum
 from typing import TypeAlias
@@ -9,8 +9,8 @@ from loadtest.load.checks import CheckResult
 from loadtest.load.parameters import Parameters
 
 
-class Share(msgspec.Struct, frozen=True):
-    """The first thing a process is told. `parameters` are of its own users and of its part of the orders."""
+class WorkerShare(msgspec.Struct, frozen=True):
+    """The first message to a worker. `parameters` holds only its own part of the users and orders."""
 
     url: str
     number: int
@@ -23,27 +23,34 @@ class Stage(IntEnum):
 
 
 class LoadProgress(msgspec.Struct, frozen=True, tag="progress"):
-    """How many users have their pages open, orders were accepted and told of, and answers were wrong."""
+    """The progress of a worker.
+
+    Numbers of users whose pages are open, orders accepted, orders with a toast, and wrong responses.
+    """
 
     stage: Stage
     opened: int = 0
     accepted: int = 0
-    told: int = 0
+    toasted: int = 0
     wrong: int = 0
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """Some seconds of a load. Times are of the orders that were due in them, in HDR histograms."""
+    """One bin of the timeline. `to_201` and `to_toast` are HDR histograms of the orders that were due in it."""
 
     accepted: int
-    told: int
+    toasted: int
     to_201: str
     to_toast: str
 
 
 class Result(msgspec.Struct, tag="result"):
-    """Texts are HDR histograms: `times` of orders, `hops` of their journeys, `requests` of others. `share` is what
-    the process took of a core while it sent. The shop's clocks are off by `clocks_off` seconds at least."""
+    """The measurements and verdicts of a worker. Texts are encoded HDR histograms.
+
+    `times` are latencies of orders, `hops` the times between hops of their journeys, and `requests` the latencies
+    of all other requests. `share` is the share of a core that the process took while it sent requests. The shop's
+    clocks are off by at least `clocks_off` seconds.
+    """
 
     orders: dict[str, int]
     last_answer: float
@@ -66,8 +73,8 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     why: str
 
 
-Said: TypeAlias = LoadProgress | Result | Failure
+WorkerMessage: TypeAlias = LoadProgress | Result | Failure
 
 encode = msgspec.json.Encoder().encode
-decode_share = msgspec.json.Decoder(Share).decode
-decode_said: "msgspec.json.Decoder[Said]" = msgspec.json.Decoder(LoadProgress | Result | Failure)
+decode_share = msgspec.json.Decoder(WorkerShare).decode
+decode_worker_message: "msgspec.json.Decoder[WorkerMessage]" = msgspec.json.Decoder(LoadProgress | Result | Failure)

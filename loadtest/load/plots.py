@@ -14,7 +14,7 @@ from loadtest.load.histogram import Histogram
 from loadtest.load.report import Report
 
 SIZE = 7.5, 3.2
-LOOK: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -32,14 +32,14 @@ PERCENTILES = [
     99.99,
 ]
 
-FEW = 20
+MARKED_POINTS_LIMIT = 20
 
 Draw = Callable[[Axes], None]
 
 
 def draw(directory: Path, name: str, title: str, paint: Draw) -> str:
-    """Writes name.svg and name.png, and returns the SVG for a page."""
-    with mpl.rc_context(LOOK):
+    """Writes name.svg and name.png. Returns the SVG for embedding in HTML."""
+    with mpl.rc_context(STYLE):
         figure = Figure(SIZE, layout="constrained")
         axes = figure.add_subplot()
         axes.set_title(title, loc="left", fontweight="bold")
@@ -70,14 +70,13 @@ def plots(report: Report, directory: Path) -> list[str]:
 def lines(
     x: Sequence[float] | Sequence[str], series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
 ) -> Draw:
-    """From 0 up, so that a small change looks small."""
+    """Draws one line for each series. The y axis begins at 0, so that a small change looks small."""
 
     def paint(axes: Axes) -> None:
         colour = mpl.colormaps["tab10" if len(series) <= 10 else "tab20"]
+        marker = "." if len(x) < MARKED_POINTS_LIMIT else ""
         for number, (name, values) in enumerate(series.items()):
-            axes.plot(
-                x, values, label=name, color=colour(number), linewidth=1.2, marker="." if len(x) < FEW else ""
-            )
+            axes.plot(x, values, label=name, color=colour(number), linewidth=1.2, marker=marker)
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
 
     return paint
@@ -89,7 +88,7 @@ def _throughput(report: Report) -> Draw:
         "accepted": [moment.accepted_a_second for moment in moments],
         "toasted": [moment.told_a_second for moment in moments],
     }
-    return lines([moment.second for moment in moments], series, "seconds", "orders a second")
+    return lines([moment.second for moment in moments], series, "seconds", "orders per second")
 
 
 def _latency(report: Report) -> Draw:
@@ -105,7 +104,7 @@ def _latency(report: Report) -> Draw:
 
 
 def _distribution(report: Report) -> Draw:
-    """Each nine has as much room as the one before."""
+    """Draws latency over percentile, on an axis where 90, 99 and 99.9 are equally far apart."""
 
     def paint(axes: Axes) -> None:
         for name, figures in report.times.items():
@@ -121,7 +120,7 @@ def _distribution(report: Report) -> Draw:
 
 
 def _over_time(report: Report, what: str) -> Draw:
-    """What could not be read is a gap."""
+    """Draws all series of one kind. Values that could not be read are gaps."""
     series = [one for one in report.series if one.what == what]
     seconds = sorted({second for one in series for second in one.seconds})
     read = {one.name: dict(zip(one.seconds, one.values, strict=True)) for one in series}

@@ -1,4 +1,4 @@
-"""Everything that a load has found, in one structure: report.json holds it, all else shows it."""
+"""All results of a load in one structure, which is saved as report.json and shown in other forms."""
 
 from collections import defaultdict
 from datetime import datetime
@@ -9,19 +9,19 @@ import msgspec
 from loadtest.load.checks import CheckResult
 from loadtest.load.histogram import Figures
 from loadtest.load.machine import Machine
-from loadtest.load.parameters import Failed, Parameters
+from loadtest.load.parameters import LoadError, Parameters
 from loadtest.load.trend import Series
 
 SCHEMA = 1
-"""Grows when a field goes or changes its meaning, not when one is added."""
+"""Must be raised when a field is removed or changes its meaning, not when one is added."""
 
 GENERATOR = "generator"
 EVERYTHING_ELSE = "everything else"
-"""What the machine did beside the shop and the generator."""
+"""The name of all other programs on the machine together."""
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """Some seconds of the load; the times are those of the orders that were due in them."""
+    """A bin of the timeline, which starts at `second`. Latencies are of the orders that were due in it."""
 
     second: float
     accepted_a_second: float
@@ -31,7 +31,11 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Process(msgspec.Struct, frozen=True):
-    """`share` is of one core. The microseconds are divided by all accepted orders, and include their reads."""
+    """The processor time of a program.
+
+    `share` is its share of one core. `us_an_order` is its microseconds per accepted order, including the reads and
+    top-ups of the load.
+    """
 
     name: str
     share: float
@@ -39,19 +43,19 @@ class Process(msgspec.Struct, frozen=True):
 
 
 def service_of(name: str) -> str:
-    """Replicas are numbered: the service of notifier-2 is notifier."""
+    """Returns the service of a replica, for example notifier for notifier-2."""
     return name.partition("-")[0]
 
 
 class Shares(msgspec.Struct, frozen=True):
-    """What each service took of a core in the time before this second."""
+    """The share of a core that each service took between the previous sample and `second`."""
 
     second: float
     services: dict[str, float]
 
 
 class Generator(msgspec.Struct, frozen=True):
-    """The share of a core that each process took while it sent, how late its loop was, and its requests."""
+    """The generator's own load: the share of a core of each process, and the delays of event loops and requests."""
 
     shares: list[float]
     lag: Figures
@@ -59,8 +63,12 @@ class Generator(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """`times` are of orders from the moment they were due, `requests` of other requests, and `hops` from the one
-    before in the journey. The shop's clocks are off by `clocks_off_ms` at least; what takes two is no better."""
+    """The report of one load.
+
+    `times` and `requests` are latencies of orders and of other requests since the planned moment. `hops` are times
+    since the previous hop of the journey. The shop's clocks are off by at least `clocks_off_ms`, and so are all
+    times that depend on two clocks.
+    """
 
     schema: int = SCHEMA
     started: datetime
@@ -96,19 +104,19 @@ class Report(msgspec.Struct, kw_only=True):
 
     @property
     def us_an_order(self) -> float:
-        """Of the shop: all but what made the load, and what has nothing to do with it."""
+        """The microseconds per order of all parts of the shop."""
         return sum(one.us_an_order for one in self.processes if one.name not in (GENERATOR, EVERYTHING_ELSE))
 
     def services(self) -> list[tuple[Process, list[float]]]:
-        """The processes of each together, and the share of each process; the most expensive first."""
+        """Returns each service's processes in one, with the share of each process. The most expensive is first."""
         by_service: defaultdict[str, list[Process]] = defaultdict(list)
         for one in self.processes:
             by_service[service_of(one.name)].append(one)
-        together = [
+        totals = [
             (Process(name, sum(one.share for one in of), sum(one.us_an_order for one in of)), [p.share for p in of])
             for name, of in by_service.items()
         ]
-        return sorted(together, key=lambda pair: (pair[0].name == EVERYTHING_ELSE, -pair[0].share))
+        return sorted(totals, key=lambda pair: (pair[0].name == EVERYTHING_ELSE, -pair[0].share))
 
 
 def write(report: Report, path: Path) -> None:
@@ -116,12 +124,12 @@ def write(report: Report, path: Path) -> None:
 
 
 def read(path: Path) -> Report:
-    """Raises Failed for what is not a report of this schema."""
+    """Raises LoadError if the file is not a report of this schema."""
     try:
         text = path.read_bytes()
         schema = msgspec.json.decode(text)["schema"]
         if schema != SCHEMA:
-            raise Failed(f"{path} is a report of schema {schema}, and this reads {SCHEMA}")
+            raise LoadError(f"{path} is a report of schema {schema}, but this version reads only schema {SCHEMA}")
         return msgspec.json.decode(text, type=Report)
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
-        raise Failed(f"{path} is not a report: {error}") from error
+        raise LoadError(f"{path} is not a report: {error}") from error

@@ -1,4 +1,4 @@
-"""One load: the generator at work, the machine watched, the books audited."""
+"""One load: runs the generator, measures the machine meanwhile, and audits the shop afterwards."""
 
 import asyncio
 import math
@@ -8,62 +8,65 @@ from collections.abc import Callable, Mapping
 
 from loadtest.load import machine
 from loadtest.load.checks import CheckResult
-from loadtest.load.crew import Crew, crew
-from loadtest.load.doubts import doubts
-from loadtest.load.local import LocalShop
-from loadtest.load.machine import Look
+from loadtest.load.local_shop import LocalShop
+from loadtest.load.machine import Sample
 from loadtest.load.messages import LoadProgress, Result, Stage
 from loadtest.load.parameters import Parameters
 from loadtest.load.report import GENERATOR, Report
+from loadtest.load.self_checks import failed_self_checks
 from loadtest.load.summary import summary
+from loadtest.load.worker_processes import WorkerProcesses, started_workers
 
-BEFORE_START = 0.5
+START_DELAY_SECONDS = 0.5
 SHOW_SECONDS = 0.2
 
 Show = Callable[[LoadProgress, float], None]
-"""Is called again and again with how far it is, and for how many seconds orders have been arriving."""
+"""Called every SHOW_SECONDS with the progress, and the seconds since the first order was due."""
 
 
 class Watch:
-    """Looks at programs, `every` so many seconds, from the first moment of a load to the last."""
+    """Samples the programs of the shop every `every` seconds, from the start of a load to its end."""
 
     def __init__(self, every: float = 1.0) -> None:
         self._every = every
-        self._looking: asyncio.Task[None] | None = None
-        self.looks: list[Look] = []
+        self._sampling: asyncio.Task[None] | None = None
+        self.samples: list[Sample] = []
 
-    async def look(self, programs: Mapping[str, int]) -> None:
-        self.looks.append(machine.look(programs))
+    async def sample(self, programs: Mapping[str, int]) -> None:
+        self.samples.append(machine.sample(programs))
 
     def start(self, programs: Mapping[str, int]) -> None:
-        self._looking = asyncio.create_task(self._look_again_and_again(programs))
+        self._sampling = asyncio.create_task(self._sample_repeatedly(programs))
 
-    def must_live(self) -> None:
-        """Raises what a look raised."""
-        if self._looking and self._looking.done():
-            self._looking.result()
+    def raise_if_failed(self) -> None:
+        """Raises the exception that ended the sampling, if there is one."""
+        if self._sampling and self._sampling.done():
+            self._sampling.result()
 
     async def stop(self, programs: Mapping[str, int]) -> None:
-        if self._looking:
-            self._looking.cancel()
-        self._looking = None
-        await self.look(programs)
+        if self._sampling:
+            self._sampling.cancel()
+        self._sampling = None
+        await self.sample(programs)
 
-    async def _look_again_and_again(self, programs: Mapping[str, int]) -> None:
+    async def _sample_repeatedly(self, programs: Mapping[str, int]) -> None:
         while True:
-            await self.look(programs)
+            await self.sample(programs)
             await asyncio.sleep(self._every)
 
 
 async def run(parameters: Parameters, show: Show, watch: Watch | None = None) -> Report:
-    """Raises Failed when the generator cannot do its work. Without an URL, the shop is the one on this machine."""
+    """Loads the shop at `parameters.url`, or the one in `parameters.dir` on this machine.
+
+    Raises LoadError if the generator fails.
+    """
     watch = watch or Watch()
     shop = None if parameters.url else LocalShop(parameters.dir)
     programs = await shop.programs() if shop else {}
     url = shop.url if shop else parameters.url.rstrip("/")
-    async with crew(url, parameters) as generator:
-        start, results = await _measured(generator, programs | {GENERATOR: os.getpid()}, watch, show)
-    report = summary(parameters, start, results, watch.looks)
+    async with started_workers(url, parameters) as workers:
+        start, results = await _measured(workers, programs | {GENERATOR: os.getpid()}, watch, show)
+    report = summary(parameters, start, results, watch.samples)
     if shop:
         report.replicas = shop.replicas
         report.versions |= await shop.versions()
@@ -71,36 +74,36 @@ async def run(parameters: Parameters, show: Show, watch: Watch | None = None) ->
             nothing_restarted(programs, await shop.programs()),
             await shop.audit(parameters.patience),
         ]
-    report.doubts = doubts(report)
+    report.doubts = failed_self_checks(report)
     return report
 
 
 async def _measured(
-    generator: Crew, programs: Mapping[str, int], watch: Watch, show: Show
+    workers: WorkerProcesses, programs: Mapping[str, int], watch: Watch, show: Show
 ) -> tuple[float, list[Result]]:
-    """When the load started, and what was found."""
+    """Returns when the load started, and the results of the workers."""
 
     async def until(stage: Stage, start: float = math.inf) -> None:
-        while (progress := generator.progress).stage < stage:
-            generator.must_live()
-            watch.must_live()
+        while (progress := workers.progress).stage < stage:
+            workers.raise_if_failed()
+            watch.raise_if_failed()
             show(progress, max(0.0, time.perf_counter() - start))
             await asyncio.sleep(SHOW_SECONDS)
 
     await until(Stage.READY)
-    start = time.perf_counter() + BEFORE_START
-    generator.tell(str(start).encode())
-    await asyncio.sleep(BEFORE_START)
+    start = time.perf_counter() + START_DELAY_SECONDS
+    workers.send(str(start).encode())
+    await asyncio.sleep(START_DELAY_SECONDS)
     watch.start(programs)
     await until(Stage.SETTLED, start)
     await watch.stop(programs)
-    generator.tell(b"check")
+    workers.send(b"check")
     await until(Stage.CHECKED)
-    return start, generator.results
+    return start, workers.results
 
 
 def nothing_restarted(before: Mapping[str, int], after: Mapping[str, int]) -> CheckResult:
-    """One that ran only before or only after is one as well."""
-    all_of_them = before.keys() | after.keys()
-    restarted = [{"program": name} for name in sorted(all_of_them) if before.get(name) != after.get(name)]
-    return CheckResult("programs", "No part of the shop was started anew.").look(len(all_of_them), restarted)
+    """Compares process ids. A program that ran only before or only after counts as restarted."""
+    names = before.keys() | after.keys()
+    restarted = [{"program": name} for name in sorted(names) if before.get(name) != after.get(name)]
+    return CheckResult("programs", "No part of the shop was restarted.").record(len(names), restarted)

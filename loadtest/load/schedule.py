@@ -1,8 +1,9 @@
-"""When what is sent: a plan that does not look at the answers.
+"""The plan of a load: the kinds and times of all requests, independent of the responses.
 
-Users do not wait for each other, so requests arrive as a Poisson process. A latency is counted from the moment
-that the plan names. A shop that stops for a second is then charged with all the requests of that second, while a
-generator that waits for an answer before it sends on would not even notice ("coordinated omission").
+Users do not wait for each other, so requests arrive as a Poisson process. A latency counts from the planned time.
+If the shop stops for a second, the latencies of all requests that were due in that second show it. A generator that
+waits for a response before it sends the next request would hide the stop. That mistake is called "coordinated
+omission".
 """
 
 import random
@@ -13,7 +14,7 @@ from loadtest.load.parameters import Parameters
 
 
 class Kind(StrEnum):
-    """What is asked of the shop. The orders' kinds differ in how the order must end."""
+    """The kinds of requests. The first three are orders, which differ in the final status that they must reach."""
 
     PAID = "paid"
     TOO_EXPENSIVE = "too expensive"
@@ -29,7 +30,7 @@ READS = (Kind.SHOW_ORDER, Kind.LIST_ORDERS, Kind.SHOW_BALANCE)
 
 
 def weights(parameters: Parameters) -> dict[Kind, float]:
-    """How many of each kind there are an order."""
+    """Returns the mean number of requests of each kind per order."""
     declined, reads = parameters.declined / 2, parameters.reads / len(READS)
     return {
         Kind.PAID: 1 - parameters.declined,
@@ -41,17 +42,16 @@ def weights(parameters: Parameters) -> dict[Kind, float]:
 
 
 def kinds(parameters: Parameters, chance: random.Random) -> Iterator[Kind]:
-    """Without end."""
+    """Yields random kinds without end."""
     weighted = weights(parameters)
     while True:
         yield from chance.choices(list(weighted), list(weighted.values()), k=1000)
 
 
 def arrivals(parameters: Parameters, chance: random.Random) -> Iterator[tuple[float, Kind]]:
-    """What is to be sent, and how many seconds after the start.
+    """Yields the requests of the load, each with its time in seconds after the start.
 
-    Several processes with a part of the rate each make together what one makes with all of it: Poisson processes
-    add up to one.
+    Several processes can divide the rate among them, because the sum of Poisson processes is a Poisson process.
     """
     rate = parameters.rate * sum(weights(parameters).values())
     at = chance.expovariate(rate)

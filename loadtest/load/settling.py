@@ -1,4 +1,4 @@
-"""After the load: what became of requests without an answer, and what the shop says of every user."""
+"""The steps after the load: repeats requests without a response, and reads every user's orders and balance."""
 
 import asyncio
 import time
@@ -9,15 +9,15 @@ from typing import TypeVar
 
 import msgspec
 
-from loadtest.load.calls import ORDERS, PlaceOrder, Planned
+from loadtest.load.calls import ORDERS, PlaceOrder, PlannedCall
 from loadtest.load.checks import CheckResult
 from loadtest.load.history import History, OrderHistory
-from loadtest.load.parameters import Failed
+from loadtest.load.parameters import LoadError
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import ACCOUNT, User
 
-AT_ONCE = 32
-AGAIN = 5
+CONCURRENCY = 32
+ATTEMPTS = 5
 PAUSE_SECONDS = 1.0
 SETTLING = "settling"
 
@@ -32,35 +32,35 @@ class _Page(msgspec.Struct):
 _page = msgspec.json.Decoder(_Page).decode
 
 
-async def each(things: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Some at a time."""
-    todo = iter(things)
+async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Awaits `work` for each item, with at most CONCURRENCY items in work at a time."""
+    remaining = iter(items)
 
-    async def some() -> None:
-        for thing in todo:
-            await work(thing)
+    async def work_through() -> None:
+        for item in remaining:
+            await work(item)
 
-    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(work_through() for _ in range(CONCURRENCY)))
 
 
-async def send_again(traffic: Traffic, until: float) -> None:
-    """As a client does that got no answer; the keys see to it that nothing takes effect twice."""
+async def repeat_unanswered(traffic: Traffic, until: float) -> None:
+    """Repeats the orders and top-ups without a response. Their idempotency keys prevent a second effect."""
 
-    async def again(call: Planned) -> None:
-        for _ in range(AGAIN):
-            answer = await call.user.entrance.ask(call.request, until)
-            if answer.status == call.good:
-                traffic.taken(call, answer.body)
+    async def repeat(call: PlannedCall) -> None:
+        for _ in range(ATTEMPTS):
+            response = await call.user.target.ask(call.request, until)
+            if response.status == call.expected_status:
+                traffic.on_expected_status(call, response.body)
                 return
             if time.perf_counter() + PAUSE_SECONDS >= until:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 
-    await each(traffic.without_answer, again)
+    await for_each(traffic.unanswered, repeat)
 
 
-def sockets_held(users: Sequence[User]) -> tuple[CheckResult, Counter[str]]:
-    """And why those that did not were lost, as errors."""
+def check_sockets(users: Sequence[User]) -> tuple[CheckResult, Counter[str]]:
+    """Returns the verdict that every socket stayed open, and the reasons of lost sockets as errors."""
     lost = [
         {"user": user.id, "socket": number, "why": page.why_lost}
         for user in users
@@ -68,23 +68,23 @@ def sockets_held(users: Sequence[User]) -> tuple[CheckResult, Counter[str]]:
         if page.why_lost
     ]
     verdict = CheckResult("sockets", "Every socket stayed open.")
-    verdict.look(sum(len(user.pages) for user in users), lost)
+    verdict.record(sum(len(user.pages) for user in users), lost)
     return verdict, Counter(f"socket: {row['why']}" for row in lost)
 
 
 async def histories(users: Sequence[User], accepted: Sequence[PlaceOrder], until: float) -> list[History]:
-    """Of all users of whom the shop says anything; it is asked again until then."""
+    """Returns the histories of all users whose orders and balance could be read before the time `until`."""
     placed: defaultdict[User, list[OrderHistory]] = defaultdict(list)
     for order in accepted:
-        placed[order.user].append(order.end())
-    found: list[History] = []
+        placed[order.user].append(order.expected_end())
+    read: list[History] = []
 
-    async def learn(user: User) -> None:
-        with suppress(Failed):  # it is among the errors, and of this user nothing can be judged
-            found.append(await _history(user, placed[user], until))
+    async def read_history(user: User) -> None:
+        with suppress(LoadError):  # `ask_until` has counted the error, and this user cannot be checked
+            read.append(await _history(user, placed[user], until))
 
-    await each(users, learn)
-    return found
+    await for_each(users, read_history)
+    return read
 
 
 async def _history(user: User, placed: Sequence[OrderHistory], until: float) -> History:
@@ -99,10 +99,10 @@ async def _history(user: User, placed: Sequence[OrderHistory], until: float) -> 
 
 
 async def _listed(user: User, until: float) -> list[OrderHistory]:
-    entrance, items, cursor = user.entrance, list[OrderHistory](), ""
+    target, items, cursor = user.target, list[OrderHistory](), ""
     while True:
-        request = entrance.get(f"{ORDERS}?limit=100{cursor}", user.id)
-        page = _page((await entrance.insist(SETTLING, user.id, 200, request=request, until=until)).body)
+        request = target.get(f"{ORDERS}?limit=100{cursor}", user.id)
+        page = _page((await target.ask_until(SETTLING, user.id, 200, request=request, until=until)).body)
         items += page.items
         if page.next_cursor is None:
             return items
@@ -110,6 +110,6 @@ async def _listed(user: User, until: float) -> list[OrderHistory]:
 
 
 async def _balance(user: User, until: float) -> int | None:
-    request = user.entrance.get(ACCOUNT, user.id)
-    answer = await user.entrance.insist(SETTLING, user.id, 200, 404, request=request, until=until)
-    return msgspec.json.decode(answer.body)["balance"] if answer.status == 200 else None
+    request = user.target.get(ACCOUNT, user.id)
+    response = await user.target.ask_until(SETTLING, user.id, 200, 404, request=request, until=until)
+    return msgspec.json.decode(response.body)["balance"] if response.status == 200 else None

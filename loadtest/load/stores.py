@@ -1,6 +1,6 @@
-"""What waits and what is kept in a local shop: in its tables, its queues, in Redis, and as tasks of its processes.
+"""Reads the amounts of data in a local shop: rows, queued messages, dead letters, keys in Redis, asyncio tasks.
 
-NaN is what a part of the shop does not say.
+NaN means that a replica did not give the value.
 """
 
 import asyncio
@@ -12,31 +12,31 @@ import aiohttp
 import asyncpg
 from redis.asyncio import Redis
 
-from loadtest.load.local import LocalShop
+from loadtest.load.local_shop import LocalShop
 from shopkit.messaging.topology import RESOLVED
 
-DEAD = ".dead"
-WAITING = {
+DEAD_LETTER_QUEUE_SUFFIX = ".dead"
+WAITING_ROWS = {
     "orders": {"outbox": "SELECT count(*) FROM outbox"},
     "payments": {
         "outbox": "SELECT count(*) FROM outbox",
         "inbox": "SELECT count(*) FROM inbox WHERE processed_at IS NULL",
     },
 }
-SET_ASIDE = "SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL"
+UNRESOLVED_DEAD_LETTERS = "SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL"
 TABLES = {
     "orders": ("orders", "outbox"),
     "payments": ("inbox", "inbox_in_hand", "ledger_entries", "outbox", "payments"),
 }
 SIZE = "SELECT pg_total_relation_size($1::text::regclass) / 1048576.0"
-ASK_AGAIN = 0.5
-# What marks an event as published lives for an hour by design, and is many times the rest.
+PAUSE_SECONDS = 0.5
+# Part of the keys that mark events as published. They expire after an hour, and far outnumber all other keys.
 MARK = b":d:"
 
 
 class Stores:
     def __init__(self, shop: LocalShop, databases: dict[str, Any]) -> None:
-        self._replicas = shop.addresses
+        self._replicas = shop.replica_urls
         self._queues = f"{shop.broker_management}/api/queues/%2F"
         self._databases = databases
         self._redis: Any = Redis.from_url(shop.redis)
@@ -55,27 +55,33 @@ class Stores:
     async def waiting(self) -> dict[str, float]:
         return {
             f"{database} {table}": float(await self._databases[database].fetchval(query))
-            for database, queries in WAITING.items()
+            for database, queries in WAITING_ROWS.items()
             for table, query in queries.items()
         }
 
     async def queues(self) -> dict[str, float]:
-        """Messages in each, without those that somebody set aside."""
-        return {name: count for name, count in (await self._lengths()).items() if not _holds_letters(name)}
+        """Returns the messages in each queue, except in queues of dead letters."""
+        lengths = await self._lengths()
+        return {name: count for name, count in lengths.items() if not _has_dead_letters(name)}
 
     async def dead_letters(self) -> dict[str, float]:
-        """That nobody has resolved yet."""
-        found = {name: count for name, count in (await self._lengths()).items() if name.endswith(DEAD)}
-        return found | {"payments dead_letters": float(await self._databases["payments"].fetchval(SET_ASIDE))}
+        """Returns the numbers of unresolved dead letters in the broker and the database."""
+        lengths = await self._lengths()
+        queues = {name: count for name, count in lengths.items() if name.endswith(DEAD_LETTER_QUEUE_SUFFIX)}
+        rows = float(await self._databases["payments"].fetchval(UNRESOLVED_DEAD_LETTERS))
+        return queues | {"payments dead_letters": rows}
 
     async def _lengths(self) -> dict[str, float]:
-        """Waits for RabbitMQ, which says nothing of a queue in its first seconds, and of all of them in its own."""
+        """Returns the length of every queue.
+
+        Waits until RabbitMQ knows all lengths. In the first seconds of a queue, or of RabbitMQ, it does not.
+        """
         while True:
-            async with self._session.get(self._queues, raise_for_status=True) as answer:
-                lengths = {queue["name"]: queue.get("messages") for queue in await answer.json()}
+            async with self._session.get(self._queues, raise_for_status=True) as response:
+                lengths = {queue["name"]: queue.get("messages") for queue in await response.json()}
             if None not in lengths.values():
                 return {name: float(length) for name, length in lengths.items()}
-            await asyncio.sleep(ASK_AGAIN)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def sizes(self) -> dict[str, float]:
         return {
@@ -85,11 +91,11 @@ class Stores:
         }
 
     async def wal_bytes(self) -> float:
-        """Of the server, which has both databases."""
+        """Returns the WAL written by the PostgreSQL server, which has both databases."""
         return float(await self._databases["orders"].fetchval("SELECT wal_bytes FROM pg_stat_wal"))
 
     async def keys(self) -> dict[str, float]:
-        """Of users, without the marks."""
+        """Returns the number of users' keys, without the marks of published events."""
         found = [key async for key in self._redis.scan_iter(match="n:*", count=5000) if MARK not in key]
         return {"of users": float(len(found))}
 
@@ -99,12 +105,12 @@ class Stores:
 
     async def _tasks(self, url: str) -> float:
         try:
-            async with self._session.get(f"{url}/metrics") as answer:
-                found = re.search(r"^gozon_tasks\{.*\} (\S+)", await answer.text(), re.MULTILINE)
+            async with self._session.get(f"{url}/metrics") as response:
+                found = re.search(r"^gozon_tasks\{.*\} (\S+)", await response.text(), re.MULTILINE)
         except aiohttp.ClientError:
             return math.nan
         return float(found[1]) if found else math.nan
 
 
-def _holds_letters(queue: str) -> bool:
-    return queue.endswith(DEAD) or queue == RESOLVED
+def _has_dead_letters(queue: str) -> bool:
+    return queue.endswith(DEAD_LETTER_QUEUE_SUFFIX) or queue == RESOLVED

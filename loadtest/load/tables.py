@@ -1,46 +1,49 @@
-"""A report in words and tables, as the terminal and the page show it."""
+"""The sentences and tables of a report, for the terminal and the HTML file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from loadtest.load.checks import CheckResult
 from loadtest.load.comparison import compared
-from loadtest.load.figures import TO_TOAST
 from loadtest.load.histogram import Figures
+from loadtest.load.measurements import TO_TOAST
 from loadtest.load.report import Report
 from loadtest.load.trend import Series, rise
 
 
 class Table(NamedTuple):
-    """The first column is text, the others are figures."""
+    """A table whose first column is text. All other columns are numbers."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 def headline(report: Report) -> str:
-    asked = report.parameters
-    how = f"{asked.in_flight} in flight" if asked.in_flight else f"{asked.rate:g} orders/s planned"
+    parameters = report.parameters
+    in_flight, rate = f"{parameters.in_flight} in flight", f"{parameters.rate:g} orders/s planned"
     return (
-        f"{report.accepted:,} orders in {asked.seconds:g} s from {asked.users:,} users "
-        f"with {sum(report.sockets.values()):,} sockets, {how}, seed {asked.seed}"
+        f"{report.accepted:,} orders in {parameters.seconds:g} s from {parameters.users:,} users "
+        f"with {sum(report.sockets.values()):,} sockets, {in_flight if parameters.in_flight else rate}, "
+        f"seed {parameters.seed}"
     )
 
 
-def generator(report: Report) -> str:
-    """How one knows that what was measured is the shop."""
-    by = report.generator
-    shares = " ".join(f"{share:.0%}" for share in by.shares)
+def generator_sentences(report: Report) -> str:
+    """Returns how busy and how late the generator was. If it was neither, the report measures the shop."""
+    generator = report.generator
+    lag, sent_late = generator.lag, generator.sent_late
+    shares = " ".join(f"{share:.0%}" for share in generator.shares)
     return (
-        f"The generator took {shares} of a core. Its loop was {by.lag.p50:.1f} ms late (p50), "
-        f"{by.lag.p99:.1f} (p99); requests were sent {by.sent_late.p50:.1f} (p50), {by.sent_late.p99:.1f} (p99)."
+        f"The generator took {shares} of a core. "
+        f"Its event loop was {lag.p50:.1f} ms (p50) and {lag.p99:.1f} ms (p99) late. "
+        f"Its requests were sent {sent_late.p50:.1f} ms (p50) and {sent_late.p99:.1f} ms (p99) late."
     )
 
 
 def tables(report: Report) -> Iterator[Table]:
     yield _throughput(report)
-    yield _latencies("ms from the moment it was due", report.times | report.requests)
-    yield _latencies("ms from the hop before", report.hops)
+    yield _latencies("ms since the planned moment", report.times | report.requests)
+    yield _latencies("ms since the previous hop", report.hops)
     yield _deliveries(report)
     yield _services(report)
     if report.series:
@@ -52,7 +55,7 @@ def tables(report: Report) -> Iterator[Table]:
 
 def comparison(before: Report, now: Report) -> Table:
     return Table(
-        ("beside the earlier report", "before", "now", "ratio"),
+        ("comparison", "before", "now", "ratio"),
         [
             (row.name, f"{row.before:,.1f}", f"{row.now:,.1f}", f"{row.ratio:.2f}" if row.ratio else "")
             for row in compared(before, now)
@@ -62,13 +65,13 @@ def comparison(before: Report, now: Report) -> Table:
 
 def _throughput(report: Report) -> Table:
     kinds = [(f"  {kind}", f"{count:,}", "") for kind, count in report.orders.items()]
-    told = report.times[TO_TOAST].count
+    toasted = report.times[TO_TOAST].count
     return Table(
         ("", "orders", "orders/s"),
         [
             ("accepted", f"{report.accepted:,}", f"{report.accepted_a_second:,.1f}"),
             *kinds,
-            ("toasted", f"{told:,}", f"{report.told_a_second:,.1f}"),
+            ("toasted", f"{toasted:,}", f"{report.told_a_second:,.1f}"),
         ],
     )
 
@@ -96,7 +99,7 @@ def _deliveries(report: Report) -> Table:
 
 def _services(report: Report) -> Table:
     return Table(
-        ("service", "of a core", "us an order", "of a core, each process"),
+        ("service", "of a core", "µs per order", "of a core, each process"),
         [
             (one.name, f"{one.share:.0%}", f"{one.us_an_order:,.0f}", " ".join(f"{s:.0%}" for s in shares))
             for one, shares in report.services()
@@ -106,7 +109,7 @@ def _services(report: Report) -> Table:
 
 def _trends(series: Sequence[Series]) -> Table:
     return Table(
-        ("over time", "at a third", "at the end", "rises by", "may rise by"),
+        ("over time", "after a third", "at the end", "rises by", "may rise by"),
         [
             (
                 f"{one.what}: {one.name}",
@@ -129,5 +132,5 @@ def _verdicts(report: Report) -> Table:
 
 def _outcome(verdict: CheckResult) -> str:
     if not verdict.looked_at:
-        return "NOTHING TO LOOK AT"
+        return "NOTHING CHECKED"
     return "ok" if verdict.holds else f"{verdict.offenders:,} OFFENDERS"

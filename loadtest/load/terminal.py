@@ -1,4 +1,4 @@
-"""What one sees while a load runs and when it is over."""
+"""The output of a load on the terminal: its progress and its report."""
 
 import time
 from collections.abc import Generator
@@ -17,21 +17,21 @@ from loadtest.load.messages import LoadProgress, Stage
 from loadtest.load.parameters import Parameters
 from loadtest.load.report import Report
 from loadtest.load.run import Show
-from loadtest.load.tables import Table, generator, headline, tables
+from loadtest.load.tables import Table, generator_sentences, headline, tables
 
 LINE_SECONDS = 5.0
 WIDTH = 110
 
 
 def console() -> Console:
-    """As wide as the terminal; elsewhere wide enough for every table."""
+    """Returns a console as wide as the terminal. If there is no terminal, it is wide enough for every table."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 @contextmanager
-def showing(out: Console, parameters: Parameters) -> Generator[Show]:
-    """A bar on a terminal, elsewhere a line now and then."""
+def show_progress(out: Console, parameters: Parameters) -> Generator[Show]:
+    """Shows a progress bar on a terminal. Elsewhere prints a line every LINE_SECONDS and for each new stage."""
     if not out.is_terminal:
         yield _lines(out, parameters)
         return
@@ -39,8 +39,8 @@ def showing(out: Console, parameters: Parameters) -> Generator[Show]:
         task = bar.add_task("", total=1.0)
 
         def show(progress: LoadProgress, seconds: float) -> None:
-            words, part = _how_far(progress, seconds, parameters)
-            bar.update(task, description=words, completed=part)
+            text, part = _progress_text(progress, seconds, parameters)
+            bar.update(task, description=text, completed=part)
 
         yield show
 
@@ -50,18 +50,18 @@ def _lines(out: Console, parameters: Parameters) -> Show:
 
     def show(progress: LoadProgress, seconds: float) -> None:
         nonlocal due, stage, last
-        words, _ = _how_far(progress, seconds, parameters)
-        if words != last and (time.monotonic() >= due or progress.stage is not stage):
-            due, stage, last = time.monotonic() + LINE_SECONDS, progress.stage, words
-            out.print(words)
+        text, _ = _progress_text(progress, seconds, parameters)
+        if text != last and (time.monotonic() >= due or progress.stage is not stage):
+            due, stage, last = time.monotonic() + LINE_SECONDS, progress.stage, text
+            out.print(text)
 
     return show
 
 
-def _how_far(progress: LoadProgress, seconds: float, parameters: Parameters) -> tuple[str, float]:
-    """In words, and as a part of the stage."""
-    wrong = f", {progress.wrong} answers wrong" if progress.wrong else ""
-    orders = f"{progress.accepted:,} orders accepted, {progress.told:,} told{wrong}"
+def _progress_text(progress: LoadProgress, seconds: float, parameters: Parameters) -> tuple[str, float]:
+    """Returns the progress in words, and the completed part of the stage from 0 to 1."""
+    wrong = f", {progress.wrong} wrong responses" if progress.wrong else ""
+    orders = f"{progress.accepted:,} orders accepted, {progress.toasted:,} toasted{wrong}"
     match progress.stage:
         case Stage.STARTING | Stage.OPENING | Stage.READY:
             part = progress.opened / parameters.users
@@ -69,24 +69,24 @@ def _how_far(progress: LoadProgress, seconds: float, parameters: Parameters) -> 
         case Stage.LOADING:
             return f"{seconds:3.0f} of {parameters.seconds:g} s: {orders}", seconds / parameters.seconds
         case Stage.WAITING:
-            return f"waiting for the last: {orders}", progress.told / max(1, progress.accepted)
+            return f"waiting for the last toasts: {orders}", progress.toasted / max(1, progress.accepted)
         case _:
-            return "asking the shop what it says of every order and balance", 1.0
+            return "reading every order and balance from the shop", 1.0
 
 
 def show_report(out: Console, report: Report) -> None:
     out.print(f"\n{headline(report)}\n")
     for table in tables(report):
         show_table(out, table)
-    out.print(generator(report))
-    show_broken(out, report)
+    out.print(generator_sentences(report))
+    show_failures(out, report)
     out.print(Text("every verdict is ok", "green") if report.holds else Text("NOT ok", "bold red"))
 
 
-def show_broken(out: Console, report: Report) -> None:
-    """Doubts, and the offenders of what does not hold."""
+def show_failures(out: Console, report: Report) -> None:
+    """Shows the failed self-checks as warnings, and the offenders of every verdict that does not hold."""
     for doubt in report.doubts:
-        out.print(Text(f"doubt: {doubt}", "yellow"))
+        out.print(Text(f"warning: {doubt}", "yellow"))
     for verdict in report.verdicts:
         if not verdict.holds:
             _show_offenders(out, verdict)

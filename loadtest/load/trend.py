@@ -1,4 +1,4 @@
-"""Whether something that was looked at again and again stays where it is."""
+"""The trend of a value that was measured repeatedly."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Series(msgspec.Struct, frozen=True):
-    """One thing over time. `most` is what it may rise by; without it, it is shown and not judged."""
+    """The values of one thing over time. `most` is the allowed rise. Without it, the series is only shown."""
 
     what: str
     name: str
@@ -18,10 +18,10 @@ class Series(msgspec.Struct, frozen=True):
 
 
 def rise(series: Series) -> float:
-    """What it rises by in the last two thirds of the time, when everything that has to fill is full.
+    """Returns the rise in the last two thirds of the time. In the first third, caches may still fill.
 
-    The slope is the median of the slopes between all pairs of points (Theil and Sen): half of the points may be
-    anything, so neither a spike nor a restful end makes a trend.
+    The slope is the median of the slopes between all pairs of points (Theil-Sen estimator). A minority of outliers,
+    such as spikes or a quiet end, does not change it much.
     """
     start = series.seconds[-1] / 3
     points = [(at, value) for at, value in zip(series.seconds, series.values, strict=True) if at >= start]
@@ -30,5 +30,5 @@ def rise(series: Series) -> float:
 
 
 def bound(values: Sequence[float], share: float, least: float) -> float:
-    """A share of what it usually is, and `least` for what is small."""
+    """Returns the allowed rise: `share` of the median value, but at least `least`."""
     return max(least, share * statistics.median(values))

@@ -1,7 +1,7 @@
-"""A process of the generator: has users of its own, sends their share of the load and judges what came of it.
+"""A worker process of the generator. It has its own users, sends their part of the load and checks the results.
 
-`crew` starts it and reads what it says; it tells the process its Share, then the moment to start, then to check.
-Moments are those of `time.perf_counter`, which is one clock for all processes of a machine.
+`worker_processes` starts it and reads its messages. The parent sends the WorkerShare, then the start time, then a
+line to start the checks. Times are of `time.perf_counter`, which is one clock for all processes of a machine.
 """
 
 import asyncio
@@ -14,146 +14,161 @@ from contextlib import suppress
 
 import uvloop
 
-from loadtest.load import figures, settling
+from loadtest.load import measurements, settling
 from loadtest.load.checks import judge
-from loadtest.load.effort import Effort
-from loadtest.load.entrance import Entrance
+from loadtest.load.generator_usage import GeneratorUsage
 from loadtest.load.journeys import Journeys
-from loadtest.load.messages import Failure, LoadProgress, Result, Said, Share, Stage, decode_share, encode
-from loadtest.load.parameters import Failed, Parameters
-from loadtest.load.settling import each
+from loadtest.load.messages import (
+    Failure,
+    LoadProgress,
+    Result,
+    Stage,
+    WorkerMessage,
+    WorkerShare,
+    decode_share,
+    encode,
+)
+from loadtest.load.parameters import LoadError, Parameters
+from loadtest.load.settling import for_each
+from loadtest.load.target import Target
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import User
 
 CONNECTIONS = 4000
-SAY_SECONDS = 0.5
-# After the last toast: time for one too many.
+PROGRESS_SECONDS = 0.5
+# The time to wait for duplicate toasts after the last expected one.
 QUIET_SECONDS = 1.0
-NOBODY = "whoever started this is gone"
+PARENT_ENDED = "the parent process has ended"
 
 
 class LoadWorker:
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: WorkerShare) -> None:
         self.parameters = share.parameters
         seed = f"{share.parameters.seed} {share.number}"
-        self.sockets = random.Random(f"{seed} sockets")
-        self.entrance = Entrance(share.url, CONNECTIONS)
+        self.socket_random = random.Random(f"{seed} sockets")
+        self.target = Target(share.url, CONNECTIONS)
         self.journeys = Journeys()
         self.users = [
-            User(f"load-{share.run}-{share.number}-{n}", has_account, self.entrance, self.journeys)
+            User(f"load-{share.run}-{share.number}-{n}", has_account, self.target, self.journeys)
             for n, has_account in enumerate(accounts(share.parameters))
         ]
-        self.traffic = Traffic(share.parameters, self.users, seed, self.entrance.answers)
-        self.effort = Effort()
+        self.traffic = Traffic(share.parameters, self.users, seed, self.target.responses)
+        self.usage = GeneratorUsage()
         self.stage = Stage.OPENING
         self.opened = 0
 
-    async def arrive(self) -> None:
+    async def set_up_users(self) -> None:
         second = self.parameters.second_sockets
 
-        async def arrives(user: User) -> None:
-            # Nothing waits before this, so the users draw in their order.
-            await user.arrive(2 if self.sockets.random() < second else 1)
+        async def set_up(user: User) -> None:
+            # There is no await before this draw, so the users draw in order and a seed gives the same sockets.
+            await user.set_up(2 if self.socket_random.random() < second else 1)
             self.opened += 1
 
-        await each(self.users, arrives)
+        await for_each(self.users, set_up)
         self.stage = Stage.READY
 
     async def load(self, start: float) -> None:
-        """Until every order has its toasts, or patience is over."""
+        """Sends the load, and returns when every order has its toasts or `patience` is over."""
         self.stage = Stage.LOADING
         await asyncio.sleep(max(0.0, start - time.perf_counter()))
-        feeling = asyncio.create_task(self.effort.feel())
+        measuring = asyncio.create_task(self.usage.measure())
         if self.parameters.in_flight:
-            await self.traffic.as_fast_as_possible(start)
+            await self.traffic.send_as_fast_as_possible(start)
         else:
-            await self.traffic.by_plan(start)
-        feeling.cancel()
+            await self.traffic.send_by_plan(start)
+        measuring.cancel()
         self.stage = Stage.WAITING
-        await self._told()
+        await self._wait_for_toasts()
         self.traffic.give_up()
         self.stage = Stage.SETTLED
 
-    async def judged(self, start: float) -> Result:
-        """What was measured, and a verdict on everything, however late it came."""
+    async def finish(self, start: float) -> Result:
+        """Returns the measurements of the load, and verdicts that include late responses and toasts.
+
+        Closes all pages and connections.
+        """
         self.stage = Stage.CHECKING
         seconds, traffic = self.parameters.seconds, self.traffic
-        # Not in the loop: after an hour it takes about as long as the notifier waits for an answer to a ping.
+        # In a thread, because after an hour of load this takes about as long as the notifier waits for a pong.
         result = await asyncio.to_thread(
-            figures.result, start, seconds, traffic, self.users, self.journeys, self.effort
+            measurements.result, start, seconds, traffic, self.users, self.journeys, self.usage
         )
-        await settling.send_again(traffic, time.perf_counter() + self.parameters.patience)
-        await self._told()
+        await settling.repeat_unanswered(traffic, time.perf_counter() + self.parameters.patience)
+        await self._wait_for_toasts()
         await asyncio.sleep(QUIET_SECONDS)
         until = time.perf_counter() + self.parameters.patience
         histories = await settling.histories(self.users, traffic.accepted, until)
-        answers = self.entrance.answers
-        held, lost = settling.sockets_held(self.users)
-        result.errors = dict(answers.errors + lost)
-        result.verdicts = [answers.verdict, held, *judge(histories)]
+        responses = self.target.responses
+        held, lost = settling.check_sockets(self.users)
+        result.errors = dict(responses.errors + lost)
+        result.verdicts = [responses.verdict, held, *judge(histories)]
         for user in self.users:
-            user.leave()
-        self.entrance.pool.close()
+            user.close_pages()
+        self.target.pool.close()
         return result
 
-    async def _told(self) -> None:
+    async def _wait_for_toasts(self) -> None:
         give_up = time.perf_counter() + self.parameters.patience
-        while time.perf_counter() < give_up and (self.traffic.under_way or any(u.waits for u in self.users)):
+        while time.perf_counter() < give_up and (self.traffic.in_flight or any(u.waiting for u in self.users)):
             await asyncio.sleep(0.05)
 
     def progress(self) -> LoadProgress:
-        told = sum(len(user.told) for user in self.users)
-        wrong = self.entrance.answers.verdict.offenders
-        return LoadProgress(self.stage, self.opened, len(self.traffic.accepted), told, wrong)
+        toasted = sum(len(user.toasted_at) for user in self.users)
+        wrong = self.target.responses.verdict.offenders
+        return LoadProgress(self.stage, self.opened, len(self.traffic.accepted), toasted, wrong)
 
 
 def accounts(parameters: Parameters) -> list[bool]:
-    """Which users have one: all but the part that places the orders without one."""
+    """Returns for each user whether it has an account.
+
+    The users without one are half of the share `declined`, because they place half of the declined orders.
+    """
     without = max(1, round(parameters.users * parameters.declined / 2)) if parameters.declined else 0
     return [n >= without for n in range(parameters.users)]
 
 
-def say(said: Said) -> None:
+def send(message: WorkerMessage) -> None:
     try:
-        sys.stdout.buffer.write(encode(said) + b"\n")
+        sys.stdout.buffer.write(encode(message) + b"\n")
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        sys.exit(NOBODY)
+        sys.exit(PARENT_ENDED)
 
 
-async def hear() -> bytes:
-    return await asyncio.to_thread(sys.stdin.buffer.readline) or sys.exit(NOBODY)
+async def receive() -> bytes:
+    return await asyncio.to_thread(sys.stdin.buffer.readline) or sys.exit(PARENT_ENDED)
 
 
-async def report(worker: LoadWorker) -> None:
+async def send_progress(worker: LoadWorker) -> None:
     while True:
-        say(worker.progress())
-        await asyncio.sleep(SAY_SECONDS)
+        send(worker.progress())
+        await asyncio.sleep(PROGRESS_SECONDS)
 
 
 async def main() -> None:
-    worker = LoadWorker(decode_share(await hear()))
-    reporting = asyncio.create_task(report(worker))
+    worker = LoadWorker(decode_share(await receive()))
+    reporting = asyncio.create_task(send_progress(worker))
     try:
-        await worker.arrive()
-        say(worker.progress())
-        start = float(await hear())
+        await worker.set_up_users()
+        send(worker.progress())
+        start = float(await receive())
         await worker.load(start)
-        say(worker.progress())
-        await hear()  # until the others have come as far
-        result = await worker.judged(start)
-    except (Failed, OSError, TimeoutError) as error:
-        say(Failure(str(error) or repr(error)))
+        send(worker.progress())
+        await receive()  # sent when all workers have finished the load
+        result = await worker.finish(start)
+    except (LoadError, OSError, TimeoutError) as error:
+        send(Failure(str(error) or repr(error)))
         return
     finally:
         reporting.cancel()
         with suppress(asyncio.CancelledError):
             await reporting
-    say(result)
+    send(result)
 
 
 if __name__ == "__main__":
-    gc.disable()  # what a load makes is kept, or has no cycles
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    gc.disable()  # the objects of a load are kept until the end or have no reference cycles
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     uvloop.run(main())

@@ -1,1 +1,1 @@
-"""How many machines so many orders a second and open sockets take, reckoned from measured costs."""
+"""Estimates from measured costs how many machines a rate of orders and a number of open sockets need."""

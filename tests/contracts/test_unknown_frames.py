@@ -16,9 +16,9 @@ from aiohttp import web
 
 import loadtest.faults.page
 import loadtest.load.users
-from loadtest.load.entrance import Entrance
 from loadtest.load.frames import decode
 from loadtest.load.journeys import Journeys
+from loadtest.load.target import Target
 from tests.conftest import Serve
 from tests.contracts import asyncapi
 from tests.support import Caller, eventually
@@ -30,15 +30,15 @@ ORDER_ID = ORDER["order"]["id"]
 
 
 async def visit_with_load_tool(session: aiohttp.ClientSession, url: str) -> None:
-    user = loadtest.load.users.User("alice", False, Entrance(url, connections=1), Journeys())
-    await user.arrive(pages=1)
+    user = loadtest.load.users.User("alice", False, Target(url, connections=1), Journeys())
+    await user.set_up(pages=1)
 
     async def it_was_told() -> bool:
-        return ORDER_ID in user.told
+        return ORDER_ID in user.toasted_at
 
     await eventually(it_was_told)
     assert [page.why_lost for page in user.pages] == [""]
-    user.leave()
+    user.close_pages()
 
 
 async def visit_with_fault_tool(session: aiohttp.ClientSession, url: str) -> None:

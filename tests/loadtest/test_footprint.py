@@ -1,10 +1,10 @@
-"""What a shop leaves behind for an order, and what PostgreSQL says of its replay."""
+"""The measurement of an order's costs, and the parser of PostgreSQL's log of a WAL replay."""
 
 from pathlib import Path
 
-from loadtest.load import replay
+from loadtest.load import wal_replay
 from loadtest.load.footprint import Meter
-from loadtest.load.local import LocalShop
+from loadtest.load.local_shop import LocalShop
 from loadtest.load.stores import Stores
 from tests.conftest import Shop
 from tests.support import Caller
@@ -16,7 +16,7 @@ LOG = """
 """
 
 
-async def test_the_meter_sees_what_an_order_leaves_everywhere(shop: Shop, caller: Caller) -> None:
+async def test_the_meter_measures_the_data_of_one_order(shop: Shop, caller: Caller) -> None:
     local = LocalShop(str(Path(shop.servers["supervisor"]).parent))
     stores = await Stores.of(local)
     meter = Meter(local, stores)
@@ -34,7 +34,7 @@ async def test_the_meter_sees_what_an_order_leaves_everywhere(shop: Shop, caller
     await stores.close()
 
 
-def test_what_was_replayed_is_read_from_the_log() -> None:
-    assert replay.told(LOG) == 0x2000000 / 0.5
-    assert replay.told(LOG.replace("0.40", "0.00").replace("0.10", "0.00")) == 0
-    assert replay.told("LOG:  redo is not required") == 0
+def test_the_replay_rate_is_read_from_the_log() -> None:
+    assert wal_replay.replay_rate(LOG) == 0x2000000 / 0.5
+    assert wal_replay.replay_rate(LOG.replace("0.40", "0.00").replace("0.10", "0.00")) == 0
+    assert wal_replay.replay_rate("LOG:  redo is not required") == 0

@@ -1,4 +1,4 @@
-"""The judge of a load is given histories in which one thing is wrong, and has to name it."""
+"""The checks of a load get histories with one mistake each, and must name it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from loadtest.load.checks import CheckResult, judge
 from loadtest.load.history import History, OrderHistory, declined, paid
-from loadtest.load.parameters import Failed
+from loadtest.load.parameters import LoadError
 from loadtest.load.run import nothing_restarted
 from loadtest.load.scale import scale
 
@@ -28,13 +28,13 @@ BOB_HAS_NO_ACCOUNT = History(
 
 
 def judged(**changed: object) -> dict[str, CheckResult]:
-    """With something of Alice's history changed."""
+    """Returns the verdicts by name, with some fields of Alice's history changed."""
     alice = msgspec.structs.replace(ALICE, **changed)
     return {verdict.name: verdict for verdict in judge([alice, BOB_HAS_NO_ACCOUNT])}
 
 
 def offenders(verdicts: dict[str, CheckResult]) -> dict[str, list[object]]:
-    """The orders, or users, that each broken verdict names."""
+    """Returns the orders, or users, that each failed verdict names."""
     return {
         name: [row.get("order", row["user"]) for row in verdict.rows]
         for name, verdict in verdicts.items()
@@ -42,14 +42,14 @@ def offenders(verdicts: dict[str, CheckResult]) -> dict[str, list[object]]:
     }
 
 
-def test_what_is_right_is_found_to_be_so() -> None:
+def test_correct_histories_pass_every_check() -> None:
     verdicts = judged()
     assert offenders(verdicts) == {}
     looked_at = {name: verdict.looked_at for name, verdict in verdicts.items()}
-    assert looked_at == {"final status": 3, "one toast a socket": 5, "nobody else's toast": 5, "balances": 2}
+    assert looked_at == {"final status": 3, "one toast per socket": 5, "only own toasts": 5, "balances": 2}
 
 
-def test_what_looked_at_nothing_does_not_hold() -> None:
+def test_a_check_that_examined_nothing_fails() -> None:
     verdicts = judge([])
     assert verdicts
     assert not any(verdict.holds or verdict.rows for verdict in verdicts)
@@ -57,20 +57,20 @@ def test_what_looked_at_nothing_does_not_hold() -> None:
 
 def test_a_missing_toast_is_named() -> None:
     verdicts = judged(pages=[ORDERS, [PAID]])
-    assert offenders(verdicts) == {"one toast a socket": ["order-2"]}
-    assert verdicts["one toast a socket"].rows == [
+    assert offenders(verdicts) == {"one toast per socket": ["order-2"]}
+    assert verdicts["one toast per socket"].rows == [
         {"user": "alice", "order": "order-2", "socket": 1, "toasts": 0},
     ]
 
 
-def test_a_doubled_toast_is_named() -> None:
+def test_a_duplicate_toast_is_named() -> None:
     verdicts = judged(pages=[[*ORDERS, PAID], ORDERS])
-    assert offenders(verdicts) == {"one toast a socket": ["order-1"]}
-    assert verdicts["one toast a socket"].rows[0]["toasts"] == 2
+    assert offenders(verdicts) == {"one toast per socket": ["order-1"]}
+    assert verdicts["one toast per socket"].rows[0]["toasts"] == 2
 
 
-def test_a_socket_that_was_told_nothing_is_named_once_for_each_order() -> None:
-    assert offenders(judged(pages=[(), ORDERS])) == {"one toast a socket": ["order-1", "order-2"]}
+def test_a_socket_without_toasts_is_named_once_for_each_order() -> None:
+    assert offenders(judged(pages=[(), ORDERS])) == {"one toast per socket": ["order-1", "order-2"]}
 
 
 @pytest.mark.parametrize(
@@ -93,17 +93,17 @@ def test_a_declined_order_with_the_wrong_reason_is_named() -> None:
     assert offenders(judged(listed=listed)) == {"final status": ["order-2"]}
 
 
-def test_an_order_that_vanished_is_named() -> None:
+def test_a_missing_order_is_named() -> None:
     assert offenders(judged(listed=[PAID])) == {"final status": ["order-2"]}
 
 
-def test_an_order_that_nobody_placed_is_named() -> None:
+def test_an_order_that_the_user_did_not_place_is_named() -> None:
     assert offenders(judged(listed=[*ORDERS, paid("order-9", 1)])) == {"final status": ["order-9"]}
 
 
-def test_a_toast_that_says_something_else_than_the_order_is_named() -> None:
-    told = [paid("order-1", 300), paid("order-2", 10**12)]
-    assert offenders(judged(pages=[told, ORDERS])) == {"one toast a socket": ["order-2"]}
+def test_a_toast_that_differs_from_its_order_is_named() -> None:
+    toasts = [paid("order-1", 300), paid("order-2", 10**12)]
+    assert offenders(judged(pages=[toasts, ORDERS])) == {"one toast per socket": ["order-2"]}
 
 
 @pytest.mark.parametrize(("balance", "topped_up"), [(699, 1_000), (1_000, 1_000), (None, 1_000), (700, 1_001)])
@@ -111,22 +111,20 @@ def test_a_wrong_balance_is_named(balance: int | None, topped_up: int) -> None:
     assert offenders(judged(balance=balance, topped_up=topped_up)) == {"balances": ["alice"]}
 
 
-def test_an_account_that_nobody_opened_is_named() -> None:
+def test_an_account_that_the_user_did_not_open_is_named() -> None:
     [verdict] = [one for one in judge([msgspec.structs.replace(BOB_HAS_NO_ACCOUNT, balance=0)]) if not one.holds]
     assert (verdict.name, verdict.rows[0]["user"]) == ("balances", "bob")
 
 
-@pytest.mark.parametrize(("order_id", "whose"), [("order-3", "bob"), ("order-8", "nobody's we know")])
+@pytest.mark.parametrize(("order_id", "whose"), [("order-3", "bob"), ("order-8", "unknown")])
 def test_another_users_toast_is_named_with_its_user(order_id: str, whose: str) -> None:
-    stray = declined(order_id, 200, "no_account")
-    verdicts = judged(pages=[[*ORDERS, stray], ORDERS])
-    assert offenders(verdicts) == {"nobody else's toast": [order_id]}
-    assert verdicts["nobody else's toast"].rows == [
-        {"user": "alice", "order": order_id, "socket": 0, "whose": whose}
-    ]
+    foreign = declined(order_id, 200, "no_account")
+    verdicts = judged(pages=[[*ORDERS, foreign], ORDERS])
+    assert offenders(verdicts) == {"only own toasts": [order_id]}
+    assert verdicts["only own toasts"].rows == [{"user": "alice", "order": order_id, "socket": 0, "whose": whose}]
 
 
-def test_offenders_are_all_counted_and_the_first_are_shown() -> None:
+def test_all_offenders_are_counted_and_only_the_first_are_listed() -> None:
     orders = [paid(f"order-{n}", 1) for n in range(50)]
     found = judge([History(user_id="alice", placed=orders, listed=orders, pages=[[]], topped_up=50, balance=0)])
     [broken] = [verdict for verdict in found if verdict.offenders]
@@ -140,7 +138,7 @@ def test_verdicts_of_several_processes_add_up() -> None:
     assert (together[0].looked_at, together[0].offenders, together[0].holds) == (4, 1, False)
 
 
-def test_a_program_that_came_or_went_was_started_anew() -> None:
+def test_a_program_with_another_process_id_counts_as_restarted() -> None:
     kept = nothing_restarted({"orders-1": 1, "payments-1": 2}, {"orders-1": 1, "payments-1": 2})
     assert (kept.holds, kept.looked_at) == (True, 2)
     changed = nothing_restarted({"orders-1": 1, "payments-1": 2}, {"orders-1": 3, "payments-2": 4})
@@ -148,7 +146,7 @@ def test_a_program_that_came_or_went_was_started_anew() -> None:
 
 
 @pytest.mark.parametrize("word", ["URL=http://127.0.0.1:1", "COMPARE=before"])
-def test_scale_takes_no_word_that_it_would_not_heed(word: str, tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="neither URL nor COMPARE"):
+def test_scale_rejects_parameters_that_it_would_ignore(word: str, tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="neither URL nor COMPARE"):
         scale([word, f"REPORTS={tmp_path}"])
     assert not list(tmp_path.iterdir())

@@ -1,21 +1,29 @@
 import itertools
 import random
+import re
+import signal
 import statistics
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from loadtest.client import PendingRequest, Pool
-from loadtest.load.answers import Answers
-from loadtest.load.calls import PlaceOrder, Planned, TopUpCall
-from loadtest.load.crew import parts
-from loadtest.load.entrance import Entrance
+from loadtest.load.calls import PlaceOrder, PlannedCall, TopUpCall
+from loadtest.load.command import load, main
+from loadtest.load.footprint import footprint
 from loadtest.load.journeys import Journeys
-from loadtest.load.parameters import Failed, Parameters, parse
+from loadtest.load.parameters import LoadError, Parameters, help_text, parse
+from loadtest.load.responses import ResponseChecks
+from loadtest.load.scale import scale
 from loadtest.load.schedule import ORDERS, Kind, arrivals, kinds
+from loadtest.load.soak import soak
+from loadtest.load.target import Target
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import User
+from loadtest.load.worker_processes import split
 
 PLAN = Parameters(rate=50.0, seconds=200.0, declined=0.2, top_ups=0.1, reads=0.6)
 
@@ -24,18 +32,18 @@ def plan(parameters: Parameters = PLAN, seed: int = 1) -> list[tuple[float, Kind
     return list(arrivals(parameters, random.Random(seed)))  # noqa: S311
 
 
-def test_arrivals_come_in_order_within_the_load() -> None:
+def test_arrivals_are_sorted_and_within_the_load() -> None:
     moments = [at for at, _ in plan()]
     assert moments == sorted(moments)
     assert 0 < moments[0] < 1
     assert PLAN.seconds - 1 < moments[-1] < PLAN.seconds
 
 
-def test_orders_arrive_at_the_rate_and_all_else_beside_them() -> None:
+def test_the_numbers_of_each_kind_follow_the_parameters() -> None:
     counts = Counter(kind for _, kind in plan())
     planned = PLAN.rate * PLAN.seconds
     orders = sum(counts[kind] for kind in ORDERS)
-    # Five times the standard deviation of such a count.
+    # Five times the standard deviation of a Poisson-distributed count.
     assert orders == pytest.approx(planned, abs=5 * planned**0.5)
     assert counts[Kind.PAID] / orders == pytest.approx(0.8, abs=0.03)
     assert counts[Kind.TOO_EXPENSIVE] / orders == pytest.approx(0.1, abs=0.02)
@@ -44,39 +52,40 @@ def test_orders_arrive_at_the_rate_and_all_else_beside_them() -> None:
     assert counts[Kind.LIST_ORDERS] / orders == pytest.approx(0.2, abs=0.03)
 
 
-def test_gaps_are_those_of_users_who_do_not_wait_for_each_other() -> None:
-    """Of a Poisson process, the gaps deviate by as much as they last on average."""
+def test_the_gaps_are_those_of_a_poisson_process() -> None:
+    """In a Poisson process, the standard deviation of the gaps equals their mean."""
     gaps = [after - before for before, after in itertools.pairwise(at for at, _ in plan())]
     assert statistics.stdev(gaps) == pytest.approx(statistics.mean(gaps), rel=0.1)
 
 
-def test_a_plan_comes_again_with_its_seed() -> None:
+def test_the_same_seed_gives_the_same_plan() -> None:
     assert plan(seed=7) == plan(seed=7)
     assert plan(seed=7) != plan(seed=8)
 
 
-class Sent(Pool):
-    """Keeps what is sent. Every `nth` order is accepted at once, and nothing else is answered."""
+class RecordingPool(Pool):
+    """Keeps the calls. It accepts every `nth` order immediately, and answers no other call."""
 
     def __init__(self, nth: int) -> None:
         super().__init__("http://127.0.0.1:1", 1)
         self._nth = nth
-        self.calls: list[Planned] = []
+        self.calls: list[PlannedCall] = []
 
     def send(self, call: PendingRequest) -> None:
-        assert isinstance(call, Planned)
+        assert isinstance(call, PlannedCall)
         self.calls.append(call)
         if isinstance(call, PlaceOrder) and self._nth and len(self.calls) % self._nth == 0:
-            call.answered(201, b'{"id":"%d"}' % len(self.calls), time.perf_counter())
+            call.on_response(201, b'{"id":"%d"}' % len(self.calls), time.perf_counter())
 
 
 async def sent(nth: int, seed: str) -> list[tuple[float, Kind, str, int]]:
-    """When what was due, and of whom; which order is shown is for the moment to decide."""
-    entrance = Entrance("http://127.0.0.1:1", 1)
-    entrance.pool = pool = Sent(nth)
-    users = [User(f"user-{n}", n > 9, entrance, Journeys()) for n in range(100)]
+    """Returns due time, kind, user and amount of the calls, without reads of orders, which depend on responses."""
+    target = Target("http://127.0.0.1:1", 1)
+    target.pool = pool = RecordingPool(nth)
+    users = [User(f"user-{n}", n > 9, target, Journeys()) for n in range(100)]
     start = time.perf_counter()
-    await Traffic(Parameters(rate=5000.0, seconds=0.2, users=100), users, seed, Answers()).by_plan(start)
+    parameters = Parameters(rate=5000.0, seconds=0.2, users=100)
+    await Traffic(parameters, users, seed, ResponseChecks()).send_by_plan(start)
     return [
         (
             round(call.due - start, 9),
@@ -89,33 +98,71 @@ async def sent(nth: int, seed: str) -> list[tuple[float, Kind, str, int]]:
     ]
 
 
-async def test_whatever_is_answered_the_same_is_sent_with_the_same_seed() -> None:
+async def test_the_same_seed_sends_the_same_calls_whatever_the_responses() -> None:
     planned = await sent(nth=0, seed="7")
     assert len(planned) > 500
     assert await sent(nth=2, seed="7") == planned
     assert await sent(nth=2, seed="8") != planned
 
 
-def test_processes_together_have_the_whole_load() -> None:
+def test_the_processes_divide_the_whole_load() -> None:
     whole = Parameters(users=11, rate=90.0, in_flight=4, processes=3)
-    shares = parts(whole)
+    shares = split(whole)
     assert [share.users for share in shares] == [4, 4, 3]
     assert sum(share.in_flight for share in shares) == 4
     assert sum(share.rate for share in shares) == pytest.approx(90)
 
 
-def test_nothing_is_declined_when_nothing_shall_be() -> None:
+def test_every_order_is_payable_if_declined_is_0() -> None:
     endless = kinds(Parameters(declined=0.0, reads=0.0, top_ups=0.0), random.Random(1))  # noqa: S311
     assert set(itertools.islice(endless, 500)) == {Kind.PAID}
 
 
-def test_words_become_parameters() -> None:
+def test_words_are_parsed_to_parameters() -> None:
     assert parse(Parameters, ["RATE=12.5", "USERS=7", "URL=http://127.0.0.1:1"]).rate == 12.5
 
 
 @pytest.mark.parametrize(
-    ("word", "says"), [("RATES=3", "unknown: RATES"), ("USERS=none", "USERS"), ("RATE=-1", "RATE")]
+    ("word", "message"), [("RATES=3", "unknown: RATES"), ("USERS=none", "USERS"), ("RATE=-1", "RATE")]
 )
-def test_a_wrong_word_is_named(word: str, says: str) -> None:
-    with pytest.raises(Failed, match=says):
+def test_a_wrong_word_is_named(word: str, message: str) -> None:
+    with pytest.raises(LoadError, match=message):
         parse(Parameters, [word])
+
+
+def test_an_unknown_parameter_is_answered_with_the_list_of_parameters() -> None:
+    with pytest.raises(LoadError) as raised:
+        parse(Parameters, ["RATES=3"])
+    assert help_text(Parameters) in str(raised.value)
+
+
+def keep_handler(number: int, handler: object) -> None:
+    """Replaces `signal.signal`, because `main` would change the handling of SIGTERM for all later tests."""
+
+
+@pytest.mark.parametrize("word", ["HELP=", "HELP=1", "--help", "-h"])
+@pytest.mark.parametrize(
+    ("tool", "usage"),
+    [
+        (load, "usage: make load "),
+        (scale, "usage: make scale "),
+        (soak, "usage: make soak "),
+        (footprint, "usage: python -m loadtest.load.footprint "),
+    ],
+)
+def test_help_lists_the_parameters_and_exits_with_status_0(
+    tool: Callable[[Sequence[str]], bool],
+    usage: str,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tool", "RATE=3", word])
+    monkeypatch.setattr(signal, "signal", keep_handler)
+    with pytest.raises(SystemExit) as ended:
+        main(tool)
+    output = capsys.readouterr()
+    assert ended.value.code == 0
+    assert output.out.startswith(usage)
+    assert re.search(r"^  RATE +orders per second.* \(default: ", output.out, re.MULTILINE)
+    assert not output.err

@@ -1,13 +1,13 @@
-"""Before a stand-in for the entrance that fails as the real one may."""
+"""The reading of orders and balances after a load, from a server that fails as a shop can."""
 
 import time
 
 from aiohttp import web
 
-from loadtest.load.entrance import Entrance
 from loadtest.load.history import paid
 from loadtest.load.journeys import Journeys
 from loadtest.load.settling import histories
+from loadtest.load.target import Target
 from loadtest.load.users import User
 from tests.conftest import Serve
 from tests.servers import StandIn
@@ -16,10 +16,10 @@ ORDER = {"id": "order-1", "amount": 300, "status": "FINISHED", "version": 2}
 
 
 def user_of(server: StandIn) -> User:
-    return User("alice", True, Entrance(server.url, connections=4), Journeys())
+    return User("alice", True, Target(server.url, connections=4), Journeys())
 
 
-async def test_a_request_that_fails_while_settling_is_asked_again_and_counted(serve: Serve) -> None:
+async def test_a_failed_request_while_settling_is_repeated_and_counted(serve: Serve) -> None:
     failures = iter((503, 502))
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -33,13 +33,13 @@ async def test_a_request_that_fails_while_settling_is_asked_again_and_counted(se
     [history] = await histories([user], [], time.perf_counter() + 60)
     assert list(history.listed) == [paid("order-1", 300)]
     assert history.balance == 700
-    answers = user.entrance.answers
-    assert answers.errors == {"settling: 503": 1, "settling: 502": 1}
-    assert (answers.verdict.looked_at, answers.verdict.offenders) == (4, 2)
-    assert answers.verdict.rows[0]["request"] == "GET /api/orders?limit=100"
+    responses = user.target.responses
+    assert responses.errors == {"settling: 503": 1, "settling: 502": 1}
+    assert (responses.verdict.looked_at, responses.verdict.offenders) == (4, 2)
+    assert responses.verdict.rows[0]["request"] == "GET /api/orders?limit=100"
 
 
-async def test_a_user_of_whom_the_shop_says_nothing_does_not_end_the_report(serve: Serve) -> None:
+async def test_a_user_who_cannot_be_read_is_left_out_and_counted_as_an_error(serve: Serve) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.headers["X-User-Id"] == "alice":
             return web.Response(status=500)
@@ -49,8 +49,8 @@ async def test_a_user_of_whom_the_shop_says_nothing_does_not_end_the_report(serv
 
     server = await serve(answer)
     alice = user_of(server)
-    bob = User("bob", False, alice.entrance, Journeys())
+    bob = User("bob", False, alice.target, Journeys())
     found = await histories([alice, bob], [], time.perf_counter() + 1.5)
     assert [history.user_id for history in found] == ["bob"]
-    assert alice.entrance.answers.errors == {"settling: 500": 2}
-    assert not alice.entrance.answers.verdict.holds
+    assert alice.target.responses.errors == {"settling: 500": 2}
+    assert not alice.target.responses.verdict.holds

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support import ROOT
 
-SHORTLY = "from loadtest import yardstick as y; y.SECONDS, y.ROUNDS = 0.1, 1; y.main()"
+SHORT_RUN = "from loadtest import yardstick as y; y.SECONDS, y.ROUNDS = 0.1, 1; y.main()"
 SLOW_SERVER = """
 import sys, time
 if sys.orig_argv[-1:] == ["serve"]:
@@ -18,7 +18,7 @@ if sys.orig_argv[-1:] == ["serve"]:
 async def test_the_yardstick_waits_for_a_server_that_starts_slowly(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SLOW_SERVER)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SHORTLY),
+        *(sys.executable, "-c", SHORT_RUN),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         stdout=asyncio.subprocess.PIPE,

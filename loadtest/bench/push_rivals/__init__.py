@@ -1,12 +1,12 @@
-"""Other people's push servers, set up as their makers advise; `loadtest.bench.push` measures them too.
+"""Two push servers made with libraries, set up as their documentation advises, for `loadtest.bench.push`.
 
-Both do only the last hop: what is published in Redis for a user goes to the sockets of that user. They keep
-nothing, so unlike the notifier they lose what is published while Redis or a client is away.
+Both do only the last hop: they send a message that is published in Redis to the sockets of its user. Unlike the
+notifier they keep no messages. They lose a message that is published while Redis or a client is unavailable.
 
     python -m loadtest.bench.push_rivals.channels --port 9101 --redis redis://127.0.0.1:6379/0
 
     npm --prefix loadtest/bench/push_rivals/socketio ci
     node loadtest/bench/push_rivals/socketio/server.mjs 9102 redis://127.0.0.1:6379/0
 
-Each takes connections only when it listens to Redis, and ends on SIGTERM. What goes over the wire is in `wire`.
+Each accepts connections only after it has subscribed to Redis, and ends on SIGTERM. `wire` has their protocols.
 """

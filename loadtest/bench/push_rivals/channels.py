@@ -1,6 +1,5 @@
-"""Litestar's channels over Redis pub/sub, as its documentation has it, served with the notifier's options."""
+"""A server with Litestar's channels over Redis pub/sub as in its documentation, with the notifier's options."""
 
-import argparse
 import asyncio
 from contextlib import suppress
 from typing import Any
@@ -13,20 +12,21 @@ from litestar.exceptions import WebSocketDisconnect
 from redis.asyncio import BlockingConnectionPool, Redis
 from uvicorn.protocols.utils import ClientDisconnected
 
+from loadtest.arguments import argument_parser
 from loadtest.bench.push_rivals.wire import channel
 from shopkit.web.service import calm_the_collector
 
 WELCOME = '{"type":"welcome"}'
 
-# What sending to a socket raises when its other end has left; the last when uvicorn has closed it by itself.
-GONE = (WebSocketDisconnect, ClientDisconnected, RuntimeError)
+# Exceptions of sending to a socket that the client has closed. RuntimeError is raised if uvicorn closed the socket.
+DISCONNECTED = (WebSocketDisconnect, ClientDisconnected, RuntimeError)
 
 
 def build(redis_url: str) -> Litestar:
-    # It subscribes over one connection, and a rush of new sockets waits for the others.
+    # Channels subscribe over one connection. The queries of `_wait_until_subscribed` wait for one of the others.
     redis = Redis(connection_pool=BlockingConnectionPool.from_url(redis_url))
-    # With one channel from the start, its connection to Redis is there before the first sockets, which would
-    # otherwise each open one at once and keep only the last.
+    # One channel from the start makes Litestar connect to Redis before the first sockets come. Otherwise the first
+    # sockets would open a connection each, simultaneously, and only the last connection would be kept.
     channels = ChannelsPlugin(
         RedisChannelsPubSubBackend(redis=redis), channels=["everybody"], arbitrary_channels_allowed=True
     )
@@ -36,16 +36,16 @@ def build(redis_url: str) -> Litestar:
         name = channel(socket.query_params["user"])
 
         async def pass_on(message: bytes) -> None:
-            # Raised here, it would end the task behind `subscriber`, and then Litestar does not unsubscribe.
-            with suppress(*GONE):
+            # An exception would end the task behind `subscriber`, and Litestar would then not unsubscribe.
+            with suppress(*DISCONNECTED):
                 await socket.send_text(message)
 
         async with channels.start_subscription(name) as subscriber:
-            await _subscribed(redis, name)
-            with suppress(*GONE):
+            await _wait_until_subscribed(redis, name)
+            with suppress(*DISCONNECTED):
                 await socket.accept()
                 await socket.send_text(WELCOME)
-                # Not joined: a client that has left takes nothing more, and the wait for it would not end.
+                # With join=True the exit would wait until all messages are sent, for ever if the client has left.
                 async with subscriber.run_in_background(pass_on, join=False):
                     while (await socket.receive())["type"] != "websocket.disconnect":
                         pass
@@ -55,22 +55,22 @@ def build(redis_url: str) -> Litestar:
     )
 
 
-async def _subscribed(redis: Redis, name: str) -> None:
-    """Litestar only writes SUBSCRIBE and does not wait for what Redis says to it."""
+async def _wait_until_subscribed(redis: Redis, name: str) -> None:
+    """Waits for Redis, because Litestar only writes SUBSCRIBE and does not wait for the reply."""
     while not (await redis.pubsub_numsub(name))[0][1]:
         await asyncio.sleep(0.001)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argument_parser("loadtest.bench.push_rivals.channels", __doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
-    given = parser.parse_args()
+    parser.add_argument("--redis", default="redis://127.0.0.1:6379/0", help="URL (default: %(default)s)")
+    arguments = parser.parse_args()
     calm_the_collector()
     uvicorn.run(
-        build(given.redis),
+        build(arguments.redis),
         host="127.0.0.1",
-        port=given.port,
+        port=arguments.port,
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",

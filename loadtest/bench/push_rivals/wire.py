@@ -1,4 +1,4 @@
-"""How a client and a publisher speak to each rival. Text frames are given as their UTF-8 bytes."""
+"""The protocols of the rival servers for clients and publishers. Text frames are UTF-8 bytes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,11 +8,12 @@ import msgspec
 
 
 class Rival(NamedTuple):
-    """`hello` are the frames that a client sends after the upgrade; it need not wait for the server before.
+    """The protocol of one server.
 
-    The first frame that starts with `welcomed` says that whatever is published from now on will come.
-    `pong` answers a ping; None says that the frame is none. `publication` makes channel and message of the
-    PUBLISH that brings the JSON `payload` to all sockets of a user.
+    A client sends the frames of `hello` after the upgrade, without waiting for the server. After the first frame
+    that starts with `welcomed`, the socket receives every message that is published. `pong` returns the reply to a
+    ping, and None for any other frame. `publication` returns the channel and the message of the PUBLISH that sends
+    the JSON `payload` to all sockets of a user.
     """
 
     name: str
@@ -24,7 +25,7 @@ class Rival(NamedTuple):
 
 
 def channel(user_id: str) -> str:
-    """The name in Litestar and in Redis: only its backend for streams puts a prefix before it."""
+    """Returns the name in Litestar and in Redis. Litestar's pub/sub backend adds no prefix, unlike its streams."""
     return f"push:{user_id}"
 
 
@@ -33,7 +34,7 @@ def _channels_path(user_id: str) -> str:
 
 
 def _no_pong(_frame: bytes) -> None:
-    """uvicorn pings with control frames only."""
+    """Returns None, because uvicorn pings with control frames only."""
     return
 
 
@@ -50,9 +51,10 @@ def _engineio_pong(frame: bytes) -> bytes | None:
 
 
 def _socketio_publication(user_id: str, payload: bytes) -> tuple[bytes, bytes]:
-    """What `@socket.io/redis-emitter` publishes for `emitter.to(user_id).emit("order", JSON.parse(payload))`.
+    """Returns the message that `@socket.io/redis-emitter` publishes.
 
-    The sockets get `42["order",<payload>]`, written anew by JSON.stringify.
+    It is that of `emitter.to(user_id).emit("order", JSON.parse(payload))`. The sockets receive
+    `42["order",<payload>]`, encoded again by JSON.stringify.
     """
     packet = {"type": 2, "data": ["order", msgspec.json.decode(payload)], "nsp": "/"}
     options: dict[str, object] = {"rooms": [user_id], "flags": {}, "except": []}

@@ -1,5 +1,5 @@
-// Socket.IO with its Redis adapter, as its documentation has it: node server.mjs <port> <redis url>
-// ioredis and not redis, because the adapter's documentation warns that the latter may not subscribe again.
+// A server with Socket.IO and its Redis adapter, as in their documentation: node server.mjs <port> <redis url>
+// It uses ioredis. The adapter's documentation warns that the package redis may not resubscribe after a reconnect.
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { Redis } from "ioredis";
@@ -19,11 +19,11 @@ const io = new Server(http, {
 });
 io.on("connection", async (socket) => {
   await socket.join(socket.handshake.query.user);
-  // Its documentation advises to drop the request of the handshake, for memory, when it is not needed again.
+  // The documentation advises to drop the unused handshake request, to save memory.
   socket.conn.request = null;
   socket.emit("welcome");
 });
 
-// The adapter does not wait until it is subscribed. Redis answers in order.
+// The adapter does not wait for its subscription. Redis answers in order, so after this ping it is subscribed.
 await subscribed.ping();
 http.listen(Number(port), "127.0.0.1");

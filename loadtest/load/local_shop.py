@@ -1,4 +1,4 @@
-"""A shop that runs on this machine: where its parts are, what they are, and what its books say."""
+"""A shop that runs on this machine: the addresses, processes and versions of its parts, and its audit."""
 
 import asyncio
 import configparser
@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from loadtest.load.checks import CheckResult, Row
-from loadtest.load.parameters import Failed
+from loadtest.load.parameters import LoadError
 
 PACKAGES = ("litestar", "uvicorn", "uvloop", "msgspec", "sqlalchemy", "asyncpg", "aio-pika", "hiredis")
 GRACE_SECONDS, PAUSE_SECONDS = "1", 1.0
@@ -24,52 +24,53 @@ SUPERVISORCTL = Path(sys.executable).with_name("supervisorctl")
 
 class LocalShop:
     def __init__(self, folder: str) -> None:
-        """Raises Failed when no shop runs in `folder`."""
+        """Raises LoadError if no shop runs in `folder`."""
         self.folder = folder
         path = Path(folder) / "shop.json"
-        self._is: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        if not self._is or not _supervisor_runs(self._is["supervisor"]):
-            raise Failed(f"no shop runs in {folder}; make up starts one, URL=... names another")
-        self.url: str = self._is["entrance"]
+        self._description: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        if not self._description or not _supervisor_runs(self._description["supervisor"]):
+            raise LoadError(f"no shop runs in {folder}: start one with make up, or name another shop with URL=")
+        self.url: str = self._description["entrance"]
 
     @property
-    def addresses(self) -> dict[str, str]:
-        """Of each replica, by its name."""
-        return {one["name"]: one["url"] for replicas in self._is["replicas"].values() for one in replicas}
+    def replica_urls(self) -> dict[str, str]:
+        """The URL of each replica by its name."""
+        return {one["name"]: one["url"] for replicas in self._description["replicas"].values() for one in replicas}
 
     @property
     def redis(self) -> str:
-        return self._is["redis"]
+        return self._description["redis"]
 
     @property
     def broker_management(self) -> str:
-        return self._is["broker_management"]
+        return self._description["broker_management"]
 
     @property
     def databases(self) -> dict[str, str]:
-        return {name: self._is["databases"][name] for name in ("orders", "payments")}
+        return {name: self._description["databases"][name] for name in ("orders", "payments")}
 
     @property
     def database_server(self) -> str:
-        return self._is["databases"]["admin"]
+        return self._description["databases"]["admin"]
 
     @property
     def replicas(self) -> dict[str, int]:
-        return {service: len(replicas) for service, replicas in self._is["replicas"].items()}
+        return {service: len(replicas) for service, replicas in self._description["replicas"].items()}
 
     async def programs(self) -> dict[str, int]:
-        """Process ids by name."""
-        command = (str(SUPERVISORCTL), "-c", self._is["supervisor"], "status")
+        """Returns the process ids of all running programs by name."""
+        command = (str(SUPERVISORCTL), "-c", self._description["supervisor"], "status")
         _, output = await _run(*command)
         return {name: int(pid) for name, pid in re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+)", output, re.MULTILINE)}
 
     async def kill(self, program: str) -> None:
-        await _run(str(SUPERVISORCTL), "-c", self._is["supervisor"], "signal", "KILL", program)
+        await _run(str(SUPERVISORCTL), "-c", self._description["supervisor"], "signal", "KILL", program)
 
     async def audit(self, patience: float) -> CheckResult:
-        """Again and again until there are no offenders, for so many seconds.
+        """Repeats the audit until it finds no offenders, for at most `patience` seconds.
 
-        The auditor's own grace is longer than most loads are, and would spare all that they have left undone.
+        The auditor's default grace is longer than most loads. With it, the audit would overlook every order that a
+        load left unfinished, so the grace here is GRACE_SECONDS.
         """
         give_up = time.monotonic() + patience
         while (verdict := await self._audit()).offenders and time.monotonic() + PAUSE_SECONDS < give_up:
@@ -79,9 +80,9 @@ class LocalShop:
     async def _audit(self) -> CheckResult:
         urls = {f"{name.upper()}_DATABASE_URL": url for name, url in self.databases.items()}
         status, output = await _run(sys.executable, "-m", "auditor", "--json", "--grace", GRACE_SECONDS, **urls)
-        verdict = CheckResult("audit", f"Every invariant of `make audit` holds, with a grace of {GRACE_SECONDS} s.")
+        verdict = CheckResult("audit", f"Every invariant of `make audit` holds with a grace of {GRACE_SECONDS} s.")
         if status not in (0, 1):
-            return verdict.look(1, [{"audit": output}])
+            return verdict.record(1, [{"audit": output}])
         for found in json.loads(output)["invariants"]:
             rows: list[Row] = [{"invariant": found["name"], **row} for row in found["rows"]]
             verdict.add(
@@ -91,23 +92,23 @@ class LocalShop:
 
     async def versions(self) -> dict[str, str]:
         programs = await self.programs()
-        asked = {"postgres": "--version", "redis": "--version", "nginx": "-v"}
-        found = {name: await _run(f"/proc/{programs[name]}/exe", option) for name, option in asked.items()}
+        options = {"postgres": "--version", "redis": "--version", "nginx": "-v"}
+        found = {name: await _run(f"/proc/{programs[name]}/exe", option) for name, option in options.items()}
         servers = {name: _version(output) for name, (_, output) in found.items()}
-        return servers | await self._told_versions() | {name: version(name) for name in PACKAGES}
+        return servers | await self._versions_over_http() | {name: version(name) for name in PACKAGES}
 
-    async def _told_versions(self) -> dict[str, str]:
-        """Of RabbitMQ, and of what is running of ours."""
+    async def _versions_over_http(self) -> dict[str, str]:
+        """Returns the version of RabbitMQ and the revision of the running services."""
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"{self.broker_management}/api/overview") as answer:
-                rabbitmq = (await answer.json())["rabbitmq_version"]
-            async with session.get(f"{self._is['replicas']['orders'][0]['url']}/metrics") as answer:
-                revision = re.search(r'revision="([^"]*)"', await answer.text())
+            async with session.get(f"{self.broker_management}/api/overview") as response:
+                rabbitmq = (await response.json())["rabbitmq_version"]
+            async with session.get(f"{self._description['replicas']['orders'][0]['url']}/metrics") as response:
+                revision = re.search(r'revision="([^"]*)"', await response.text())
         return {"rabbitmq": rabbitmq, "gozon": revision[1] if revision else "unknown"}
 
 
 def _supervisor_runs(conf: str) -> bool:
-    """`make down` leaves shop.json and the configuration, so only a connection shows whether a shop runs."""
+    """Returns whether supervisord accepts connections. `make down` keeps shop.json, so the file proves nothing."""
     settings = configparser.RawConfigParser()
     settings.read(conf)
     with socket.socket(socket.AF_UNIX) as connection:

@@ -1,4 +1,4 @@
-"""The pages of a load's users, on a real notifier, beside everything that it asks of a client."""
+"""The simulated pages of a load, on a real notifier with short time limits."""
 
 import asyncio
 import time
@@ -10,11 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from loadtest.client import Pool
-from loadtest.load import figures
-from loadtest.load.entrance import Entrance
+from loadtest.load import measurements
 from loadtest.load.journeys import Journeys
-from loadtest.load.messages import Result, Share
+from loadtest.load.messages import Result, WorkerShare
 from loadtest.load.parameters import Parameters
+from loadtest.load.target import Target
 from loadtest.load.users import User
 from loadtest.load.worker import LoadWorker
 from tests.conftest import Spawn
@@ -31,66 +31,66 @@ async def replica(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> Rep
 
 @pytest.fixture
 async def user(replica: Replica) -> User:
-    entrance = Entrance(replica.url, connections=4)
-    entrance.origin = ORIGIN
-    user = User(new_user(), False, entrance, Journeys())
-    await user.arrive(pages=2)
+    target = Target(replica.url, connections=4)
+    target.origin = ORIGIN
+    user = User(new_user(), False, target, Journeys())
+    await user.set_up(pages=2)
     return user
 
 
 async def test_pages_answer_pings_and_renew_their_identity(
     user: User, replica: Replica, session: aiohttp.ClientSession
 ) -> None:
-    await asyncio.sleep(6)  # longer than a page lives that answers no ping, or shows no new ticket
+    await asyncio.sleep(6)  # a page without pongs or without a new ticket would be closed earlier
     assert [page.why_lost for page in user.pages] == ["", ""]
     assert await replica.metric(session, "gozon_sockets") == 2
-    user.leave()
+    user.close_pages()
 
 
-async def test_pages_answer_pings_while_figures_are_reckoned(
+async def test_pages_answer_pings_while_the_result_is_computed(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of an hour can take so long that the notifier gives pages up, with 4402."""
+    """After a load of an hour, the computation can take longer than the notifier waits for a pong (4402)."""
     few = Parameters(users=2, patience=1.0)
-    worker = LoadWorker(Share(replica.url, 0, new_user(), few))
-    worker.entrance.origin = ORIGIN
+    worker = LoadWorker(WorkerShare(replica.url, 0, new_user(), few))
+    worker.target.origin = ORIGIN
     for user in worker.users:
-        user.has_account = False  # nor are there orders: only the notifier runs
-    await worker.arrive()
-    reckon = figures.result
+        user.has_account = False  # only the notifier runs, so there are neither accounts nor orders
+    await worker.set_up_users()
+    compute = measurements.result
 
     def as_after_an_hour(*measured: Any) -> Result:
-        end = time.perf_counter() + 5  # longer than a page lives that answers no ping
+        end = time.perf_counter() + 5  # longer than the notifier waits for a pong
         while time.perf_counter() < end:
             pass
-        return reckon(*measured)
+        return compute(*measured)
 
-    monkeypatch.setattr(figures, "result", as_after_an_hour)
-    result = await worker.judged(time.perf_counter())
+    monkeypatch.setattr(measurements, "result", as_after_an_hour)
+    result = await worker.finish(time.perf_counter())
     held = {verdict.name: verdict for verdict in result.verdicts}["sockets"]
     assert held.looked_at >= 2
     assert held.rows == []
 
 
-async def test_a_page_that_gets_no_ticket_at_first_tries_again_in_time(
+async def test_a_page_retries_a_failed_request_for_a_ticket(
     user: User, replica: Replica, way_to: Callable[[str], Forwarder]
 ) -> None:
-    way = way_to(replica.url)
-    user.entrance.pool = Pool(way.url, 4)
+    forwarder = way_to(replica.url)
+    user.target.pool = Pool(forwarder.url, 4)
 
-    async def refused() -> bool:
-        return sum(user.entrance.answers.errors.values()) >= 2
+    async def failed_twice() -> bool:
+        return sum(user.target.responses.errors.values()) >= 2
 
-    await eventually(refused)
-    await way.open()
-    await asyncio.sleep(5)  # longer than a page lives that shows no new ticket
+    await eventually(failed_twice)
+    await forwarder.open()
+    await asyncio.sleep(5)  # a page without a new ticket would be closed earlier
     assert [page.why_lost for page in user.pages] == ["", ""]
-    assert user.entrance.answers.verdict.offenders >= 2, "the report names what was not answered"
-    user.leave()
+    assert user.target.responses.verdict.offenders >= 2, "the report counts the failed requests"
+    user.close_pages()
 
 
-async def test_a_page_that_gets_no_ticket_at_all_says_why_it_was_lost(user: User) -> None:
-    user.entrance.pool = Pool(f"http://127.0.0.1:{free_port()}", 4)
+async def test_a_page_that_never_gets_a_ticket_reports_the_failure(user: User) -> None:
+    user.target.pool = Pool(f"http://127.0.0.1:{free_port()}", 4)
 
     async def lost() -> bool:
         return all(page.why_lost for page in user.pages)
@@ -100,28 +100,28 @@ async def test_a_page_that_gets_no_ticket_at_all_says_why_it_was_lost(user: User
         assert page.why_lost.startswith("closed with 4403, not renewed: POST /api/notifications/tickets")
 
 
-async def test_pages_keep_every_toast_and_acknowledge(user: User, broker: Broker, redis: Redis) -> None:
+async def test_pages_keep_and_acknowledge_every_toast(user: User, broker: Broker, redis: Redis) -> None:
     events = [status_event(user.id) for _ in range(3)]
     user.placed = 3
     await tell(broker, events)
 
-    async def told() -> bool:
-        return not user.waits
+    async def all_toasts_received() -> bool:
+        return not user.waiting
 
     async def acknowledged() -> bool:
         meta = await redis.hgetall(f"n:{{{user.id}}}:m")
         return meta.get(b"acked") == meta[b"offset"]
 
-    await eventually(told)
+    await eventually(all_toasts_received)
     for page in user.pages:
         assert [toast.id for toast in page.toasts] == [event.data["order_id"] for event in events]
     await eventually(acknowledged)
-    user.leave()
+    user.close_pages()
 
 
-async def test_a_page_that_was_sent_away_says_why(user: User, replica: Replica) -> None:
+async def test_a_page_reports_the_close_code_of_a_stopping_notifier(user: User, replica: Replica) -> None:
     user.placed = 1
-    assert user.waits
+    assert user.waiting
     await replica.stop()
     assert {page.why_lost for page in user.pages} == {"closed with 1012"}
-    assert not user.waits, "a lost page is not waited for"
+    assert not user.waiting, "the load does not wait for a lost page"

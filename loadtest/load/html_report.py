@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs no other."""
+"""A report as one self-contained HTML file."""
 
 import string
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,16 +10,16 @@ import msgspec
 from loadtest.load.checks import CheckResult
 from loadtest.load.comparison import changed
 from loadtest.load.report import Report
-from loadtest.load.tables import Table, comparison, generator, headline, tables
+from loadtest.load.tables import Table, comparison, generator_sentences, headline, tables
 
-TEMPLATE = string.Template((Path(__file__).parent / "page.html").read_text())
+TEMPLATE = string.Template((Path(__file__).parent / "html_report.html").read_text())
 
 
 def page(report: Report, plots: Sequence[str], before: Report | None) -> str:
-    return filled(headline(report), _body(report, plots, before))
+    return fill_template(headline(report), _body(report, plots, before))
 
 
-def filled(title: str, body: Iterable[str]) -> str:
+def fill_template(title: str, body: Iterable[str]) -> str:
     return TEMPLATE.substitute(title=escape(title), body="\n".join(body))
 
 
@@ -27,22 +27,22 @@ def _body(report: Report, plots: Sequence[str], before: Report | None) -> Iterat
     yield (
         paragraph("Every verdict is ok.", "ok") if report.holds else paragraph("Not every verdict is ok.", "broken")
     )
-    yield from (paragraph(f"Doubt: {doubt}", "doubt") for doubt in report.doubts)
+    yield from (paragraph(f"Warning: {doubt}", "warning") for doubt in report.doubts)
     yield from (_offenders(verdict) for verdict in report.verdicts if not verdict.holds)
     yield from map(table, tables(report))
-    yield paragraph(generator(report))
+    yield paragraph(generator_sentences(report))
     yield from plots
     if before:
-        yield f"<h2>Beside the load of {before.started:%Y-%m-%d %H:%M} UTC</h2>"
-        yield from (paragraph(f"Not the same: {change}", "doubt") for change in changed(before, report))
+        yield f"<h2>Comparison with the load of {before.started:%Y-%m-%d %H:%M} UTC</h2>"
+        yield from (paragraph(f"Not the same: {change}", "warning") for change in changed(before, report))
         yield table(comparison(before, report))
-    yield "<h2>What was asked for, and of what</h2>"
+    yield "<h2>Parameters, machine and versions</h2>"
     yield table(_conditions(report))
 
 
-def table(given: Table) -> str:
-    head = "".join(f"<th>{escape(column)}" for column in given.columns)
-    rows = ("<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in given.rows)
+def table(content: Table) -> str:
+    head = "".join(f"<th>{escape(column)}" for column in content.columns)
+    rows = ("<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in content.rows)
     return f"<table><tr>{head}\n" + "\n".join(rows) + "</table>"
 
 
@@ -52,13 +52,13 @@ def paragraph(text: str, kind: str = "") -> str:
 
 def _offenders(verdict: CheckResult) -> str:
     rows = "\n".join(msgspec.json.encode(row).decode() for row in verdict.rows)
-    words = f"{verdict.name}: {verdict.statement} Offenders: {verdict.offenders:,}, the first of them:"
-    return paragraph(words, "broken") + f"<pre>{escape(rows)}</pre>"
+    summary = f"{verdict.name}: {verdict.statement} Offenders: {verdict.offenders:,}, the first of them:"
+    return paragraph(summary, "broken") + f"<pre>{escape(rows)}</pre>"
 
 
 def _conditions(report: Report) -> Table:
-    told = (report.parameters, report.machine)
-    rows = [(name, str(value)) for one in told for name, value in msgspec.structs.asdict(one).items()]
+    structs = (report.parameters, report.machine)
+    rows = [(name, str(value)) for one in structs for name, value in msgspec.structs.asdict(one).items()]
     rows += [(f"{name} replicas", str(count)) for name, count in report.replicas.items()]
     rows += report.versions.items()
     return Table(("", ""), [("started", f"{report.started:%Y-%m-%d %H:%M:%S} UTC"), *rows])

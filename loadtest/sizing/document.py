@@ -14,18 +14,18 @@ from loadtest.load.costs import Costs, OrderCosts
 from loadtest.load.plots import Draw, draw
 from loadtest.sizing.model import CORES, Size, limits, size, socket_limits
 
-PAGE = Path("docs/scaling.md")
+DOCUMENT = Path("docs/scaling.md")
 PLOT = Path("docs/images/sizing.svg")
 INBOX = "payments inbox"
-STEPS = ((1_000, 0), (10_000, 0), (100_000, 0), (1_000, 100_000), (10_000, 1_000_000))
+LOADS = ((1_000, 0), (10_000, 0), (100_000, 0), (1_000, 100_000), (10_000, 1_000_000))
 
 
-def filled(page: str, measured: Costs) -> str:
-    """Each table takes the place of the one that begins with the same word."""
+def with_new_tables(document: str, measured: Costs) -> str:
+    """Replaces each table of the document by the one whose first column has the same heading."""
     for table in tables(measured):
-        first = table.split("|")[1]
-        page = re.sub(rf"^\|{re.escape(first)}\|.*\n(\|.*\n)*", table + "\n", page, flags=re.MULTILINE)
-    return page
+        heading = table.split("|")[1]
+        document = re.sub(rf"^\|{re.escape(heading)}\|.*\n(\|.*\n)*", table + "\n", document, flags=re.MULTILINE)
+    return document
 
 
 def tables(measured: Costs) -> Iterator[str]:
@@ -38,19 +38,19 @@ def tables(measured: Costs) -> Iterator[str]:
         ("one order", f"{small.in_flight} in flight", f"{large.in_flight} in flight"),
         [
             row("events in a batch of orders", lambda of: of.batches["orders"], 1),
-            *(row(f"us of a core, {name}", partial(_us, name)) for name in _dear(small)),
-            row("us of a core, all of the shop", lambda of: of.us_an_order),
+            *(row(f"µs of a core, {name}", partial(_us, name)) for name in _expensive_services(small)),
+            row("µs of a core, all of the shop", lambda of: of.us_an_order),
             row("messages", lambda of: of.messages, 2),
             row("WAL, bytes", lambda of: of.wal_bytes),
             row("inbox and its indexes, bytes for a week", lambda of: of.table_bytes[INBOX]),
-            row("other tables and indexes, bytes for ever", _for_ever),
-            row("the same at 1,000 orders/s, GB a day", lambda of: _for_ever(of) * 86_400 / 1e6),
+            row("other tables and indexes, bytes for ever", _permanent_bytes),
+            row("the same at 1,000 orders/s, GB per day", lambda of: _permanent_bytes(of) * 86_400 / 1e6),
             row("Redis, bytes for an hour", lambda of: of.mark_bytes),
             row("Redis, bytes in the user's stream", lambda of: of.stream_bytes),
         ],
     )
     yield _table(
-        ("one idle socket", "KiB", "us of a core a second"),
+        ("one idle socket", "KiB", "µs of a core per second"),
         [
             (name, f"{taken / 1024:.1f}", f"{measured.socket.us_a_second[name]:.1f}")
             for name, taken in measured.socket.bytes.items()
@@ -60,13 +60,13 @@ def tables(measured: Costs) -> Iterator[str]:
     yield _table(
         ("full at orders/s, small batches", "large batches", "what", "what is added"),
         [
-            (_about(limit.most), _about(with_large[limit.part]), limit.part, limit.instead)
+            (_rounded(limit.most), _rounded(with_large[limit.part]), limit.part, limit.remedy)
             for limit in limits(small, measured)
         ],
     )
     yield _table(
         ("full at sockets", "what", "what is added"),
-        [(_about(limit.most), limit.part, limit.instead) for limit in socket_limits(large)],
+        [(_rounded(limit.most), limit.part, limit.remedy) for limit in socket_limits(large)],
     )
     yield _table(
         ("orders/s", "sockets", *Size._fields),
@@ -76,12 +76,12 @@ def tables(measured: Costs) -> Iterator[str]:
                 f"{sockets:,}",
                 *_ranges(*(size(orders, sockets, of, measured) for of in (large, small))),
             )
-            for orders, sockets in STEPS
+            for orders, sockets in LOADS
         ],
     )
 
 
-def _for_ever(of: OrderCosts) -> float:
+def _permanent_bytes(of: OrderCosts) -> float:
     return sum(of.table_bytes.values()) - of.table_bytes[INBOX]
 
 
@@ -89,13 +89,13 @@ def _us(service: str, of: OrderCosts) -> float:
     return of.us[service]
 
 
-def _dear(of: OrderCosts) -> list[str]:
-    """What costs anything worth a line."""
+def _expensive_services(of: OrderCosts) -> list[str]:
+    """Returns the services that take at least 1 % of the cost of an order."""
     return [name for name, us in of.us.items() if us >= 0.01 * of.us_an_order]
 
 
-def _about(most: float) -> str:
-    """To two digits: it is no better known."""
+def _rounded(most: float) -> str:
+    """Rounds to two significant digits. The costs are not known more precisely."""
     return f"{round(most, 1 - math.floor(math.log10(most))):,.0f}"
 
 
@@ -110,7 +110,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plot(measured: Costs) -> str:
-    # Ids of an SVG are random without it.
+    # Without a salt, matplotlib gives random ids to the elements of an SVG.
     with tempfile.TemporaryDirectory() as folder, mpl.rc_context({"svg.hashsalt": PLOT.stem}):
         return draw(Path(folder), "sizing", "Machines", _machines(measured)) + "\n"
 
@@ -122,6 +122,6 @@ def _machines(measured: Costs) -> Draw:
         for of in (measured.orders[0], measured.orders[-1]):
             counts = [size(each, 0, of, measured).machines for each in orders]
             axes.plot(orders, counts, label=f"costs at {of.in_flight} in flight")
-        axes.set(xscale="log", yscale="log", xlabel="orders a second", ylabel=f"machines of {CORES} cores")
+        axes.set(xscale="log", yscale="log", xlabel="orders per second", ylabel=f"machines of {CORES} cores")
 
     return paint

@@ -1,4 +1,4 @@
-"""The tool itself on the whole shop: short, and no time is judged."""
+"""Short runs of the load tools on the whole shop. The tests do not judge times."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from tests.conftest import Shop
 from tests.support import ROOT, Caller, eventually
 
 SHORT = "USERS=60", "SECONDS=4", "SECOND_SOCKETS=0.5"
-VERDICTS = ["answers", "sockets", "final status", "one toast a socket", "nobody else's toast", "balances"]
+VERDICTS = ["answers", "sockets", "final status", "one toast per socket", "only own toasts", "balances"]
 FIRST_ORDER = text("SELECT min(created_at) AS at FROM orders WHERE user_id LIKE 'load-%' AND created_at > :began")
 NEW_USERS = text("""
     SELECT user_id FROM accounts WHERE user_id LIKE 'load-%' AND created_at > :began ORDER BY created_at
@@ -48,7 +48,7 @@ def folder_of(shop: Shop) -> str:
     return f"DIR={Path(shop.servers['supervisor']).parent}"
 
 
-async def test_a_load_by_plan_finds_every_order_right(shop: Shop, tmp_path: Path) -> None:
+async def test_a_load_with_a_rate_passes_every_check(shop: Shop, tmp_path: Path) -> None:
     began = datetime.now(UTC)
     status, output, report, folder = await load(tmp_path, folder_of(shop), "RATE=60", "PROCESSES=2")
 
@@ -67,11 +67,11 @@ async def test_a_load_by_plan_finds_every_order_right(shop: Shop, tmp_path: Path
     }
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == 4
-    assert not re.search(r'(src|href)="(?!#)|@import|url\((?!#)', page), "the page needs nothing but itself"
+    assert not re.search(r'(src|href)="(?!#)|@import|url\((?!#)', page), "the page needs no other file"
 
 
 async def test_a_load_as_fast_as_possible_can_be_compared_with_an_earlier_one(shop: Shop, tmp_path: Path) -> None:
-    """Of a shop of which only the address is known."""
+    """The tool knows only the address of the shop."""
     words = f"URL={shop.url}", "IN_FLIGHT=4"
     _, _, _, folder = await load(tmp_path / "first", *words, "SECONDS=1")
     status, output, report, _ = await load(tmp_path / "second", *words, f"COMPARE={folder}/report.json")
@@ -82,15 +82,15 @@ async def test_a_load_as_fast_as_possible_can_be_compared_with_an_earlier_one(sh
     assert "accepted, orders/s" in output
 
 
-async def test_a_soak_looks_at_everything_that_may_not_grow(shop: Shop, tmp_path: Path) -> None:
-    """Whether it grows is not judged here: the time is too short."""
+async def test_a_soak_measures_everything_that_must_not_grow(shop: Shop, tmp_path: Path) -> None:
+    """Growth is not judged here, because the time is too short."""
     words = folder_of(shop), "MINUTES=0.15", "RATE=20"
     status, output, report, folder = await load(tmp_path, *words, tool="loadtest.load.soak")
 
     assert {verdict.name for verdict in report.verdicts if not verdict.holds} <= {"flat"}, output
     assert status == (0 if report.holds else 1)
-    looked_at = {(series.what, series.name) for series in report.series}
-    assert looked_at >= {
+    measured = {(series.what, series.name) for series in report.series}
+    assert measured >= {
         ("memory, MiB", "notifier-1"),
         ("open files", "nginx"),
         ("asyncio tasks", "gateway-1"),
@@ -103,19 +103,19 @@ async def test_a_soak_looks_at_everything_that_may_not_grow(shop: Shop, tmp_path
     assert (folder / "memory.svg").exists()
 
 
-async def test_what_the_tool_did_not_do_itself_ends_with_status_1_and_is_named(
+async def test_an_order_by_another_client_is_named_and_the_exit_status_is_1(
     shop: Shop, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Somebody else uses the account of one of its users."""
+    """Another client uses the account of one of the load's users."""
     began = datetime.now(UTC)
     loading = asyncio.create_task(load(tmp_path, folder_of(shop), "RATE=20"))
 
-    async def its_last_user() -> str | None:
+    async def latest_user_of_the_load() -> str | None:
         async with connected("payments", shop.servers["databases"]["payments"]) as payments:
             found = await payments.rows(NEW_USERS, {"began": began})
         return found[0]["user_id"] if len(found) > 50 else None
 
-    user_id = await eventually(its_last_user)
+    user_id = await eventually(latest_user_of_the_load)
     intruder = Caller(session, shop.url, user_id)
     await intruder.top_up(5)
     order_id = await intruder.order(1)
@@ -123,9 +123,9 @@ async def test_what_the_tool_did_not_do_itself_ends_with_status_1_and_is_named(
     status, output, report, folder = await loading
     assert status == 1, output
     broken = {verdict.name: verdict.rows for verdict in report.verdicts if not verdict.holds}
-    assert set(broken) == {"final status", "nobody else's toast", "balances"}
+    assert set(broken) == {"final status", "only own toasts", "balances"}
     assert [row["order"] for row in broken["final status"]] == [order_id]
-    assert {row["order"] for row in broken["nobody else's toast"]} == {order_id}
+    assert {row["order"] for row in broken["only own toasts"]} == {order_id}
     assert [row["user"] for row in broken["balances"]] == [user_id]
     assert f'order="{order_id}"' in output
     assert order_id in (folder / "report.html").read_text()

@@ -1,4 +1,7 @@
-"""How fast one core replays WAL, which is all that a standby can follow with: PostgreSQL replays in one process."""
+"""Measures how fast PostgreSQL replays WAL.
+
+PostgreSQL replays WAL in one process, so a standby cannot follow faster than one core replays.
+"""
 
 import asyncio
 import re
@@ -7,8 +10,8 @@ from typing import Any, cast
 
 import asyncpg
 
-from loadtest.load.local import LocalShop
-from loadtest.load.parameters import Failed
+from loadtest.load.local_shop import LocalShop
+from loadtest.load.parameters import LoadError
 
 PATIENCE_SECONDS = 60
 REDONE = re.compile(
@@ -18,25 +21,28 @@ REDONE = re.compile(
 
 
 async def checkpoint(shop: LocalShop) -> None:
-    """What is written from here on is what a crash makes PostgreSQL replay."""
+    """Makes a checkpoint. After a crash, PostgreSQL replays only WAL that is written after it."""
     connection = cast("Any", await asyncpg.connect(shop.database_server))
     await connection.execute("CHECKPOINT")
     await connection.close()
 
 
-async def bytes_a_second(shop: LocalShop) -> float:
-    """Kills PostgreSQL, and reads in its log what it then did with the WAL since the last checkpoint."""
+async def bytes_per_second(shop: LocalShop) -> float:
+    """Kills PostgreSQL, and reads from its log how fast it replayed the WAL since the last checkpoint.
+
+    Raises LoadError if the log does not show a replay within PATIENCE_SECONDS.
+    """
     before = len(_log(shop))
     await shop.kill("postgres")
     for _ in range(PATIENCE_SECONDS):
         await asyncio.sleep(1)
-        if rate := told(_log(shop)[before:]):
+        if rate := replay_rate(_log(shop)[before:]):
             return rate
-    raise Failed("PostgreSQL does not say that it replayed anything")
+    raise LoadError(f"PostgreSQL's log shows no replay of WAL within {PATIENCE_SECONDS} s")
 
 
-def told(log: str) -> float:
-    """Bytes a second of a core; 0 when the log says nothing of a replay, or of one too short to be timed."""
+def replay_rate(log: str) -> float:
+    """Returns bytes per second of a core, or 0 if the log shows no replay or one that took less than 10 ms."""
     found = REDONE.search(log)
     if not found:
         return 0.0

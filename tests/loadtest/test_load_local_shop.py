@@ -1,4 +1,4 @@
-"""What is looked up past the front door, where a test has put something into databases of its own."""
+"""The reading of a local shop's databases, queues and replicas. Tests fill databases of their own."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from loadtest.load.checks import CheckResult
-from loadtest.load.local import LocalShop
-from loadtest.load.parameters import Failed
-from loadtest.load.soak import FILES, KEYS, MEMORY, TASKS, Soak
+from loadtest.load.local_shop import LocalShop
+from loadtest.load.parameters import LoadError
+from loadtest.load.soak import FILES, KEYS, MEMORY, TASKS, SoakWatch
 from loadtest.load.stores import Stores
 from shopkit.db.database import Database
 from tests.auditor.planting import order
@@ -19,8 +19,8 @@ from tests.servers import rows
 from tests.support import free_port
 
 
-class Attended(LocalShop):
-    """What an audit finds is done as soon as it has looked."""
+class ShopRepairedByAudit(LocalShop):
+    """A shop whose offending orders are deleted after each audit."""
 
     def __init__(self, folder: str, orders: Database) -> None:
         super().__init__(folder)
@@ -35,50 +35,50 @@ class Attended(LocalShop):
 
 
 def shop_of(folder: Path, servers: dict[str, Any], **others: Any) -> LocalShop:
-    """The running shop with some parts that are `others`."""
+    """Returns the running shop with some entries of its shop.json replaced by `others`."""
     (folder / "shop.json").write_text(json.dumps(servers | others))
     return LocalShop(str(folder))
 
 
 @pytest.fixture
 def local(servers: dict[str, Any], orders_url: str, payments_url: str, tmp_path: Path) -> LocalShop:
-    """With databases of this test."""
+    """The running shop with this test's own databases."""
     return shop_of(tmp_path, servers, databases={"orders": orders_url, "payments": payments_url})
 
 
-def test_a_shop_that_was_stopped_is_no_shop(servers: dict[str, Any], tmp_path: Path) -> None:
+def test_a_stopped_shop_is_reported_as_not_running(servers: dict[str, Any], tmp_path: Path) -> None:
     conf = tmp_path / "supervisord.conf"
     conf.write_text(f"[unix_http_server]\nfile = {tmp_path / 'supervisor.sock'}\n")
-    with pytest.raises(Failed, match=r"no shop runs in .*; make up starts one"):
+    with pytest.raises(LoadError, match=r"no shop runs in .*: start one with make up"):
         shop_of(tmp_path, servers, supervisor=str(conf))
 
 
-def test_a_folder_without_a_shop_is_no_shop(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="no shop runs in"):
+def test_a_folder_without_a_shop_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="no shop runs in"):
         LocalShop(str(tmp_path))
 
 
-async def test_what_a_load_left_undone_is_named_before_the_auditors_own_grace_is_over(
+async def test_an_unfinished_order_is_named_before_the_auditors_default_grace_ends(
     local: LocalShop, orders_database: Database
 ) -> None:
     for _ in range(25):
         await rows(orders_database, order("NEW", 1, age="5 seconds"))
     verdict = await local.audit(patience=0.5)
     assert {row["invariant"] for row in verdict.rows} == {"no-order-left-new"}
-    assert verdict.offenders == 25, "all are counted, though only the first are shown"
+    assert verdict.offenders == 25, "all are counted, but only the first are listed"
 
 
-async def test_what_is_done_while_the_audit_is_patient_is_no_offence(
+async def test_an_order_that_finishes_while_the_audit_is_repeated_is_no_offence(
     local: LocalShop, orders_database: Database
 ) -> None:
     await rows(orders_database, order("NEW", 1, age="5 seconds"))
-    attended = Attended(local.folder, orders_database)
-    verdict = await attended.audit(patience=60)
-    assert attended.found == [1, 0]
+    repaired = ShopRepairedByAudit(local.folder, orders_database)
+    verdict = await repaired.audit(patience=60)
+    assert repaired.found == [1, 0]
     assert not verdict.offenders
 
 
-async def test_what_was_set_aside_in_the_database_or_in_the_broker_is_counted(
+async def test_dead_letters_in_the_database_and_in_the_broker_are_counted(
     local: LocalShop, payments_database: Database
 ) -> None:
     await rows(
@@ -97,10 +97,10 @@ async def test_what_was_set_aside_in_the_database_or_in_the_broker_is_counted(
     assert not letters.keys() & queues.keys()
 
 
-async def test_a_queue_that_rabbitmq_has_not_counted_yet_is_waited_for(
+async def test_reading_queues_waits_until_rabbitmq_has_counted_a_new_queue(
     local: LocalShop, session: aiohttp.ClientSession
 ) -> None:
-    """As all queues of a shop that has just been started are."""
+    """All queues of a newly started shop are new."""
     name = f"test-{uuid4().hex}"
     queue = f"{local.broker_management}/api/queues/%2F/{name}"
     quorum = {"durable": True, "arguments": {"x-queue-type": "quorum"}}
@@ -112,12 +112,12 @@ async def test_a_queue_that_rabbitmq_has_not_counted_yet_is_waited_for(
     assert queues[name] == 0
 
 
-async def test_what_cannot_be_read_is_not_measured_rather_than_nothing(
+async def test_an_unreadable_value_is_reported_and_not_taken_for_zero(
     servers: dict[str, Any], orders_url: str, payments_url: str, tmp_path: Path
 ) -> None:
-    """One replica is not there, nor is Redis, nor one of the programs."""
-    gone = {"name": "orders-9", "url": f"http://127.0.0.1:{free_port()}"}
-    replicas = servers["replicas"] | {"orders": [*servers["replicas"]["orders"], gone]}
+    """One replica, Redis and one of the programs are unavailable."""
+    missing = {"name": "orders-9", "url": f"http://127.0.0.1:{free_port()}"}
+    replicas = servers["replicas"] | {"orders": [*servers["replicas"]["orders"], missing]}
     local = shop_of(
         tmp_path,
         servers,
@@ -126,13 +126,13 @@ async def test_what_cannot_be_read_is_not_measured_rather_than_nothing(
         replicas=replicas,
     )
     stores = await Stores.of(local)
-    watch = Soak(stores, every=60)
-    await watch.look(await local.programs() | {"nobody": 2**22 + 1})
+    watch = SoakWatch(stores, every=60)
+    await watch.sample(await local.programs() | {"ended": 2**22 + 1})
     await stores.close()
-    verdict = watch.measured()
+    verdict = watch.everything_measured()
     assert {(row["what"], row["name"]) for row in verdict.rows} == {
-        (MEMORY, "nobody"),
-        (FILES, "nobody"),
+        (MEMORY, "ended"),
+        (FILES, "ended"),
         (TASKS, "orders-9"),
         (KEYS, "ConnectionError"),
     }
