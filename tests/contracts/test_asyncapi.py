@@ -13,11 +13,11 @@ from jsonschema import ValidationError
 import notifier.messages
 import orders.messages
 import payments.messages
+from gozon import hops
 from gozon.topology import TOPOLOGY
 from notifier.close_codes import Close
 from notifier.messages import FRAME_START, Ack, OrderFrame, OrderView, Ping, Pong, Renew, RenewTicket, Welcome
 from payments.decisions import INSUFFICIENT_FUNDS, NO_ACCOUNT
-from shopkit.messaging import journey
 from shopkit.messaging.events import BATCH_CONTENT_TYPE, BATCH_LIMIT, Event, Outgoing
 from shopkit.messaging.journey import Hop
 from tests.contracts import asyncapi
@@ -110,8 +110,8 @@ def test_batches_hops_and_reasons_are_those_of_the_code() -> None:
         assert MESSAGES[message]["contentType"] == BATCH_CONTENT_TYPE
         assert MESSAGES[message]["payload"]["maxItems"] == BATCH_LIMIT
     assert SCHEMAS["Reason"]["enum"] == [NO_ACCOUNT, INSUFFICIENT_FUNDS]
-    hops = {value for name, value in vars(journey).items() if name.isupper() and isinstance(value, str)}
-    assert set(SCHEMAS["Hop"]["properties"]["hop"]["enum"]) == hops
+    names = {value for name, value in vars(hops).items() if name.isupper() and isinstance(value, str)}
+    assert set(SCHEMAS["Hop"]["properties"]["hop"]["enum"]) == names
 
 
 @pytest.mark.parametrize(("message", "payload"), examples(*EVENTS, *FRAMES))
@@ -165,7 +165,7 @@ def test_an_example_of_an_order_frame_is_made_from_an_example_of_an_event(messag
 
 @pytest.mark.parametrize(("message", "payload"), examples("pong", "ack", "renewTicket"))
 def test_an_example_of_what_a_client_says_is_understood(message: str, payload: Any) -> None:
-    said = notifier.messages.decode_said(json.dumps(payload))
+    said = notifier.messages.decode_client_frame(json.dumps(payload))
     assert json.loads(msgspec.json.encode(said)) == payload
     assert type(said) is {"pong": Pong, "ack": Ack, "renewTicket": RenewTicket}[message]
 

@@ -63,7 +63,7 @@ async def a_hub(url: str) -> AsyncGenerator[Hub]:
 async def happened(redis: Redis, user_id: str, *, publish: bool = True) -> int:
     """Brings an event to Redis, and returns its offset. Without `publish` it only goes to the user's stream."""
     event = decode_order_status(msgspec.json.encode(status_event(user_id)))
-    [[_, place]] = await scripts.run(redis, [EncodedEvent(event).append(publish=publish)])
+    [[_, place]] = await scripts.run(redis, [EncodedEvent(event).append_command(publish=publish)])
     return int(place.split()[1])
 
 

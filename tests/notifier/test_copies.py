@@ -12,7 +12,7 @@ from redis.asyncio.sentinel import Sentinel as Watching
 
 from notifier.fan_out import FanOut, NotReplicated
 from notifier.messages import OrderStatusEvent, decode_order_status
-from notifier.sentinel import by_sentinel
+from notifier.sentinel import sentinel_options
 from notifier.streams import connect
 from tests.notifier.push_events import status_event
 from tests.notifier.sentinel import Sentinel
@@ -89,12 +89,12 @@ async def test_what_replicas_have_only_at_the_second_attempt_is_counted_once(sta
 
 
 def test_an_address_of_sentinels_is_taken_apart() -> None:
-    told = by_sentinel("redis+sentinel://us%40er:p%3Aw@one:1,two:2,three/shop/3")
+    told = sentinel_options("redis+sentinel://us%40er:p%3Aw@one:1,two:2,three/shop/3")
     assert (told["username"], told["password"], told["primary"], told["db"]) == ("us@er", "p:w", "shop", 3)
     addresses = [sentinel.connection_pool.connection_kwargs for sentinel in told["sentinel"].sentinels]
     assert [(each["host"], each["port"]) for each in addresses] == [("one", 1), ("two", 2), ("three", 26379)]
     assert {(each["username"], each["password"]) for each in addresses} == {("us@er", "p:w")}
-    bare = by_sentinel("redis+sentinel://one/shop")
+    bare = sentinel_options("redis+sentinel://one/shop")
     assert (bare["username"], bare["password"], bare["db"]) == (None, None, 0)
 
 
@@ -110,4 +110,4 @@ def test_an_address_of_sentinels_is_taken_apart() -> None:
 )
 def test_an_address_of_sentinels_has_a_host_and_a_primary(url: str) -> None:
     with pytest.raises(ValueError, match="names no"):
-        by_sentinel(url)
+        sentinel_options(url)

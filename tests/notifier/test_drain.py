@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from notifier.close_codes import COME_BACK_MILLISECONDS, Close
-from notifier.hub import DRAIN_AT_ONCE, DRAIN_STEP
+from notifier.close_codes import RETRY_AFTER_MS, Close
+from notifier.hub import DRAIN_BATCH_SIZE, DRAIN_PAUSE_SECONDS
 from notifier.streams import sockets_key
 from shopkit.web.service import STOP_SECONDS
 from tests.conftest import Spawn
@@ -67,11 +67,13 @@ async def test_a_replica_that_is_told_to_end_sends_its_clients_elsewhere_and_let
 
     times = sorted(await asyncio.gather(*closing))
     hints = [hint(socket.connection) for socket in sockets]
-    assert all(COME_BACK_MILLISECONDS[0] <= delay <= COME_BACK_MILLISECONDS[1] for delay in hints)
+    assert all(RETRY_AFTER_MS[0] <= delay <= RETRY_AFTER_MS[1] for delay in hints)
     assert len(set(hints)) > len(hints) / 2, "they would all come back at the same time"
-    batches = len(sockets) // DRAIN_AT_ONCE
-    assert times[-1] - times[0] >= (batches - 1) * DRAIN_STEP / 2, "they were all sent away at once"
-    assert times[len(times) // 2] - times[0] >= (batches - 1) * DRAIN_STEP / 5, "most were sent away at once"
+    batches = len(sockets) // DRAIN_BATCH_SIZE
+    assert times[-1] - times[0] >= (batches - 1) * DRAIN_PAUSE_SECONDS / 2, "they were all sent away at once"
+    assert times[len(times) // 2] - times[0] >= (batches - 1) * DRAIN_PAUSE_SECONDS / 5, (
+        "most were sent away at once"
+    )
 
     assert await asyncio.wait_for(ending.process.wait(), 30) in ENDED
     attending = [await redis.zcard(sockets_key(caller.user_id)) for caller in callers]
@@ -114,6 +116,6 @@ async def test_a_client_that_was_being_let_in_when_the_drain_began_is_told_when_
     connection = await caller.connect(origin=ORIGIN, ticket=ticket)  # and its ticket is not looked at yet
     ending = asyncio.create_task(replica.stop())
     await connection.wait_closed()
-    assert COME_BACK_MILLISECONDS[0] <= hint(connection) <= COME_BACK_MILLISECONDS[1]
+    assert RETRY_AFTER_MS[0] <= hint(connection) <= RETRY_AFTER_MS[1]
     await way.cut()
     assert await ending in ENDED

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
 from notifier.close_codes import Close
-from notifier.messages import OFFSET_LIMIT, Ack, decode_said
+from notifier.messages import OFFSET_LIMIT, Ack, decode_client_frame
 from tests.conftest import Spawn
 from tests.fuzzing import fuzz
 from tests.notifier.push_events import ORIGIN, on
@@ -60,11 +60,11 @@ texts = st.builds(said, types, st.lists(members, max_size=4), st.booleans()) | v
 @example('{"type":"ack","o":' + "9" * 4_000 + "}")
 def test_a_text_is_a_message_or_refused_as_none(text: str) -> None:
     with suppress(msgspec.DecodeError):
-        match decode_said(text):
+        match decode_client_frame(text):
             case Ack(offset):
                 assert 0 <= offset < OFFSET_LIMIT
             case understood:
-                assert decode_said(msgspec.json.encode(understood).decode()) == understood
+                assert decode_client_frame(msgspec.json.encode(understood).decode()) == understood
 
 
 def framed(opcode: Opcode, data: bytes, fin: bool, reserved: bool) -> bytes:

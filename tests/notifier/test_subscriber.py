@@ -14,7 +14,7 @@ from tests.support import eventually
 async def test_who_comes_back_while_others_are_leaving_stays_subscribed(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber_module, "SUBSCRIBE_AT_ONCE", 1)
+    monkeypatch.setattr(subscriber_module, "SUBSCRIBE_BATCH_SIZE", 1)
     heard: list[tuple[bytes, bytes]] = []
     subscriber = Subscriber(redis, heard.extend, nothing, nothing)
     async with running(subscriber):

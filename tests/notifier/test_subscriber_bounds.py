@@ -33,7 +33,7 @@ async def nothing() -> None: ...
 async def test_channels_that_come_and_go_while_redis_confirms_nothing_are_forgotten(
     own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber_module, "SUBSCRIBE_AT_ONCE", AT_ONCE)
+    monkeypatch.setattr(subscriber_module, "SUBSCRIBE_BATCH_SIZE", AT_ONCE)
     probing = connect(own_redis.url)
     subscriber = Subscriber(probing, lambda _: None, nothing, nothing)
     async with Redis.from_url(own_redis.url, protocol=2) as redis, running(subscriber):
