@@ -13,7 +13,7 @@ ORDERS = 300
 CHARTS = ["rate", "latency", "waiting", "queues", "toasts"]
 
 
-async def test_a_rush_is_seen_in_the_charts_and_told_in_few_toasts(visitor: Visitor, caller: Caller) -> None:
+async def test_a_rush_shows_in_the_charts_and_in_few_toasts(visitor: Visitor, caller: Caller) -> None:
     await visitor.enter(caller.user_id)
     await visitor.part("nav-behind").click()
     await expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Behind the scenes")
@@ -48,7 +48,7 @@ def orders_told(titles: list[str]) -> int:
     return counts.count(0) + sum(count for count, after in pairwise(together) if after < count)
 
 
-async def test_where_it_is_switched_off_the_view_says_so_and_asks_no_more(visitor: Visitor) -> None:
+async def test_the_view_reports_that_backstage_is_switched_off_and_stops_polling(visitor: Visitor) -> None:
     asked = 0
 
     async def count(route: object) -> None:
@@ -67,7 +67,7 @@ async def test_where_it_is_switched_off_the_view_says_so_and_asks_no_more(visito
     assert asked == 1
 
 
-async def test_a_part_of_the_page_that_is_gone_is_said_in_words(visitor: Visitor) -> None:
+async def test_a_script_that_fails_to_load_shows_a_message_and_can_be_reloaded(visitor: Visitor) -> None:
     await visitor.page.route("**/assets/Behind-*.js", lambda route: route.abort())
     await visitor.enter(new_user())
     await visitor.part("nav-behind").click()
@@ -80,7 +80,7 @@ async def test_a_part_of_the_page_that_is_gone_is_said_in_words(visitor: Visitor
     await expect(visitor.part("charts")).to_be_visible()
 
 
-async def test_a_rush_in_which_nothing_works_says_so(visitor: Visitor) -> None:
+async def test_a_rush_whose_orders_all_fail_reports_the_failures(visitor: Visitor) -> None:
     await visitor.enter(new_user())
     await visitor.page.route("**/api/orders", lambda route: route.abort())
     await visitor.part("nav-behind").click()

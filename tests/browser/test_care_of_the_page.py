@@ -21,7 +21,7 @@ SCREENS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-async def test_axe_finds_nothing_serious_and_nothing_is_cut_off(
+async def test_no_screen_has_accessibility_violations_or_overflows(
     new_visitor: NewVisitor, caller: Caller, screen: str
 ) -> None:
     await caller.open_account(50_000)
@@ -57,7 +57,7 @@ async def is_sound(visitor: Visitor) -> None:
     assert await visitor.page.evaluate(beyond) <= 0
 
 
-async def test_the_shop_by_keyboard_alone(visitor: Visitor) -> None:
+async def test_the_shop_can_be_used_by_keyboard_alone(visitor: Visitor) -> None:
     keyboard = visitor.page.keyboard
     await visitor.page.goto(visitor.url)
     await visitor.part("user-id-input").focus()
@@ -92,7 +92,7 @@ async def test_the_shop_by_keyboard_alone(visitor: Visitor) -> None:
     await expect(heading).to_be_focused()
 
 
-async def test_a_toast_is_announced_and_moves_nothing(visitor: Visitor) -> None:
+async def test_a_toast_is_announced_and_shifts_no_layout(visitor: Visitor) -> None:
     pushes = await visitor.pushes_to_hold()
     await open_account(visitor)
     pushes.hold()
@@ -123,7 +123,7 @@ async def test_a_double_click_orders_once(visitor: Visitor) -> None:
     await expect(visitor.page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_an_order_whose_answer_got_lost_is_repeated_and_placed_once(visitor: Visitor) -> None:
+async def test_an_order_whose_response_got_lost_is_repeated_and_placed_once(visitor: Visitor) -> None:
     await open_account(visitor)
     lost = asyncio.Event()
 
@@ -146,7 +146,7 @@ async def test_an_order_whose_answer_got_lost_is_repeated_and_placed_once(visito
     await expect(visitor.part("order-row")).to_have_count(2)
 
 
-async def test_the_first_load_is_less_than_150_kib_of_script_and_style(visitor: Visitor) -> None:
+async def test_the_first_load_has_less_than_150_kib_of_script_and_style(visitor: Visitor) -> None:
     await visitor.enter(new_user())
     sizes: dict[str, int] = await visitor.page.evaluate(
         "Object.fromEntries(performance.getEntries().map(({ name, encodedBodySize }) => [name, encodedBodySize]))"
@@ -157,7 +157,7 @@ async def test_the_first_load_is_less_than_150_kib_of_script_and_style(visitor: 
     assert sum(code.values()) < 150 * 1024
 
 
-async def test_what_has_a_hash_in_its_name_is_kept_and_the_page_is_asked_for_anew(visitor: Visitor) -> None:
+async def test_hashed_assets_are_cached_forever_and_the_page_is_revalidated(visitor: Visitor) -> None:
     kept: dict[str, str] = {}
     visitor.page.on(
         "response", lambda response: kept.update({response.url: response.headers.get("cache-control", "")})

@@ -20,7 +20,7 @@ async def customer(visitor: Visitor, caller: Caller) -> Caller:
     return caller
 
 
-async def test_a_killed_notifier_costs_an_open_page_no_toast(
+async def test_an_open_page_loses_no_toast_when_its_notifier_is_stopped_or_killed(
     visitor: Visitor, customer: Caller, shop: Shop, session: aiohttp.ClientSession
 ) -> None:
     replica = await visitor.replica()
@@ -64,7 +64,7 @@ async def test_a_frame_of_an_unknown_type_changes_nothing(visitor: Visitor, call
     assert visitor.complaints == []
 
 
-async def test_offline_and_back(visitor: Visitor, caller: Caller) -> None:
+async def test_a_page_that_was_offline_catches_up(visitor: Visitor, caller: Caller) -> None:
     # Under 127.0.0.1 the page knows that it needs no network.
     visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")
     await caller.open_account(100_000)
@@ -86,7 +86,7 @@ async def test_offline_and_back(visitor: Visitor, caller: Caller) -> None:
     assert await visitor.toasts_about("meanwhile") == 1
 
 
-async def test_after_a_loss_in_redis_the_page_reads_its_orders_again(
+async def test_the_page_reloads_its_orders_after_redis_lost_the_stream(
     visitor: Visitor, caller: Caller, shop: Shop, session: aiohttp.ClientSession, redis: Redis
 ) -> None:
     visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")

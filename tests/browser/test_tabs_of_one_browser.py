@@ -39,7 +39,7 @@ async def in_front(tab: Visitor, tabs: Sequence[Visitor]) -> None:
         await other.page.evaluate("now => hide(now)", other is not tab)
 
 
-async def test_tabs_share_one_socket_and_the_one_in_front_toasts(new_visitor: NewVisitor) -> None:
+async def test_tabs_share_one_socket_and_the_visible_tab_shows_the_toast(new_visitor: NewVisitor) -> None:
     visitor = await new_visitor()
     await visitor.page.context.add_init_script(DESKTOP)
     await open_account(visitor)
@@ -62,7 +62,7 @@ async def test_tabs_share_one_socket_and_the_one_in_front_toasts(new_visitor: Ne
     assert [await tab.toasts_about("a candle") for tab in tabs] == [1, 0, 0]
 
 
-async def test_when_the_tab_with_the_socket_is_closed_another_goes_on_where_it_stood(
+async def test_when_the_tab_with_the_socket_is_closed_another_tab_continues_at_its_position(
     visitor: Visitor, caller: Caller
 ) -> None:
     await caller.open_account(1_000)
@@ -124,7 +124,9 @@ async def test_a_hidden_page_notifies_once_and_a_click_opens_the_order(
     await expect(teller.page).to_have_url(f"{visitor.url}/orders/{order_id}")
 
 
-async def test_a_hidden_page_that_may_not_notify_keeps_the_toast(new_visitor: NewVisitor, caller: Caller) -> None:
+async def test_a_hidden_page_without_notification_permission_shows_the_toast_later(
+    new_visitor: NewVisitor, caller: Caller
+) -> None:
     visitor = await new_visitor()
     await visitor.page.context.add_init_script(DESKTOP)
     await visitor.enter(caller.user_id)

@@ -18,7 +18,7 @@ from loadtest.load.parameters import Parameters
 from loadtest.load.users import User
 from loadtest.load.worker import LoadWorker
 from tests.conftest import Spawn
-from tests.notifier.push_events import ORIGIN, status_event, tell
+from tests.notifier.push_events import ORIGIN, publish, status_event
 from tests.servers import Broker, Forwarder
 from tests.support import Replica, eventually, free_port, new_user
 
@@ -103,7 +103,7 @@ async def test_a_page_that_gets_no_ticket_at_all_says_why_it_was_lost(user: User
 async def test_pages_keep_every_toast_and_acknowledge(user: User, broker: Broker, redis: Redis) -> None:
     events = [status_event(user.id) for _ in range(3)]
     user.placed = 3
-    await tell(broker, events)
+    await publish(broker, events)
 
     async def told() -> bool:
         return not user.waits

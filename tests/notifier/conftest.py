@@ -23,7 +23,8 @@ async def own_redis(tmp_path: Path) -> AsyncGenerator[OwnRedis]:
 
 @pytest.fixture
 async def enter(session: aiohttp.ClientSession, broker: Broker) -> AsyncGenerator[Enter]:
-    """`await enter(replicas)` is a crowd that is being told, and was shown something already."""
+    """`await enter(replicas)` opens a crowd of sockets, to which events are published and which have received
+    some."""
     async with AsyncExitStack() as leaving:
 
         async def crowd_at(replicas: Sequence[Replica]) -> Crowd:

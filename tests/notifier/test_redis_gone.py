@@ -1,6 +1,6 @@
-"""Redis goes and comes back, with its data or without, or cannot be heard while no connection closes.
+"""Redis restarts with or without its data, or goes silent while no connection closes.
 
-Each test has two replicas and a socket of every user on both, while events keep coming.
+Each test has two replicas, and a socket of every user on both. Events are published all the time.
 """
 
 import asyncio
@@ -12,61 +12,61 @@ import aiohttp
 import pytest
 
 from gozon.topology import ORDER_STATUS
-from tests.notifier.watched import Crowd, Enter, OwnRedis, Replicas, all_is_well_again, turn_red
+from tests.notifier.watched import Crowd, Enter, OwnRedis, Replicas, assert_recovered, wait_until_not_ready
 from tests.servers import Broker, Forwarder
 from tests.support import Replica, eventually
 
 
 @pytest.mark.parametrize(
-    ("away", "how"), [(0.2, signal.SIGKILL), (5, signal.SIGKILL), (30, signal.SIGTERM)], ids=str
+    ("outage", "how"), [(0.2, signal.SIGKILL), (5, signal.SIGKILL), (30, signal.SIGTERM)], ids=str
 )
-async def test_redis_comes_back_with_its_data_and_nothing_is_lost_or_shown_twice(
+async def test_nothing_is_lost_or_shown_twice_when_redis_restarts_with_its_data(
     own_redis: OwnRedis,
     at: Replicas,
     enter: Enter,
     session: aiohttp.ClientSession,
-    away: float,
+    outage: float,
     how: signal.Signals,
 ) -> None:
     replicas = await at(own_redis.url, own_redis.url)
     crowd = await enter(replicas)
     await own_redis.end(how)
-    async with lasting(away):
-        await crowd.tell_each()
-        if away > 1:
-            await turn_red(session, *replicas)
+    async with at_least(outage):
+        await crowd.publish_for_each()
+        if outage > 1:
+            await wait_until_not_ready(session, *replicas)
     await own_redis.start()
-    await all_is_well_again(crowd, session, replicas)
-    assert not any(socket.welcomes for socket in crowd.sockets), "nothing had to be reloaded"
+    await assert_recovered(crowd, session, replicas)
+    assert not any(socket.welcomes for socket in crowd.sockets), "a page had to reload its orders"
 
 
-@pytest.mark.parametrize("away", [0.2, 5])
-async def test_redis_comes_back_empty_and_every_open_socket_is_told_to_reload(
-    own_redis: OwnRedis, at: Replicas, enter: Enter, session: aiohttp.ClientSession, away: float
+@pytest.mark.parametrize("outage", [0.2, 5])
+async def test_every_open_socket_gets_an_unrecovered_welcome_when_redis_restarts_empty(
+    own_redis: OwnRedis, at: Replicas, enter: Enter, session: aiohttp.ClientSession, outage: float
 ) -> None:
     replicas = await at(own_redis.url, own_redis.url)
     crowd = await enter(replicas)
     await own_redis.end()
-    # Redis may have taken with it what it had and had not passed on; of that the pages learn over REST.
-    crowd.told.clear()
-    async with lasting(away):
-        await crowd.tell_each()
-        if away > 1:
-            await turn_red(session, *replicas)
+    # Redis may have lost events that it had taken and not yet published. Pages read those over REST.
+    crowd.published.clear()
+    async with at_least(outage):
+        await crowd.publish_for_each()
+        if outage > 1:
+            await wait_until_not_ready(session, *replicas)
     await own_redis.start(empty=True)
-    await all_is_well_again(crowd, session, replicas)
+    await assert_recovered(crowd, session, replicas)
     for socket in crowd.sockets:
         assert [welcome["recovered"] for welcome in socket.welcomes] == [False]
 
 
-async def test_what_redis_could_not_take_lies_in_rabbitmq_when_the_replicas_end(
+async def test_events_that_redis_could_not_take_stay_in_rabbitmq_when_the_replicas_stop(
     own_redis: OwnRedis, at: Replicas, enter: Enter, session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     replicas = await at(own_redis.url, own_redis.url)
     crowd = await enter(replicas)
     await own_redis.end()
     crowd.stop()
-    kept = len(await crowd.tell_each())
+    kept = len(await crowd.publish_for_each())
 
     async def one_has_tried() -> bool:
         line = 'gozon_handler_failures_total{stage="notifier.order-status"}'
@@ -80,11 +80,11 @@ async def test_what_redis_could_not_take_lies_in_rabbitmq_when_the_replicas_end(
     await own_redis.start()
     (replica,) = await at(own_redis.url)
     for socket in crowd.sockets:
-        await socket.comes_back_and_is_shown(replica, crowd.told, session)
+        await socket.assert_reconnecting_shows_the_missing(replica, crowd.published, session)
 
 
-@pytest.mark.parametrize("forget", [False, True], ids=["its connections live on", "its connections are forgotten"])
-async def test_a_replica_that_redis_is_silent_to_catches_up_while_another_works(
+@pytest.mark.parametrize("forget", [False, True], ids=["its connections survive", "its connections are dropped"])
+async def test_a_replica_whose_redis_connections_went_silent_catches_up_while_another_works(
     own_redis: OwnRedis,
     at: Replicas,
     enter: Enter,
@@ -98,18 +98,18 @@ async def test_a_replica_that_redis_is_silent_to_catches_up_while_another_works(
     crowd = await enter([deaf, well])
 
     way.hold()
-    await turn_red(session, deaf)
-    if forget:  # in the middle of the next subscription, as the last was given up
-        await turn_red(session, deaf, part="subscription")
-    await hears_nothing(crowd, deaf, well)
+    await wait_until_not_ready(session, deaf)
+    if forget:  # until the replica has dropped this subscription and waits for the next one
+        await wait_until_not_ready(session, deaf, part="subscription")
+    await wait_until_behind(crowd, deaf, well)
     assert (await well.readiness(session))[0] == 200
 
     way.resume(forget=forget)
-    await all_is_well_again(crowd, session, [deaf, well])
+    await assert_recovered(crowd, session, [deaf, well])
     assert not any(socket.welcomes for socket in crowd.sockets)
 
 
-async def test_a_subscription_that_went_silent_alone_is_noticed_and_made_up_for(
+async def test_a_replica_whose_subscription_went_silent_notices_it_and_catches_up(
     own_redis: OwnRedis,
     at: Replicas,
     enter: Enter,
@@ -122,22 +122,22 @@ async def test_a_subscription_that_went_silent_alone_is_noticed_and_made_up_for(
     crowd = await enter([deaf, well])
 
     way.hold(subscriptions_only=True)
-    await turn_red(session, deaf, part="subscription")
-    await hears_nothing(crowd, deaf, well)
+    await wait_until_not_ready(session, deaf, part="subscription")
+    await wait_until_behind(crowd, deaf, well)
     assert (await well.readiness(session))[0] == 200
 
-    # No later message shows that there were others before: what was missed is read without being asked for.
+    # No later message reveals the gap, so the replica must read the missed messages by itself.
     crowd.stop()
-    await crowd.is_shown_everything(crowd.on(well))
-    await hears_nothing(crowd, deaf, well)
+    await crowd.wait_until_all_shown(crowd.on(well))
+    await wait_until_behind(crowd, deaf, well)
     way.resume()
-    await crowd.is_shown_everything()
-    await all_is_well_again(crowd, session, [deaf, well])
+    await crowd.wait_until_all_shown()
+    await assert_recovered(crowd, session, [deaf, well])
     assert not any(socket.welcomes for socket in crowd.sockets)
 
 
-async def hears_nothing(crowd: Crowd, deaf: Replica, well: Replica) -> None:
-    """Waits until each socket of the other replica was shown something that its twin here was not."""
+async def wait_until_behind(crowd: Crowd, deaf: Replica, well: Replica) -> None:
+    """Waits until each socket on `well` was shown an event that the same user's socket on `deaf` was not."""
 
     async def each_is_behind_its_twin() -> bool:
         twins = zip(crowd.on(deaf), crowd.on(well), strict=True)
@@ -147,8 +147,8 @@ async def hears_nothing(crowd: Crowd, deaf: Replica, well: Replica) -> None:
 
 
 @asynccontextmanager
-async def lasting(seconds: float) -> AsyncGenerator[None]:
-    """Takes that long, whatever happens in it."""
+async def at_least(seconds: float) -> AsyncGenerator[None]:
+    """Returns after `seconds`, or later if its body takes longer."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     yield
