@@ -20,9 +20,9 @@ async def test_the_api_page_shows_the_operations_of_every_service(visitor: Visit
     await expect(operation(visitor, "post", "/api/payments/account/top-ups")).to_be_visible()
     await expect(operation(visitor, "post", "/api/notifications/tickets")).to_be_visible()
     await visitor.screenshot("api-docs")
-    assert visitor.complaints == []
-    assert await visitor.violations() == []
-    assert visitor.strangers == []
+    assert visitor.console_errors == []
+    assert await visitor.policy_violations() == []
+    assert visitor.foreign_requests == []
 
 
 async def test_try_it_out_opens_an_account_for_the_authorized_user(visitor: Visitor, caller: Caller) -> None:
@@ -43,5 +43,5 @@ async def test_try_it_out_opens_an_account_for_the_authorized_user(visitor: Visi
     await expect(answer.locator(".response-col_description").last).to_contain_text(caller.user_id)
     await visitor.screenshot("api-docs-tried-out")
     assert await caller.balance() == 0
-    assert visitor.complaints == []
-    assert await visitor.violations() == []
+    assert visitor.console_errors == []
+    assert await visitor.policy_violations() == []

@@ -1,4 +1,4 @@
-"""What everybody needs of a page: to be read, reached, fetched and used by whoever comes, on whatever they have."""
+"""Accessibility, robustness against double clicks and lost responses, page size and caching."""
 
 import asyncio
 from typing import Any
@@ -31,28 +31,28 @@ async def test_no_screen_has_accessibility_violations_or_overflows(
     visitor = await new_visitor(**SCREENS[screen])
 
     await visitor.page.goto(visitor.url)
-    await is_sound(visitor)
+    await assert_accessible(visitor)
     await visitor.enter(caller.user_id)
     await visitor.part("ledger").locator("summary").click()
     await expect(visitor.part("entry")).to_have_count(2)
     await visitor.order("1.00", "a candle")
     await expect(visitor.part("toast-link")).to_be_visible()
-    await is_sound(visitor)
+    await assert_accessible(visitor)
     await visitor.screenshot(f"shop-{screen.replace(' ', '-')}")
     await visitor.order("nothing", "")
     await expect(visitor.page.get_by_role("alert").first).to_be_visible()
-    await is_sound(visitor)
+    await assert_accessible(visitor)
     await visitor.page.goto(f"{visitor.url}/orders/{declined}")
     await expect(visitor.part("hop").first).to_be_visible()
-    await is_sound(visitor)
+    await assert_accessible(visitor)
 
 
-async def is_sound(visitor: Visitor) -> None:
-    # What is still fading in has too little contrast for a moment.
+async def assert_accessible(visitor: Visitor) -> None:
+    # Waits for animations: an element that fades in has too little contrast for a moment.
     await visitor.page.evaluate(
         "Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => {})))"
     )
-    assert await visitor.barriers() == []
+    assert await visitor.accessibility_violations() == []
     beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert await visitor.page.evaluate(beyond) <= 0
 
@@ -93,12 +93,12 @@ async def test_the_shop_can_be_used_by_keyboard_alone(visitor: Visitor) -> None:
 
 
 async def test_a_toast_is_announced_and_shifts_no_layout(visitor: Visitor) -> None:
-    pushes = await visitor.pushes_to_hold()
+    pushes = await visitor.holdable_pushes()
     await open_account(visitor)
     pushes.hold()
     await visitor.order("1.00", "a candle")
     await visitor.sees_order("a candle", "NEW")
-    await visitor.hands_off()
+    await visitor.record_shifts()
     pushes.release()
     await visitor.sees_toast("Order paid")
     region = visitor.page.get_by_role("status").filter(has=visitor.page.locator("[data-sonner-toast]"))
@@ -106,7 +106,8 @@ async def test_a_toast_is_announced_and_shifts_no_layout(visitor: Visitor) -> No
     await visitor.page.locator("[data-sonner-toast]").first.evaluate(
         "toast => Promise.all(toast.getAnimations().map(({ finished }) => finished))"
     )
-    # The words in the badge are others now; a row that moves by a line is over a hundred times as much.
+    # The text of the badge changes its width a little. A row that moves by a line counts over a hundred times as
+    # much.
     assert sum(value for value, *_ in await visitor.shifts()) < 0.0005
 
 

@@ -1,4 +1,4 @@
-"""The page and its socket: replicas that die, networks that go, and what happened meanwhile."""
+"""The page and its socket when replicas stop, the network is lost, or Redis loses data."""
 
 import aiohttp
 import pytest
@@ -14,7 +14,7 @@ from tests.support import ROOT, Caller, eventually
 
 @pytest.fixture
 async def customer(visitor: Visitor, caller: Caller) -> Caller:
-    """The one who is at the page, also elsewhere."""
+    """The API client of the user who is at the page, with an account."""
     await caller.open_account(100_000)
     await visitor.enter(caller.user_id)
     return caller
@@ -24,7 +24,7 @@ async def test_an_open_page_loses_no_toast_when_its_notifier_is_stopped_or_kille
     visitor: Visitor, customer: Caller, shop: Shop, session: aiohttp.ClientSession
 ) -> None:
     replica = await visitor.replica()
-    await shop.supervisorctl("stop", replica)  # in order first: the page is told when to come back
+    await shop.supervisorctl("stop", replica)  # a regular stop first: the page gets a retry delay
     await customer.decided(await customer.order(100, "while it drained"))
     await visitor.sees_toast("Order paid", "while it drained")
     await visitor.live()
@@ -61,11 +61,11 @@ async def test_a_frame_of_an_unknown_type_changes_nothing(visitor: Visitor, call
         await visitor.sees_toast("Order paid", description)
     await visitor.live()
     assert await visitor.sockets_opened() == 1
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
 async def test_a_page_that_was_offline_catches_up(visitor: Visitor, caller: Caller) -> None:
-    # Under 127.0.0.1 the page knows that it needs no network.
+    # At 127.0.0.1 the page ignores that the browser is offline (isOnline in useConnection.ts).
     visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")
     await caller.open_account(100_000)
     await visitor.enter(caller.user_id)

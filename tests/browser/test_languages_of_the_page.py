@@ -1,4 +1,4 @@
-"""The page speaks the browser's language, and another when asked."""
+"""The page uses the language of the browser, or the one that the user has chosen."""
 
 from playwright.async_api import expect
 

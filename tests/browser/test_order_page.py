@@ -1,4 +1,4 @@
-"""One order's page, and the ways that lead there."""
+"""The page of one order, and the links to it."""
 
 import re
 
@@ -34,7 +34,7 @@ async def test_a_toast_links_to_its_order_and_the_orders_journey(visitor: Visito
 
 
 async def test_an_order_page_updates_without_a_reload(visitor: Visitor) -> None:
-    pushes = await visitor.pushes_to_hold()
+    pushes = await visitor.holdable_pushes()
     await open_account(visitor)
     pushes.hold()
     await visitor.order("400.00", "felt boots")
