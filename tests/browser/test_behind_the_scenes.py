@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from playwright.async_api import expect
 
-from tests.browser.test_care_of_the_page import assert_accessible
+from tests.browser.test_page_quality import assert_accessible
 from tests.browser.visitor import Visitor
 from tests.support import Caller, new_user
 
