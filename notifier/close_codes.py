@@ -16,13 +16,11 @@ class Close(IntEnum):
     INTERNAL_ERROR = 1011
     """The replica has failed and has logged the error. The client reconnects."""
     RESTARTING = 1012
-    """This replica is stopping. The client reconnects with a new ticket after the delay in the close reason, which
-    is JSON: `{"retry_after_ms": ...}`."""
+    """This replica is stopping. The client reconnects after the delay in the reason, `{"retry_after_ms": ...}`."""
     TRY_AGAIN = 1013
     """Redis is unavailable, or has lost messages of this user. The client reconnects."""
     BAD_MESSAGE = 4400
-    """The client sent a message that the protocol does not define. It must not reconnect, or it would repeat
-    that."""
+    """The client sent a message that the protocol does not define. It must not reconnect and repeat that."""
     BAD_TICKET = 4401
     """The ticket was never issued, is used, expired, or belongs to another user. The client gets a new one."""
     NO_PONG = 4402
@@ -32,8 +30,7 @@ class Close(IntEnum):
     TOO_SLOW = 4408
     """The client read nothing for ten seconds. It reconnects."""
     REPLACED = 4409
-    """Evicted: the user opened more sockets than allowed, and this was the oldest. The client must not reconnect
-    by itself."""
+    """Evicted: the user opened too many sockets, and this was the oldest. The client must not reconnect."""
     TOO_MUCH = 4429
     """The client sent too many messages or bytes. It reconnects later."""
 
@@ -43,7 +40,6 @@ class Close(IntEnum):
 
 
 def restart_reason() -> str:
-    """Returns the close reason of RESTARTING. The delay is random, so that not all clients reconnect
-    simultaneously."""
+    """Returns the reason for RESTARTING. Its delay is random, so that clients do not reconnect simultaneously."""
     delay = random.randint(*RETRY_AFTER_MS)  # noqa: S311 (spreads load, guards nothing)
     return json.dumps({"retry_after_ms": delay})

@@ -89,8 +89,10 @@ class FanOut:
         await scripts.run(self._redis, publishing)
 
     async def _append(self, messages: Sequence[EncodedEvent]) -> list[bytes]:
-        """Returns the offsets of each event, `b"<previous> <own>"`. Raises NotReplicated if too few replicas
-        confirm."""
+        """Returns the offsets of each event, `b"<previous> <own>"`, when enough replicas have the events.
+
+        Raises NotReplicated otherwise.
+        """
         appends = [message.append_command(publish=False) for message in messages]
         wait: Command = ("WAIT", self._copies, REPLICATION_TIMEOUT_MS)
         *replies, _, copies = await scripts.run(self._redis, [*appends, FORCE_WRITE, wait])

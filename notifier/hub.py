@@ -150,8 +150,7 @@ class Socket:
         self.held.append(published)
 
     def ping(self) -> bool:
-        """Returns whether the ping was sent. It was not if the write buffer is full; `wire.py` watches such a
-        socket."""
+        """Returns whether the ping was sent. If the write buffer is full, it was not."""
         return self.wire.try_send(PING)
 
     def close(self, why: Close) -> None:
@@ -299,8 +298,10 @@ class Hub:
             DELIVERED.inc(delivered)
 
     def _deliver(self, socket: Socket, published: PublishedFrame) -> bool:
-        """Returns whether the message was written now. It is not if it is old, has a gap before it, or cannot be
-        sent."""
+        """Writes a live message, unless it is old, has a gap before it, or the write buffer is full.
+
+        Returns whether it was written.
+        """
         if published.offset <= socket.position:
             return False
         if published.previous > socket.position:  # this replica did not receive the message before this one

@@ -64,8 +64,7 @@ class Presence:
             self._changed.set()
 
     async def run(self) -> None:
-        """Writes batches until it is stopped. The last reports are written before it ends, unless Redis is
-        unavailable."""
+        """Writes batches until `stop`, and then the remaining reports, unless Redis is unavailable."""
         backoff = Backoff()
         while not self._stopping.is_set() or self._changed.is_set():
             await self._changed.wait()

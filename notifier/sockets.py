@@ -73,8 +73,7 @@ class SocketEndpoint:
         self.draining = False
 
     def handler(self) -> ASGIRouteHandler:
-        """Returns a plain ASGI handler. Litestar's own WebSocket objects would take memory as long as the socket is
-        open."""
+        """Returns a plain ASGI handler. Litestar would keep its WebSocket objects as long as a socket is open."""
 
         @asgi("/ws", copy_scope=False)
         async def order_socket(scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,7 +129,7 @@ class SocketSession:
 
     All times are of the event loop's clock, in seconds:
 
-    - `_heard`: when the last message came.
+    - `_last_message_at`: when the last message came.
     - `_reported`: when `hub.heard` was last called, which renews the socket's lease in Redis.
     - `_due`: when the client must be pinged; after a ping, when its answer is overdue.
     - `_renew`: when the client must be asked for a new ticket.
@@ -138,7 +137,17 @@ class SocketSession:
     """
 
     __slots__ = (
-        *("_allowance", "_reported", "_due", "_expires", "_heard", "_hub", "_pinged", "_receive", "_renew"),
+        *(
+            "_allowance",
+            "_reported",
+            "_due",
+            "_expires",
+            "_last_message_at",
+            "_hub",
+            "_pinged",
+            "_receive",
+            "_renew",
+        ),
         *("_rules", "_socket", "_tickets"),
     )
 
@@ -148,15 +157,14 @@ class SocketSession:
         self._tickets = tickets
         self._rules = rules
         self._receive = receive
-        self._heard = self._reported = _now()
-        self._due = self._heard + rules.ping_seconds
+        self._last_message_at = self._reported = _now()
+        self._due = self._last_message_at + rules.ping_seconds
         self._pinged = False
         self._allowance = float(MESSAGE_BURST)
         self._start_identity()
 
     async def run(self) -> Close | None:
-        """Serves the client until it closes the socket (None), or until there is a reason to close it (its
-        code)."""
+        """Returns None when the client has closed the socket, or the code with which it must be closed."""
         while True:
             try:
                 async with asyncio.timeout_at(min(self._due, self._renew)):
@@ -222,8 +230,10 @@ class SocketSession:
         The limit is a token bucket: MESSAGE_BURST messages, refilled at MESSAGES_PER_SECOND.
         """
         now, ping = _now(), self._rules.ping_seconds
-        self._allowance = min(MESSAGE_BURST, self._allowance + (now - self._heard) * MESSAGES_PER_SECOND) - 1
-        self._heard, self._due, self._pinged = now, now + ping, False
+        self._allowance = (
+            min(MESSAGE_BURST, self._allowance + (now - self._last_message_at) * MESSAGES_PER_SECOND) - 1
+        )
+        self._last_message_at, self._due, self._pinged = now, now + ping, False
         if now >= self._reported + ping:
             self._reported = now
             self._hub.heard(self._socket)

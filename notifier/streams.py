@@ -30,8 +30,7 @@ from notifier.scripts import READ, Command
 
 
 class StreamEntry(msgspec.Struct, frozen=True):
-    """A message in a user's stream. `previous` is the offset of the message before it, which makes a gap
-    visible."""
+    """A message in a user's stream. `previous` is the offset of the message before it, and shows gaps."""
 
     offset: int
     previous: int

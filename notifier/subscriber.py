@@ -62,7 +62,7 @@ class Subscriber:
     - `_requested`: the channels that the commands sent so far have subscribed, whether confirmed or not.
     - `_dirty`: the channels that are in exactly one of these two sets, and so need a command.
     - `_unconfirmed`: the channels of the command that Redis has not confirmed, SUBSCRIBE_BATCH_SIZE at most.
-    - `_waiters`: the sockets that wait in `subscribe`, by channel.
+    - `_waiters`: the callers that wait in `subscribe`, by channel.
     """
 
     def __init__(
@@ -162,8 +162,7 @@ class Subscriber:
             await connection.disconnect(nowait=True)
 
     async def _read(self, connection: AbstractConnection) -> None:
-        """Parses all messages of a read together, past redis-py, which would need a task switch for each
-        message."""
+        """Parses all messages of a read together. redis-py would need a task switch for each message."""
         stream = cast("asyncio.StreamReader", connection._reader)  # pyright: ignore[reportPrivateUsage]
         replies = hiredis.Reader()
         while data := await stream.read(READ_CHUNK_BYTES):
@@ -207,8 +206,7 @@ class Subscriber:
                 self._has_changes.clear()
 
     async def _send(self, connection: AbstractConnection, command: str, channels: Iterable[bytes]) -> None:
-        """Sends the command for up to SUBSCRIBE_BATCH_SIZE of `channels`, and returns when Redis has confirmed
-        them."""
+        """Sends the command for up to SUBSCRIBE_BATCH_SIZE channels. Returns when Redis has confirmed them."""
         batch = set(islice(channels, SUBSCRIBE_BATCH_SIZE))
         if not batch:
             return
@@ -221,8 +219,7 @@ class Subscriber:
         await self._confirmed.wait()
 
     async def _keep_probing(self, backoff: Backoff) -> None:
-        """Publishes to the replica's own channel again and again, and raises TimeoutError if a probe does not
-        return.
+        """Publishes to the replica's own channel at intervals. Raises TimeoutError if a probe does not return.
 
         A probe that returns proves that publications arrive, which an open connection does not. The probe also
         writes a key: a primary that was cut off and replaced still publishes, but refuses writes.

@@ -151,8 +151,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     def forget_handshake(self) -> None:
-        """Clears the headers of the handshake. They would be kept as long as the socket, and are a fifth of its
-        memory."""
+        """Clears the headers of the handshake, a fifth of the memory of a socket."""
         self.request.headers.clear()
         self.response.headers.clear()
         cast("list[Any]", self.scope["headers"]).clear()

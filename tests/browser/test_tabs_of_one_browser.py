@@ -69,13 +69,13 @@ async def test_when_the_tab_with_the_socket_is_closed_another_tab_continues_at_i
     await visitor.enter(caller.user_id)
     first, second = await visitor.another_tab(), await visitor.another_tab()
     await visitor.page.close()
-    await caller.decided(await caller.order(100, "while nobody listened"))
-    await second.sees_order("while nobody listened", "FINISHED")
+    await caller.decided(await caller.order(100, "while no tab listened"))
+    await second.sees_order("while no tab listened", "FINISHED")
     await caller.order(100, "a candle")
     for tab in (first, second):
         await tab.sees_order("a candle", "FINISHED")
     assert sorted([await tab.sockets_opened() for tab in (first, second)]) == [0, 1]
-    for description in ("while nobody listened", "a candle"):
+    for description in ("while no tab listened", "a candle"):
         assert sum([await tab.toasts_about(description) for tab in (first, second)]) == 1
 
 

@@ -149,8 +149,7 @@ class Visitor:
         return await self._witness("sockets")
 
     async def record_shifts(self) -> None:
-        """Starts to record layout shifts. Chromium ignores shifts within 500 ms of an input, so this waits
-        longer."""
+        """Starts to record layout shifts, after the 500 ms in which Chromium attributes shifts to an input."""
         await self.page.evaluate("new Promise((resolve) => setTimeout(resolve, 600))")
         await self.page.evaluate("witness.shifts.length = 0")
 

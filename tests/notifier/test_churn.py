@@ -1,5 +1,4 @@
-"""Clients connect and leave in many ways for a while. Afterwards the replicas hold no tasks, files or memory of
-them.
+"""Clients connect and leave in many ways. Afterwards the replicas hold no tasks, files or memory for them.
 
 GOZON_CHURN_SECONDS=600 makes it last ten minutes.
 """
@@ -123,7 +122,7 @@ class Churn:
         await self._pause()
         writer.transport.abort()
 
-    async def _stays(self) -> None:
+    async def _pause(self) -> None:
         await asyncio.sleep(self._chance.uniform(*VISIT_SECONDS))
 
 

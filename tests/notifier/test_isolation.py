@@ -1,5 +1,4 @@
-"""No socket receives a message of another user: many users on several replicas, some of whom reconnect all the
-time."""
+"""No socket receives a message of another user, although many users reconnect to several replicas."""
 
 import asyncio
 import json

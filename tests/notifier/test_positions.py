@@ -33,8 +33,7 @@ async def test_scripts_are_loaded_if_redis_does_not_know_them(redis: Redis) -> N
 
 @pytest.mark.parametrize("what", ["opened", "heard"])
 async def test_the_acknowledged_offset_is_kept_while_a_socket_is_open(redis: Redis, what: str) -> None:
-    """Otherwise it would expire while a page is open for a day without messages. The next visit would count as the
-    first."""
+    """Otherwise a page that is open for a day without messages would count as a first visit the next time."""
     user_id = new_user()
     await read_many(redis, [(user_id, 0)])
     await redis.expire(meta_key(user_id), 60)

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.notifier.sentinel import Sentinel
-from tests.notifier.watched import Enter, OwnRedis, Replicas, assert_recovered
+from tests.notifier.watched import OpenCrowd, OwnRedis, StartReplicas, assert_recovered
 from tests.support import eventually
 
 # A new replica gets its copy without the usual delay of five seconds. A primary without replicas refuses writes.
@@ -76,10 +76,14 @@ async def group(tmp_path: Path) -> AsyncGenerator[Group]:
 
 @pytest.mark.parametrize("comes_back", [True, False])
 async def test_nothing_is_lost_or_shown_twice_when_the_primary_is_killed(
-    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession, comes_back: bool
+    group: Group,
+    start_replicas: StartReplicas,
+    open_crowd: OpenCrowd,
+    session: aiohttp.ClientSession,
+    comes_back: bool,
 ) -> None:
-    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
-    crowd = await enter(replicas)
+    replicas = await start_replicas(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await open_crowd(replicas)
     await group.primary.end(signal.SIGKILL)
     await crowd.publish_for_each()
     await group.wait_for_another_primary()
@@ -90,11 +94,11 @@ async def test_nothing_is_lost_or_shown_twice_when_the_primary_is_killed(
 
 
 async def test_an_event_that_no_redis_replica_has_is_neither_shown_nor_acknowledged(
-    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession
+    group: Group, start_replicas: StartReplicas, open_crowd: OpenCrowd, session: aiohttp.ClientSession
 ) -> None:
     """The primary takes events while its replicas are frozen, and crashes before they receive the events."""
-    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
-    crowd = await enter(replicas)
+    replicas = await start_replicas(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await open_crowd(replicas)
     for replica in group.replicas:
         replica.send(signal.SIGSTOP)
     published = await crowd.publish_for_each()
@@ -114,15 +118,15 @@ async def test_an_event_that_no_redis_replica_has_is_neither_shown_nor_acknowled
 
 
 async def test_the_notifier_leaves_a_primary_that_was_demoted(
-    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession
+    group: Group, start_replicas: StartReplicas, open_crowd: OpenCrowd, session: aiohttp.ClientSession
 ) -> None:
     """The primary freezes, is replaced, and resumes without knowing that.
 
     The test waits until its last replica has left it. Before that, a client could be shown an event by the old
     primary and again by the new one (docs/guarantees.md), because Redis has no fencing.
     """
-    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
-    crowd = await enter(replicas)
+    replicas = await start_replicas(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await open_crowd(replicas)
     group.primary.send(signal.SIGSTOP)
     await group.wait_for_another_primary()
     await group.wait_until_replicas_left_the_old_primary()

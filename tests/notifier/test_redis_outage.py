@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from gozon.topology import ORDER_STATUS
-from tests.notifier.watched import Crowd, Enter, OwnRedis, Replicas, assert_recovered, wait_until_not_ready
+from tests.notifier.watched import Crowd, OpenCrowd, OwnRedis, StartReplicas, assert_recovered, wait_until_not_ready
 from tests.servers import Broker, Forwarder
 from tests.support import Replica, eventually
 
@@ -22,14 +22,14 @@ from tests.support import Replica, eventually
 )
 async def test_nothing_is_lost_or_shown_twice_when_redis_restarts_with_its_data(
     own_redis: OwnRedis,
-    at: Replicas,
-    enter: Enter,
+    start_replicas: StartReplicas,
+    open_crowd: OpenCrowd,
     session: aiohttp.ClientSession,
     outage: float,
     how: signal.Signals,
 ) -> None:
-    replicas = await at(own_redis.url, own_redis.url)
-    crowd = await enter(replicas)
+    replicas = await start_replicas(own_redis.url, own_redis.url)
+    crowd = await open_crowd(replicas)
     await own_redis.end(how)
     async with at_least(outage):
         await crowd.publish_for_each()
@@ -42,10 +42,14 @@ async def test_nothing_is_lost_or_shown_twice_when_redis_restarts_with_its_data(
 
 @pytest.mark.parametrize("outage", [0.2, 5])
 async def test_every_open_socket_gets_an_unrecovered_welcome_when_redis_restarts_empty(
-    own_redis: OwnRedis, at: Replicas, enter: Enter, session: aiohttp.ClientSession, outage: float
+    own_redis: OwnRedis,
+    start_replicas: StartReplicas,
+    open_crowd: OpenCrowd,
+    session: aiohttp.ClientSession,
+    outage: float,
 ) -> None:
-    replicas = await at(own_redis.url, own_redis.url)
-    crowd = await enter(replicas)
+    replicas = await start_replicas(own_redis.url, own_redis.url)
+    crowd = await open_crowd(replicas)
     await own_redis.end()
     # Redis may have lost events that it had taken and not yet published. Pages read those over REST.
     crowd.published.clear()
@@ -60,10 +64,14 @@ async def test_every_open_socket_gets_an_unrecovered_welcome_when_redis_restarts
 
 
 async def test_events_that_redis_could_not_take_stay_in_rabbitmq_when_the_replicas_stop(
-    own_redis: OwnRedis, at: Replicas, enter: Enter, session: aiohttp.ClientSession, broker: Broker
+    own_redis: OwnRedis,
+    start_replicas: StartReplicas,
+    open_crowd: OpenCrowd,
+    session: aiohttp.ClientSession,
+    broker: Broker,
 ) -> None:
-    replicas = await at(own_redis.url, own_redis.url)
-    crowd = await enter(replicas)
+    replicas = await start_replicas(own_redis.url, own_redis.url)
+    crowd = await open_crowd(replicas)
     await own_redis.end()
     crowd.stop()
     kept = len(await crowd.publish_for_each())
@@ -78,7 +86,7 @@ async def test_events_that_redis_could_not_take_stay_in_rabbitmq_when_the_replic
     assert await broker.left_in(ORDER_STATUS.name) >= kept
 
     await own_redis.start()
-    (replica,) = await at(own_redis.url)
+    (replica,) = await start_replicas(own_redis.url)
     for socket in crowd.sockets:
         await socket.assert_reconnecting_shows_the_missing(replica, crowd.published, session)
 
@@ -86,61 +94,61 @@ async def test_events_that_redis_could_not_take_stay_in_rabbitmq_when_the_replic
 @pytest.mark.parametrize("forget", [False, True], ids=["its connections survive", "its connections are dropped"])
 async def test_a_replica_whose_redis_connections_went_silent_catches_up_while_another_works(
     own_redis: OwnRedis,
-    at: Replicas,
-    enter: Enter,
+    start_replicas: StartReplicas,
+    open_crowd: OpenCrowd,
     way_to: Callable[[str], Forwarder],
     session: aiohttp.ClientSession,
     forget: bool,
 ) -> None:
     way = way_to(own_redis.url)
     await way.open()
-    deaf, well = await at(way.url, own_redis.url)
-    crowd = await enter([deaf, well])
+    silent, healthy = await start_replicas(way.url, own_redis.url)
+    crowd = await open_crowd([silent, healthy])
 
     way.hold()
-    await wait_until_not_ready(session, deaf)
+    await wait_until_not_ready(session, silent)
     if forget:  # until the replica has dropped this subscription and waits for the next one
-        await wait_until_not_ready(session, deaf, part="subscription")
-    await wait_until_behind(crowd, deaf, well)
-    assert (await well.readiness(session))[0] == 200
+        await wait_until_not_ready(session, silent, part="subscription")
+    await wait_until_behind(crowd, silent, healthy)
+    assert (await healthy.readiness(session))[0] == 200
 
     way.resume(forget=forget)
-    await assert_recovered(crowd, session, [deaf, well])
+    await assert_recovered(crowd, session, [silent, healthy])
     assert not any(socket.welcomes for socket in crowd.sockets)
 
 
 async def test_a_replica_whose_subscription_went_silent_notices_it_and_catches_up(
     own_redis: OwnRedis,
-    at: Replicas,
-    enter: Enter,
+    start_replicas: StartReplicas,
+    open_crowd: OpenCrowd,
     way_to: Callable[[str], Forwarder],
     session: aiohttp.ClientSession,
 ) -> None:
     way = way_to(own_redis.url)
     await way.open()
-    deaf, well = await at(way.url, own_redis.url)
-    crowd = await enter([deaf, well])
+    silent, healthy = await start_replicas(way.url, own_redis.url)
+    crowd = await open_crowd([silent, healthy])
 
     way.hold(subscriptions_only=True)
-    await wait_until_not_ready(session, deaf, part="subscription")
-    await wait_until_behind(crowd, deaf, well)
-    assert (await well.readiness(session))[0] == 200
+    await wait_until_not_ready(session, silent, part="subscription")
+    await wait_until_behind(crowd, silent, healthy)
+    assert (await healthy.readiness(session))[0] == 200
 
     # No later message reveals the gap, so the replica must read the missed messages by itself.
     crowd.stop()
-    await crowd.wait_until_all_shown(crowd.on(well))
-    await wait_until_behind(crowd, deaf, well)
+    await crowd.wait_until_all_shown(crowd.on(healthy))
+    await wait_until_behind(crowd, silent, healthy)
     way.resume()
     await crowd.wait_until_all_shown()
-    await assert_recovered(crowd, session, [deaf, well])
+    await assert_recovered(crowd, session, [silent, healthy])
     assert not any(socket.welcomes for socket in crowd.sockets)
 
 
-async def wait_until_behind(crowd: Crowd, deaf: Replica, well: Replica) -> None:
-    """Waits until each socket on `well` was shown an event that the same user's socket on `deaf` was not."""
+async def wait_until_behind(crowd: Crowd, silent: Replica, healthy: Replica) -> None:
+    """Waits until each socket on `healthy` was shown an event that the same user's socket on `silent` was not."""
 
     async def each_is_behind_its_twin() -> bool:
-        twins = zip(crowd.on(deaf), crowd.on(well), strict=True)
+        twins = zip(crowd.on(silent), crowd.on(healthy), strict=True)
         return all(theirs.shown_ids() - ours.shown_ids() for ours, theirs in twins)
 
     await eventually(each_is_behind_its_twin)

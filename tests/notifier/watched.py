@@ -1,5 +1,4 @@
-"""A Redis server for one test, and a crowd of users with sockets on every replica who receive events all the
-time."""
+"""A Redis server for one test, and users with sockets on every replica who receive events all the time."""
 
 import asyncio
 import shutil
@@ -150,7 +149,7 @@ class Crowd:
 
     async def run(self) -> None:
         for user_id in cycle(self._users):
-            await self._tell(user_id)
+            await self._publish(user_id)
             await pause(self._enough, EVENT_PAUSE_SECONDS)
             if self._enough.is_set():
                 return
@@ -159,9 +158,9 @@ class Crowd:
         self._enough.set()
 
     async def publish_for_each(self) -> list[tuple[str, str]]:
-        return [await self._tell(user_id) for user_id in self._users]
+        return [await self._publish(user_id) for user_id in self._users]
 
-    async def _tell(self, user_id: str) -> tuple[str, str]:
+    async def _publish(self, user_id: str) -> tuple[str, str]:
         event = status_event(user_id)
         self.published.append((user_id, str(event.id)))
         await publish(self._broker, [event])
@@ -185,8 +184,8 @@ class Crowd:
             assert socket.shown_twice() == []
 
 
-Enter = Callable[[Sequence[Replica]], Awaitable[Crowd]]
-Replicas = Callable[..., Awaitable[list[Replica]]]
+OpenCrowd = Callable[[Sequence[Replica]], Awaitable[Crowd]]
+StartReplicas = Callable[..., Awaitable[list[Replica]]]
 
 
 async def wait_until_not_ready(session: aiohttp.ClientSession, *replicas: Replica, part: str = "redis") -> None:
@@ -198,8 +197,7 @@ async def wait_until_not_ready(session: aiohttp.ClientSession, *replicas: Replic
 
 
 async def assert_recovered(crowd: Crowd, session: aiohttp.ClientSession, replicas: Sequence[Replica]) -> None:
-    """Waits until the replicas are ready and every event, old or new, has arrived. Asserts that none was
-    dead-lettered."""
+    """Waits until the replicas are ready and every event has arrived. Asserts that none was dead-lettered."""
     for replica in replicas:
         await replica.ready(session)
     await crowd.publish_for_each()

@@ -32,7 +32,7 @@ export interface paths {
         put?: never;
         /**
          * Get a ticket for the WebSocket
-         * @description It opens one socket, or renews the identity of one.
+         * @description A ticket opens one WebSocket, or renews the identity of an open one.
          */
         post: operations["issueTicket"];
         delete?: never;
@@ -351,7 +351,7 @@ export interface components {
         };
         /**
          * Ticket
-         * @description Offer the subprotocols `gozon.v1` and `ticket.<ticket>` within `expires_in` seconds.
+         * @description Open the WebSocket with the subprotocols `gozon.v1` and `ticket.<ticket>` within `expires_in` seconds.
          */
         Ticket: {
             /** @description In seconds. */
