@@ -190,9 +190,7 @@ export interface components {
         };
         /**
          * Hop
-         * @description One of accepted, relayed, received, settled, result_relayed, updated.
-         *
-         *     `at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks.
+         * @description `at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks.
          */
         Hop: {
             /** Format: date-time */
