@@ -1,1 +1,1 @@
-"""Notifier: brings each status change to every socket of its user, whichever replica holds it."""
+"""Notifier: delivers each change of an order's status to every socket of its user, on all replicas."""

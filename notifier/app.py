@@ -1,4 +1,4 @@
-"""The wiring of the notifier."""
+"""Wires the notifier: settings, Redis and RabbitMQ clients, workers and routes."""
 
 from typing import Annotated
 
@@ -21,11 +21,14 @@ from shopkit.web.service import Service
 
 
 class NotifierSettings(Settings, frozen=True, kw_only=True):
-    """`allowed_origins`: the pages, separated by commas, that may open a socket.
+    """Settings of the notifier, one environment variable each.
 
-    `identity_seconds`: how long a socket lives on one ticket. The attendance of a socket in Redis outlives
-    a ping and its answer, hence their limits. `redis_replicas`: so many must have a toast before it is published
-    and its event acknowledged; 0 for a Redis that has none.
+    - `allowed_origins`: the origins of the pages that may open a socket, separated by commas.
+    - `identity_seconds`: how long a socket stays open on one ticket. The client must renew it before.
+    - `ping_seconds`, `pong_seconds`: their sum must stay below `presence.LEASE_SECONDS`, after which Redis forgets
+      a socket that it has not heard of. Hence their upper limits.
+    - `redis_replicas`: the number of Redis replicas that must have a notification before it is published and
+      its event acknowledged. 0 for a Redis without replicas.
     """
 
     broker_url: str
@@ -40,17 +43,17 @@ class NotifierSettings(Settings, frozen=True, kw_only=True):
 
 def build(settings: NotifierSettings) -> Service:
     redis = streams.connect(settings.redis_url)
-    # Fan-out and probes have connections of their own: a rush of new sockets must not hold them up.
-    own_redis = streams.connect(settings.redis_url)
-    hub = Hub(redis, own_redis, settings.replica, settings.sockets_per_user)
-    issued = Tickets(redis)
+    # Fan-out and probes have their own connection pool, so that many joining sockets do not delay them.
+    worker_redis = streams.connect(settings.redis_url)
+    hub = Hub(redis, worker_redis, settings.replica, settings.sockets_per_user)
+    issuer = Tickets(redis)
     rules = Rules(
         frozenset(settings.allowed_origins.split(",")),
         settings.identity_seconds,
         settings.ping_seconds,
         settings.pong_seconds,
     )
-    door = SocketEndpoint(hub, issued, rules)
+    endpoint = SocketEndpoint(hub, issuer, rules)
     rabbitmq = RabbitMQ(settings.broker_url, TOPOLOGY)
     publisher = Publisher(rabbitmq, settings.replica)
     statuses = Consumer(
@@ -58,7 +61,7 @@ def build(settings: NotifierSettings) -> Service:
         settings.replica,
         ORDER_STATUS,
         decode_order_status,
-        FanOut(own_redis, settings.redis_replicas),
+        FanOut(worker_redis, settings.redis_replicas),
         publisher,
     )
 
@@ -66,15 +69,15 @@ def build(settings: NotifierSettings) -> Service:
         await redis.ping()
 
     async def drain() -> None:
-        door.closed = True
+        endpoint.draining = True
         statuses.stop()
         await hub.drain()
 
     return Service(
         "notifier",
         settings,
-        about="Tickets for the WebSocket that tells how orders went.",
-        handlers=[tickets.router, door.handler()],
+        about="Tickets for the WebSocket that sends order notifications.",
+        handlers=[tickets.router, endpoint.handler()],
         workers=[hub.presence, hub.subscriber, publisher, statuses],
         checks={
             "redis": check_redis,
@@ -82,7 +85,7 @@ def build(settings: NotifierSettings) -> Service:
             "broker": publisher.check,
             "status events": statuses.check,
         },
-        dependencies={"call": per_user(lambda user_id: TicketsContext(user_id, issued))},
+        dependencies={"call": per_user(lambda user_id: TicketsContext(user_id, issuer))},
         websocket=WebSocketProtocol,
         drain=drain,
     )

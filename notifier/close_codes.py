@@ -1,42 +1,45 @@
-"""Why a socket is closed, and what its client should do then: the whole list is in docs/push.md."""
+"""WebSocket close codes, and what the client should do after each. docs/push.md has the complete table."""
 
 import json
 import random
 from enum import IntEnum
 
-COME_BACK_MILLISECONDS = 100, 2_000
+RETRY_AFTER_MS = 100, 2_000
 
 
 class Close(IntEnum):
-    """Close codes of ours. The protocol itself adds 1002 (bad frame), 1007 (not UTF-8) and 1009 (over 4 KiB)."""
+    """The close codes of this application.
+
+    WebSocket itself adds 1002 (invalid frame), 1007 (text that is not UTF-8) and 1009 (message over 4 KiB).
+    """
 
     INTERNAL_ERROR = 1011
-    """The replica has failed; its log says why. Come back."""
+    """The replica has failed and has logged the error. The client reconnects."""
     RESTARTING = 1012
-    """This replica ends; the reason is JSON with `retry_after_ms`. Come back then, with a new ticket."""
+    """This replica is stopping. The client reconnects after the delay in the reason, `{"retry_after_ms": ...}`."""
     TRY_AGAIN = 1013
-    """Redis is away, so that nothing could be promised. Come back."""
+    """Redis is unavailable, or has lost messages of this user. The client reconnects."""
     BAD_MESSAGE = 4400
-    """Said something that this protocol does not have. Do not come back: it would happen again."""
+    """The client sent a message that the protocol does not define. It must not reconnect and repeat that."""
     BAD_TICKET = 4401
-    """Never issued, used before, too old, or another user's. Come back with a new one."""
+    """The ticket was never issued, is used, expired, or belongs to another user. The client gets a new one."""
     NO_PONG = 4402
-    """Not a word for a ping and the time to answer it. Come back."""
+    """The client did not answer a ping in time. It reconnects."""
     EXPIRED = 4403
-    """The identity was not renewed when it was asked for. Come back, if a new ticket is to be had."""
+    """The client did not renew its identity when asked. It reconnects if it can get a new ticket."""
     TOO_SLOW = 4408
-    """Took nothing for ten seconds. Come back."""
+    """The client read nothing for ten seconds. It reconnects."""
     REPLACED = 4409
-    """The user has opened more sockets than are allowed, and this was the oldest. Do not come back by itself."""
+    """Evicted: the user opened too many sockets, and this was the oldest. The client must not reconnect."""
     TOO_MUCH = 4429
-    """Said too much, or too often. Come back later."""
+    """The client sent too many messages or bytes. It reconnects later."""
 
     @property
     def reason(self) -> str:
         return self.name.lower().replace("_", " ")
 
 
-def come_back_later() -> str:
-    """The reason that tells a client how long to stay away: each client has a moment of its own."""
-    delay = random.randint(*COME_BACK_MILLISECONDS)  # noqa: S311 (spreads load, guards nothing)
+def restart_reason() -> str:
+    """Returns the reason for RESTARTING. Its delay is random, so that clients do not reconnect simultaneously."""
+    delay = random.randint(*RETRY_AFTER_MS)  # noqa: S311 (spreads load, guards nothing)
     return json.dumps({"retry_after_ms": delay})

@@ -1,4 +1,4 @@
-"""Hop 9: order.finished and order.cancelled -> Redis; acknowledged to RabbitMQ after Redis has said yes."""
+"""Hop 9: writes order.finished and order.cancelled to Redis, and acknowledges them to RabbitMQ after that."""
 
 from collections.abc import Sequence
 from secrets import token_hex
@@ -10,22 +10,23 @@ from redis.asyncio import Redis
 from notifier import scripts
 from notifier.messages import FRAME_START, OrderStatusEvent, frame_rest, times
 from notifier.scripts import FAN_OUT, Command
-from notifier.streams import channel, connect_anew, event_key, meta_key, stream_key
+from notifier.streams import channel, event_key, meta_key, reconnect, stream_key
 from shopkit.messaging import event_log
 from shopkit.observability.metrics import DUPLICATES
 
 PUBLISHED = Counter("gozon_notifications_published", "Status changes appended and published in Redis")
-WAIT_MS = 1_000
-# WAIT asks for what its own connection wrote last, and a batch of repetitions alone writes nothing.
-WRITE: Command = ("PUBLISH", "written", b"")
+REPLICATION_TIMEOUT_MS = 1_000
+# WAIT counts the replicas that have the last write of its own connection. A batch that holds only repeated
+# events writes nothing, so this command makes sure that there is a write to wait for.
+FORCE_WRITE: Command = ("PUBLISH", "written", b"")
 
 
 class NotReplicated(ConnectionError):
-    """Too few replicas of Redis have what was written: a failover might lose it."""
+    """Too few replicas of Redis confirmed a write, so a failover might lose it."""
 
 
 class EncodedEvent:
-    """An event, encoded once for the two commands that bring it to Redis."""
+    """An event and its frame, encoded once for both commands that carry it to Redis."""
 
     __slots__ = ("_event", "_rest", "_times")
 
@@ -34,25 +35,27 @@ class EncodedEvent:
         self._rest = frame_rest(event)
         self._times = times(event)
 
-    def append(self, *, publish: bool) -> Command:
+    def append_command(self, *, publish: bool) -> Command:
+        """Returns the call of `fan_out.lua`, which appends the event and, with `publish`, also publishes it."""
         user_id = self._event.data.user_id
         return FAN_OUT(
             [meta_key(user_id), stream_key(user_id), event_key(user_id, self._event.id)],
             *(token_hex(8), FRAME_START, self._rest, channel(user_id), self._times, "now" if publish else ""),
         )
 
-    def publish(self, place: bytes) -> Command:
-        """What `fan_out.lua` publishes for an event that has this place, whenever it got it."""
-        offset = place.rpartition(b" ")[2]
+    def publish_command(self, offsets: bytes) -> Command:
+        """Returns the PUBLISH that `fan_out.lua` sends as well. `offsets` is its reply: `b"<previous> <own>"`."""
+        offset = offsets.rpartition(b" ")[2]
         frame = b"%b%b,%b" % (FRAME_START, offset, self._rest)
-        return "PUBLISH", channel(self._event.data.user_id), b" ".join((place, self._times, frame))
+        return "PUBLISH", channel(self._event.data.user_id), b" ".join((offsets, self._times, frame))
 
 
 class FanOut:
-    """Replicas compete for events; the one that takes an event need not hold a socket of its user.
+    """Handles batches of events from RabbitMQ. Any notifier replica takes an event, whichever holds the sockets.
 
-    `copies`: so many replicas of Redis must have an event before it is published and acknowledged.
-    Otherwise a primary that has been replaced, and does not know, would show what its successor shows again.
+    `copies` is the number of Redis replicas that must have an event before it is published and acknowledged.
+    If too few have it, the event is retried, possibly on another primary that never received it and gives it
+    another offset. A client would then see it twice if the first primary had published it before the wait.
     """
 
     def __init__(self, redis: Redis, copies: int = 0) -> None:
@@ -60,38 +63,47 @@ class FanOut:
         self._copies = copies
 
     async def __call__(self, events: Sequence[OrderStatusEvent]) -> None:
-        """Appends each event once, whatever is repeated, and publishes it; returns when Redis has them."""
+        """Appends each event to its user's stream and publishes it. A repeated event is not appended again.
+
+        Raises RedisError, TimeoutError or NotReplicated, and the consumer then retries the batch.
+        """
         messages = [EncodedEvent(event) for event in events]
-        await (self._copied(messages) if self._copies else self._at_once(messages))
+        await (self._append_replicate_publish(messages) if self._copies else self._append_and_publish(messages))
         event_log.each("notified", map(encode_json, events))
 
-    async def _at_once(self, messages: Sequence[EncodedEvent]) -> None:
-        _count(await scripts.run(self._redis, [message.append(publish=True) for message in messages]))
+    async def _append_and_publish(self, messages: Sequence[EncodedEvent]) -> None:
+        _count(await scripts.run(self._redis, [message.append_command(publish=True) for message in messages]))
 
-    async def _copied(self, messages: Sequence[EncodedEvent]) -> None:
-        """Publishes repeated events as well: the first time may have ended before that. Sockets know the offset."""
-        places = await self._append(messages)
+    async def _append_replicate_publish(self, messages: Sequence[EncodedEvent]) -> None:
+        """Appends, waits for replicas, then publishes.
+
+        A repeated event is published again, because the first attempt may have failed before publishing. A socket
+        that already has the event recognises its offset and skips it.
+        """
+        offsets = await self._append(messages)
         publishing = [
-            message.publish(place)
-            for message, place in zip(messages, places, strict=True)
-            if b" " in place  # a mark of release 0.1 has no place, and was published with it
+            message.publish_command(each)
+            for message, each in zip(messages, offsets, strict=True)
+            if b" " in each  # a mark that release 0.1 left has no offsets, and its event was published then
         ]
         await scripts.run(self._redis, publishing)
 
     async def _append(self, messages: Sequence[EncodedEvent]) -> list[bytes]:
-        """Their places, which enough replicas have."""
-        appends = [message.append(publish=False) for message in messages]
-        wait: Command = ("WAIT", self._copies, WAIT_MS)
-        *replies, _, copies = await scripts.run(self._redis, [*appends, WRITE, wait])
+        """Returns the offsets of each event, `b"<previous> <own>"`, when enough replicas have the events.
+
+        Raises NotReplicated otherwise.
+        """
+        appends = [message.append_command(publish=False) for message in messages]
+        wait: Command = ("WAIT", self._copies, REPLICATION_TIMEOUT_MS)
+        *replies, _, copies = await scripts.run(self._redis, [*appends, FORCE_WRITE, wait])
         _count(replies)
         if copies < self._copies:
-            await connect_anew(self._redis)
-            raise NotReplicated(f"{copies} replicas of Redis have it, and {self._copies} have to")
-        return [place for _, place in replies]
+            await reconnect(self._redis)
+            raise NotReplicated(f"{copies} of the required {self._copies} Redis replicas confirmed the write")
+        return [offsets for _, offsets in replies]
 
 
 def _count(replies: Sequence[tuple[int, bytes]]) -> None:
-    """What Redis has for the first time, and what it was given again."""
-    new = sum(new for new, _ in replies)
+    new = sum(is_new for is_new, _ in replies)
     PUBLISHED.inc(new)
     DUPLICATES.labels("notifications").inc(len(replies) - new)

@@ -1,12 +1,13 @@
--- The open sockets of a user, on whichever replicas: a set of ids, scored by when they were last heard of.
--- Ids sort by when their sockets were opened, as the clocks of their replicas say.
--- What a killed replica leaves behind is forgotten after the lease.
+-- Maintains the open sockets of a user on all replicas, and evicts the oldest if there are too many.
+-- They are a sorted set of socket ids, scored by the time of their last report in seconds.
+-- Ids are UUIDv7, so they sort by opening time, according to the clocks of their replicas.
+-- The sockets of a killed replica are removed when they have not been reported for longer than the lease.
 -- KEYS: sockets, meta hash.
--- ARGV: 'opened', 'heard' or 'left', socket, how many are allowed, channel, lease in seconds.
--- Returns 0 for a socket that was replaced by newer ones.
+-- ARGV: 'opened', 'heard' or 'left', socket id, allowed number of sockets, channel, lease in seconds.
+-- Returns 0 if newer sockets have evicted this one, otherwise 1.
 local KEEP_SECONDS = 86400
 
--- Who opens is not among those that may have to go, whatever its id, nor when it says so again.
+-- A socket that opens is removed first, so that it cannot evict itself, and counts once if its opening is repeated.
 if ARGV[1] ~= 'heard' then
     redis.call('ZREM', KEYS[1], ARGV[2])
 end
@@ -14,7 +15,7 @@ if ARGV[1] == 'left' then
     return 1
 end
 
--- What was acknowledged is known for as long as somebody is here, whether there is news or not.
+-- The acknowledged offset is kept as long as the user has an open socket, also if no messages come.
 redis.call('EXPIRE', KEYS[2], KEEP_SECONDS)
 local now = tonumber(redis.call('TIME')[1])
 local lease = tonumber(ARGV[5])
@@ -24,11 +25,11 @@ if ARGV[1] == 'heard' and room <= 0 and not redis.call('ZSCORE', KEYS[1], ARGV[2
     return 0
 end
 if ARGV[1] == 'opened' and room <= 0 then
-    local others = redis.call('ZRANGE', KEYS[1], 0, -1)
-    table.sort(others)
+    local oldest_first = redis.call('ZRANGE', KEYS[1], 0, -1)
+    table.sort(oldest_first)
     for n = 1, 1 - room do
-        redis.call('ZREM', KEYS[1], others[n])
-        redis.call('PUBLISH', ARGV[4], 'replaced ' .. others[n])
+        redis.call('ZREM', KEYS[1], oldest_first[n])
+        redis.call('PUBLISH', ARGV[4], 'replaced ' .. oldest_first[n])
     end
 end
 redis.call('ZADD', KEYS[1], now, ARGV[2])

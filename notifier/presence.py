@@ -1,7 +1,8 @@
-"""What the sockets tell Redis behind the backs of their clients: who is still here, who left, what was seen.
+"""Presence: reports to Redis which sockets are open, and which offset each user has acknowledged.
 
-It is written in batches that form while one is under way. Of each socket and user only the newest counts. No
-socket opens while Redis is unavailable, so what waits does not outgrow the sockets that were open then.
+Reports are written in batches. While one batch is being written, the next one collects. Only the newest report of
+each socket and the highest acknowledgement of each user are kept. No socket opens while Redis is unavailable, so
+the reports that wait are bounded by the sockets that were open before.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from notifier.scripts import ACK, PRESENCE, Command
 from notifier.streams import Position, channel, meta_key, sockets_key
 from shopkit.runtime.retry import Backoff, pause
 
-# Longer than a ping, the time for its answer and a short absence of Redis together.
+# Longer than the ping interval, the time for a pong and a short outage of Redis together.
 LEASE_SECONDS = 120
 PRESENCE_BATCH_SIZE = 500
 
@@ -29,27 +30,31 @@ Value = TypeVar("Value")
 
 
 class Presence:
-    """`replaced` is called with user and socket when newer sockets took the place of one."""
+    """Worker that writes presence and acknowledgements to Redis.
 
-    def __init__(self, redis: Redis, sockets_per_user: int, replaced: Callable[[str, str], None]) -> None:
+    `on_evicted(user_id, socket_id)` is called when Redis reports that newer sockets have evicted this one.
+    """
+
+    def __init__(self, redis: Redis, sockets_per_user: int, on_evicted: Callable[[str, str], None]) -> None:
         self._redis = redis
         self._allowed = sockets_per_user
-        self._replaced = replaced
-        self._told: dict[str, tuple[str, str]] = {}
+        self._on_evicted = on_evicted
+        # By socket id: user id, and "heard" or "left".
+        self._updates: dict[str, tuple[str, str]] = {}
         self._acked: dict[str, Position] = {}
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
 
-    def opening(self, user_id: str, socket_id: str) -> Command:
-        """Goes with what a socket reads first."""
-        return self._attend(user_id, socket_id, "opened")
+    def opened_command(self, user_id: str, socket_id: str) -> Command:
+        """Returns the command that registers a new socket. The hub sends it together with the first read."""
+        return self._command(user_id, socket_id, "opened")
 
     def heard(self, user_id: str, socket_id: str) -> None:
-        self._told[socket_id] = user_id, "heard"
+        self._updates[socket_id] = user_id, "heard"
         self._changed.set()
 
     def left(self, user_id: str, socket_id: str) -> None:
-        self._told[socket_id] = user_id, "left"
+        self._updates[socket_id] = user_id, "left"
         self._changed.set()
 
     def acked(self, user_id: str, position: Position) -> None:
@@ -59,16 +64,16 @@ class Presence:
             self._changed.set()
 
     async def run(self) -> None:
-        """Until it is told to stop and has written what it knew by then, if Redis takes it."""
+        """Writes batches until `stop`, and then the remaining reports, unless Redis is unavailable."""
         backoff = Backoff()
         while not self._stopping.is_set() or self._changed.is_set():
             await self._changed.wait()
-            told, acked = _some(self._told), _some(self._acked)
+            updates, acked = _take_batch(self._updates), _take_batch(self._acked)
             try:
-                await self._write(told, acked)
+                await self._write(updates, acked)
             except (RedisError, TimeoutError) as error:
-                log.warning("presence must wait", error=repr(error))
-                self._told = told | self._told
+                log.warning("retrying the presence write after a Redis error", error=repr(error))
+                self._updates = updates | self._updates
                 for user_id, position in acked.items():
                     self.acked(user_id, position)
                 if self._stopping.is_set():
@@ -76,28 +81,29 @@ class Presence:
                 await pause(self._stopping, backoff.next())
             else:
                 backoff.reset()
-            if not self._told and not self._acked:
+            if not self._updates and not self._acked:
                 self._changed.clear()
 
     def stop(self) -> None:
         self._stopping.set()
         self._changed.set()
 
-    async def _write(self, told: dict[str, tuple[str, str]], acked: dict[str, Position]) -> None:
-        attending = [self._attend(user_id, socket_id, what) for socket_id, (user_id, what) in told.items()]
-        acking = [ACK([meta_key(user_id)], position.epoch, position.offset) for user_id, position in acked.items()]
-        replies: list[Any] = await scripts.run(self._redis, attending + acking)
-        for (socket_id, (user_id, _)), stays in zip(told.items(), replies, strict=False):
+    async def _write(self, updates: dict[str, tuple[str, str]], acked: dict[str, Position]) -> None:
+        presence = [self._command(user_id, socket_id, what) for socket_id, (user_id, what) in updates.items()]
+        acks = [ACK([meta_key(user_id)], position.epoch, position.offset) for user_id, position in acked.items()]
+        replies: list[Any] = await scripts.run(self._redis, presence + acks)
+        # `zip` ends with the presence commands; the replies to the acknowledgements say nothing.
+        for (socket_id, (user_id, _)), stays in zip(updates.items(), replies, strict=False):
             if not stays:
-                self._replaced(user_id, socket_id)
+                self._on_evicted(user_id, socket_id)
 
-    def _attend(self, user_id: str, socket_id: str, what: str) -> Command:
+    def _command(self, user_id: str, socket_id: str, what: str) -> Command:
         keys = [sockets_key(user_id), meta_key(user_id)]
         return PRESENCE(keys, what, socket_id, self._allowed, channel(user_id), LEASE_SECONDS)
 
 
-def _some(of: dict[Key, Value]) -> dict[Key, Value]:
-    """Takes the oldest MOST out."""
+def _take_batch(of: dict[Key, Value]) -> dict[Key, Value]:
+    """Removes and returns the oldest PRESENCE_BATCH_SIZE entries of the dict."""
     taken = dict(islice(of.items(), PRESENCE_BATCH_SIZE))
     for key in taken:
         del of[key]

@@ -1,4 +1,4 @@
-"""The Lua scripts: each changes or reads all of one user's keys at once."""
+"""Runs the Lua scripts. Each script reads or changes the keys of one user atomically."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ Command: TypeAlias = "tuple[str | bytes | int, ...]"
 
 
 class Script:
-    """`script(keys, *arguments)` is a command for `run`."""
+    """A Lua script of this package. Calling it with keys and arguments returns a command for `run`."""
 
     def __init__(self, name: str) -> None:
         self.body = (resources.files("notifier") / f"{name}.lua").read_bytes()
-        # Redis names a script so; it guards nothing.
+        # EVALSHA names a script by its SHA-1; this is not for security.
         self._sha = sha1(self.body, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | bytes | int) -> Command:
@@ -33,13 +33,14 @@ ACK = Script("ack")
 
 
 async def run(redis: Redis, commands: Sequence[Command]) -> list[Any]:
-    """The replies, in one round trip. redis-py's own scripts would ask before each whether Redis knows them.
+    """Sends all commands in one round trip and returns their replies in order.
 
-    Raises RedisError, or TimeoutError when Redis does not answer.
+    redis-py's own Script class would first ask Redis, in a round trip of its own, whether it knows the scripts.
+    Raises RedisError, or TimeoutError if Redis does not reply within ANSWER_SECONDS.
     """
     try:
         return await _pipelined(redis, commands)
-    except NoScriptError:  # a Redis that has just started
+    except NoScriptError:  # Redis has restarted, or has failed over, and does not know the scripts yet
         await _pipelined(redis, [("SCRIPT", "LOAD", script.body) for script in (FAN_OUT, READ, PRESENCE, ACK)])
         return await _pipelined(redis, commands)
 

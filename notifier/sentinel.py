@@ -1,4 +1,4 @@
-"""Redis behind sentinels: a connection to whichever server they say is the primary."""
+"""Connects to Redis through sentinels, which name the server that is the primary now."""
 
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -14,12 +14,15 @@ from shopkit.runtime.hosts import one_by_one
 
 SCHEME = "redis+sentinel"
 SENTINEL_PORT = 26379
-# A sentinel that says nothing must leave time to ask another one.
+# Short, so that a sentinel that does not reply leaves time to ask the next one.
 SENTINEL_SECONDS = 1
 
 
 class PrimaryConnection(Connection):
-    """Asks the sentinels each time it connects, and ends when it reached no primary, or one no longer."""
+    """A connection that asks the sentinels for the primary each time it connects.
+
+    It raises ConnectionError if the server is not, or no longer, the primary. The next attempt asks again.
+    """
 
     def __init__(self, *, sentinel: Sentinel, primary: str, **settings: Any) -> None:
         super().__init__(**settings)
@@ -33,11 +36,14 @@ class PrimaryConnection(Connection):
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         await super().on_connect_check_health(check_health)
         await self.send_command("ROLE")
-        if (await self.read_response())[0] != b"master":  # the sentinel has not heard yet
+        if (await self.read_response())[0] != b"master":  # the sentinel does not know about a failover yet
             raise RedisConnectionError(f"{self.host}:{self.port} is not the primary")
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """A primary that became a replica, or has lost its replicas, refuses writes: another one may take them."""
+        """Disconnects if the server refuses writes, as another server may be the primary by now.
+
+        Redis refuses writes after it became a replica (READONLY), or has lost its replicas (NOREPLICAS).
+        """
         try:
             return cast("Any", await super().read_response(*args, **kwargs))
         except ResponseError as error:
@@ -47,30 +53,30 @@ class PrimaryConnection(Connection):
             raise
 
 
-def by_sentinel(url: str) -> dict[str, Any]:
-    """What a pool is told for `redis+sentinel://user:password@host:port,host:port/primary/database`.
+def sentinel_options(url: str) -> dict[str, Any]:
+    """Returns connection pool options for `redis+sentinel://user:password@host:port,host:port/primary/database`.
 
-    User and password are those of Redis and of its sentinels. Raises ValueError.
+    Redis and its sentinels share user and password. Raises ValueError if the URL has no host or no primary.
     """
-    whole = urlsplit(url)
+    parts = urlsplit(url)
     sentinels = [(host.hostname, host.port or SENTINEL_PORT) for host in map(urlsplit, one_by_one(url))]
     credentials = {
-        "username": unquote(whole.username or "") or None,
-        "password": unquote(whole.password or "") or None,
+        "username": unquote(parts.username or "") or None,
+        "password": unquote(parts.password or "") or None,
     }
-    primary, _, database = whole.path.strip("/").partition("/")
+    primary, _, database = parts.path.strip("/").partition("/")
     if not primary:
-        raise ValueError("an address of sentinels names no primary")
+        raise ValueError("a redis+sentinel URL names no primary")
     return {
         "connection_class": PrimaryConnection,
-        "sentinel": Sentinel(sentinels, sentinel_kwargs=_to_sentinels() | credentials),
+        "sentinel": Sentinel(sentinels, sentinel_kwargs=_connection_options() | credentials),
         "primary": primary,
         "db": int(database or 0),
         **credentials,
     }
 
 
-def _to_sentinels() -> dict[str, Any]:
+def _connection_options() -> dict[str, Any]:
     return {
         "protocol": 2,
         "socket_timeout": SENTINEL_SECONDS,

@@ -1,4 +1,4 @@
-"""Tickets: a REST call with the caller's identity gets one, and a socket is opened or renewed with it, once."""
+"""One-time tickets. A client gets one by a REST call with its identity, and opens or renews a socket with it."""
 
 import secrets
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LIFETIME_SECONDS = 30
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """Offer the subprotocols `gozon.v1` and `ticket.<ticket>` within `expires_in` seconds."""
+    """Open the WebSocket with the subprotocols `gozon.v1` and `ticket.<ticket>` within `expires_in` seconds."""
 
     ticket: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{32}$")]
     expires_in: Annotated[int, msgspec.Meta(ge=1, description="In seconds.")]
@@ -28,12 +28,12 @@ ISSUED = DocumentedResponse("The ticket.", {"ticket": Ticket("yq9BP0aX3wIUhHlfYk
 
 
 class Tickets:
-    """Tickets of requests that come together are kept, and taken, in one round trip to Redis."""
+    """Issues and redeems tickets in Redis. Concurrent calls share a round trip."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._issue: Batcher[tuple[str, str], bool] = Batcher("tickets", self._keep)
-        self._redeem: Batcher[str, bytes | None] = Batcher("redeemed tickets", self._take)
+        self._issue: Batcher[tuple[str, str], bool] = Batcher("tickets", self._store)
+        self._redeem: Batcher[str, bytes | None] = Batcher("redeemed tickets", self._remove)
 
     async def issue(self, user_id: str) -> Ticket:
         ticket = secrets.token_urlsafe(24)
@@ -41,20 +41,23 @@ class Tickets:
         return Ticket(ticket, LIFETIME_SECONDS)
 
     async def redeem(self, ticket: str) -> str | None:
-        """The user it was issued to, the first time and in time. Raises RedisError while Redis is away."""
+        """Returns the ticket's user and deletes the ticket. Returns None if it is unknown, used or expired.
+
+        Raises RedisError or TimeoutError if Redis is unavailable.
+        """
         user_id = await self._redeem.submit(ticket)
         return None if user_id is None else user_id.decode()
 
-    async def _keep(self, issued: Sequence[tuple[str, str]]) -> list[bool]:
+    async def _store(self, issued: Sequence[tuple[str, str]]) -> list[bool]:
         commands = [("SET", _key(ticket), user_id, "EX", LIFETIME_SECONDS) for ticket, user_id in issued]
         return await scripts.run(self._redis, commands)
 
-    async def _take(self, tickets: Sequence[str]) -> list[bytes | None]:
+    async def _remove(self, tickets: Sequence[str]) -> list[bytes | None]:
         return cast("list[bytes | None]", await scripts.run(self._redis, [("GETDEL", _key(t)) for t in tickets]))
 
 
 class TicketsContext(msgspec.Struct, frozen=True):
-    """Who calls, and what answering takes."""
+    """The caller's user id and the tickets, for the handler of a request."""
 
     user_id: str
     tickets: Tickets
@@ -62,7 +65,7 @@ class TicketsContext(msgspec.Struct, frozen=True):
 
 @post("/tickets", summary="Get a ticket for the WebSocket", responses={201: ISSUED} | refusals())
 async def issue_ticket(call: NamedDependency[TicketsContext]) -> Ticket:
-    """It opens one socket, or renews the identity of one."""
+    """A ticket opens one WebSocket, or renews the identity of an open one."""
     return await call.tickets.issue(call.user_id)
 
 

@@ -2,8 +2,8 @@ import react from '@vitejs/plugin-react'
 import type { Plugin } from 'vite'
 import { defineConfig } from 'vitest/config'
 
-// At import sonner adds its style sheet as a <style> element, which "style-src 'self'" refuses.
-// The same sheet is bundled from sonner/dist/styles.css, so the call can go.
+// At import, sonner adds its style sheet as a <style> element, which the policy "style-src 'self'" forbids. The
+// same style sheet is bundled from sonner/dist/styles.css, so this plugin removes the call.
 function sonnerWithoutStyleElement(): Plugin {
   return {
     name: 'sonner-without-style-element',
@@ -12,7 +12,8 @@ function sonnerWithoutStyleElement(): Plugin {
       filter: { id: /\/sonner\/dist\/index\.mjs$/ },
       handler(code) {
         const quiet = code.replace(/^__insertCSS\(".*"\);?$/m, '')
-        if (quiet === code) this.error('sonner no longer injects its style the way this expects')
+        if (quiet === code)
+          this.error('sonner injects its style differently now: adapt sonnerWithoutStyleElement')
         return { code: quiet, map: null }
       },
     },
@@ -26,19 +27,19 @@ export default defineConfig({
   server: {
     host: '127.0.0.1',
     proxy: {
-      // The API's page is this project's own, the rest of /api is the back end's.
+      // /api/docs is part of this project. The rest of /api is served by the back end.
       '^/api/(?!docs)': backEnd,
-      // The notifier admits only origins it knows, and the dev server's is not among them.
+      // Rewrites the origin, because the notifier does not allow the origin of the dev server.
       '/ws': { target: backEnd, ws: true, changeOrigin: true, rewriteWsOrigin: true },
     },
   },
-  // As strict as production, so that what the policy would refuse is seen here.
+  // As strict as production, so that a violation of the policy shows here.
   preview: { host: '127.0.0.1', headers: { 'Content-Security-Policy': "default-src 'self'" } },
   build: {
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rolldownOptions: { input: { shop: 'index.html', docs: 'api/docs/index.html' } },
-    // Swagger UI comes as one file of this size, and only its own page loads it.
+    // Swagger UI is one large file, which only its own page loads.
     chunkSizeWarningLimit: 2000,
   },
   test: { include: ['src/**/*.test.ts'] },

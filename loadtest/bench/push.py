@@ -117,10 +117,10 @@ class Gozon:
         return await open_socket(REPLICA_PORT, "/ws", protocols, pong, b"", b'{"type":"welcome"')
 
     def publish(self, event: OrderStatusEvent) -> bytes:
-        return packed(*EncodedEvent(event).publish(b"0 %d" % next(OFFSETS)))
+        return packed(*EncodedEvent(event).publish_command(b"0 %d" % next(OFFSETS)))
 
     def append_and_publish(self, event: OrderStatusEvent) -> bytes:
-        return packed(*EncodedEvent(event).append(publish=True))
+        return packed(*EncodedEvent(event).append_command(publish=True))
 
 
 class RivalServer:

@@ -169,7 +169,7 @@ MUTANTS = (
         "a socket that joins does not notice that the subscription was replaced",
         (Edit("notifier/hub.py", "if self.subscriber.sessions != session:", "if False:"),),
         (),
-        (f"{JOINING}::test_what_is_published_while_the_subscription_is_lost_is_given_to_a_socket_that_joins",),
+        (f"{JOINING}::test_a_joining_socket_receives_messages_published_while_the_subscription_was_lost",),
     ),
     Mutant(
         "a socket that leaves before it has joined keeps its place",
@@ -182,7 +182,7 @@ MUTANTS = (
             ),
         ),
         (),
-        (f"{JOINING}::test_sockets_whose_openings_are_answered_too_late_give_their_places_back",),
+        (f"{JOINING}::test_sockets_that_fail_to_join_in_time_are_removed_from_the_users_sockets",),
     ),
     # Without the second half the process ends with its consumer, and the supervisor starts a whole one.
     Mutant(

@@ -36,7 +36,7 @@ async def browser() -> AsyncGenerator[Browser]:
 
 @pytest.fixture
 async def new_visitor(browser: Browser, shop: Shop) -> AsyncGenerator[NewVisitor]:
-    """`await new_visitor()` opens a browser that shares nothing with the others; options are Playwright's."""
+    """`await new_visitor()` opens an isolated browser context. Options go to Playwright."""
     visitors: list[Visitor] = []
 
     async def open_browser(**options: Any) -> Visitor:

@@ -12,7 +12,7 @@ def operation(visitor: Visitor, method: str, path: str) -> Locator:
 
 
 @pytest.mark.parametrize("address", ["/api/docs", "/api/docs/"])
-async def test_the_page_shows_the_operations_of_every_service(visitor: Visitor, address: str) -> None:
+async def test_the_api_page_shows_the_operations_of_every_service(visitor: Visitor, address: str) -> None:
     answer = await visitor.page.goto(visitor.url + address)
     assert answer is not None
     assert (answer.status, answer.url) == (200, visitor.url + address)
@@ -20,12 +20,12 @@ async def test_the_page_shows_the_operations_of_every_service(visitor: Visitor, 
     await expect(operation(visitor, "post", "/api/payments/account/top-ups")).to_be_visible()
     await expect(operation(visitor, "post", "/api/notifications/tickets")).to_be_visible()
     await visitor.screenshot("api-docs")
-    assert visitor.complaints == []
-    assert await visitor.violations() == []
-    assert visitor.strangers == []
+    assert visitor.console_errors == []
+    assert await visitor.policy_violations() == []
+    assert visitor.foreign_requests == []
 
 
-async def test_trying_it_out_as_a_user_opens_their_account(visitor: Visitor, caller: Caller) -> None:
+async def test_try_it_out_opens_an_account_for_the_authorized_user(visitor: Visitor, caller: Caller) -> None:
     page = visitor.page
     await page.goto(f"{visitor.url}/api/docs")
     await page.get_by_role("button", name="Authorize").click()
@@ -43,5 +43,5 @@ async def test_trying_it_out_as_a_user_opens_their_account(visitor: Visitor, cal
     await expect(answer.locator(".response-col_description").last).to_contain_text(caller.user_id)
     await visitor.screenshot("api-docs-tried-out")
     assert await caller.balance() == 0
-    assert visitor.complaints == []
-    assert await visitor.violations() == []
+    assert visitor.console_errors == []
+    assert await visitor.policy_violations() == []

@@ -1,11 +1,11 @@
-"""The view that shows the system working."""
+"""The page "Behind the scenes", which shows the running system."""
 
 import re
 from itertools import pairwise
 
 from playwright.async_api import expect
 
-from tests.browser.test_care_of_the_page import is_sound
+from tests.browser.test_page_quality import assert_accessible
 from tests.browser.visitor import Visitor
 from tests.support import Caller, new_user
 
@@ -13,7 +13,7 @@ ORDERS = 300
 CHARTS = ["rate", "latency", "waiting", "queues", "toasts"]
 
 
-async def test_a_rush_is_seen_in_the_charts_and_told_in_few_toasts(visitor: Visitor, caller: Caller) -> None:
+async def test_a_rush_shows_in_the_charts_and_in_few_toasts(visitor: Visitor, caller: Caller) -> None:
     await visitor.enter(caller.user_id)
     await visitor.part("nav-behind").click()
     await expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Behind the scenes")
@@ -32,42 +32,47 @@ async def test_a_rush_is_seen_in_the_charts_and_told_in_few_toasts(visitor: Visi
     await expect(progress).to_contain_text(re.compile(rf"{ORDERS} orders accepted in [\d.]+ s"), timeout=120_000)
     await expect(progress).to_contain_text(f"{ORDERS} decided")
     await visitor.screenshot("behind-the-scenes")
-    await is_sound(visitor)
-    # By now they may be gone again.
-    assert orders_told(await visitor.toast_titles()) == ORDERS
+    await assert_accessible(visitor)
+    # The toasts may be closed by now, so the recorded ones are counted.
+    assert orders_reported(await visitor.toast_titles()) == ORDERS
     assert len(await visitor.toasts()) <= 10
-    assert await caller.balance() == ORDERS // 10 * 100  # what those would have cost that nobody can pay
-    assert visitor.complaints == []
-    assert await visitor.violations() == []
+    # The top-up covers all orders at 1.00 each. One order in ten costs more than there is, and its 1.00 is left.
+    assert await caller.balance() == ORDERS // 10 * 100
+    assert visitor.console_errors == []
+    assert await visitor.policy_violations() == []
 
 
-def orders_told(titles: list[str]) -> int:
-    """One by each title without a number; the others count, until it is calm for two seconds, and then anew."""
+def orders_reported(titles: list[str]) -> int:
+    """Returns the number of orders that the toasts reported, from the titles in order of appearance.
+
+    A title without a number reports one order. A title with numbers reports the total of a burst so far, so the
+    last title of each burst counts.
+    """
     counts = [sum(map(int, re.findall(r"\d+", title))) for title in titles]
     together = [*filter(None, counts), 0]
     return counts.count(0) + sum(count for count, after in pairwise(together) if after < count)
 
 
-async def test_where_it_is_switched_off_the_view_says_so_and_asks_no_more(visitor: Visitor) -> None:
+async def test_the_view_reports_that_backstage_is_switched_off_and_stops_polling(visitor: Visitor) -> None:
     asked = 0
 
     async def count(route: object) -> None:
         nonlocal asked
         asked += 1
-        # What the gateway answers without a route to backstage; tests/gateway hold it to that.
+        # The response of a gateway without a route to backstage, as tests/gateway checks.
         await route.fulfill(status=404, content_type="application/problem+json", body='{"status":404}')  # type: ignore[attr-defined]
 
     await visitor.page.clock.install()
     await visitor.page.route("**/api/backstage", count)
     await visitor.enter(new_user())
-    assert asked == 0, "nobody looks at it yet"
+    assert asked == 0, "the view is not open yet"
     await visitor.part("nav-behind").click()
     await expect(visitor.part("behind-off")).to_be_visible()
     await visitor.page.clock.run_for(10_000)
     assert asked == 1
 
 
-async def test_a_part_of_the_page_that_is_gone_is_said_in_words(visitor: Visitor) -> None:
+async def test_a_script_that_fails_to_load_shows_a_message_and_can_be_reloaded(visitor: Visitor) -> None:
     await visitor.page.route("**/assets/Behind-*.js", lambda route: route.abort())
     await visitor.enter(new_user())
     await visitor.part("nav-behind").click()
@@ -80,7 +85,7 @@ async def test_a_part_of_the_page_that_is_gone_is_said_in_words(visitor: Visitor
     await expect(visitor.part("charts")).to_be_visible()
 
 
-async def test_a_rush_in_which_nothing_works_says_so(visitor: Visitor) -> None:
+async def test_a_rush_whose_orders_all_fail_reports_the_failures(visitor: Visitor) -> None:
     await visitor.enter(new_user())
     await visitor.page.route("**/api/orders", lambda route: route.abort())
     await visitor.part("nav-behind").click()

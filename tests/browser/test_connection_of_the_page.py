@@ -1,4 +1,4 @@
-"""The page and its socket: replicas that die, networks that go, and what happened meanwhile."""
+"""The page and its socket when replicas stop, the network is lost, or Redis loses data."""
 
 import aiohttp
 import pytest
@@ -14,17 +14,17 @@ from tests.support import ROOT, Caller, eventually
 
 @pytest.fixture
 async def customer(visitor: Visitor, caller: Caller) -> Caller:
-    """The one who is at the page, also elsewhere."""
+    """The API client of the user who is at the page, with an account."""
     await caller.open_account(100_000)
     await visitor.enter(caller.user_id)
     return caller
 
 
-async def test_a_killed_notifier_costs_an_open_page_no_toast(
+async def test_an_open_page_loses_no_toast_when_its_notifier_is_stopped_or_killed(
     visitor: Visitor, customer: Caller, shop: Shop, session: aiohttp.ClientSession
 ) -> None:
     replica = await visitor.replica()
-    await shop.supervisorctl("stop", replica)  # in order first: the page is told when to come back
+    await shop.supervisorctl("stop", replica)  # a regular stop first: the page gets a retry delay
     await customer.decided(await customer.order(100, "while it drained"))
     await visitor.sees_toast("Order paid", "while it drained")
     await visitor.live()
@@ -61,11 +61,11 @@ async def test_a_frame_of_an_unknown_type_changes_nothing(visitor: Visitor, call
         await visitor.sees_toast("Order paid", description)
     await visitor.live()
     assert await visitor.sockets_opened() == 1
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
-async def test_offline_and_back(visitor: Visitor, caller: Caller) -> None:
-    # Under 127.0.0.1 the page knows that it needs no network.
+async def test_a_page_that_was_offline_catches_up(visitor: Visitor, caller: Caller) -> None:
+    # At 127.0.0.1 the page ignores that the browser is offline (isOnline in useConnection.ts).
     visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")
     await caller.open_account(100_000)
     await visitor.enter(caller.user_id)
@@ -86,7 +86,7 @@ async def test_offline_and_back(visitor: Visitor, caller: Caller) -> None:
     assert await visitor.toasts_about("meanwhile") == 1
 
 
-async def test_after_a_loss_in_redis_the_page_reads_its_orders_again(
+async def test_the_page_reloads_its_orders_after_redis_lost_the_stream(
     visitor: Visitor, caller: Caller, shop: Shop, session: aiohttp.ClientSession, redis: Redis
 ) -> None:
     visitor.url = visitor.url.replace("127.0.0.1", "gozon.localhost")

@@ -1,4 +1,4 @@
-"""The page speaks the browser's language, and another when asked."""
+"""The page uses the language of the browser, or the one that the user has chosen."""
 
 from playwright.async_api import expect
 
@@ -7,7 +7,7 @@ from tests.browser.visitor import Visitor
 from tests.support import new_user
 
 
-async def test_the_whole_story_in_russian(new_visitor: NewVisitor) -> None:
+async def test_the_whole_purchase_works_in_russian(new_visitor: NewVisitor) -> None:
     visitor = await new_visitor(locale="ru-RU")
     page = visitor.page
     await visitor.enter(new_user())
@@ -30,7 +30,7 @@ async def test_the_whole_story_in_russian(new_visitor: NewVisitor) -> None:
     await expect(page.get_by_role("alert")).to_have_text("Напишите так: 400 или 400,50.")
 
 
-async def test_a_choice_of_language_is_remembered_and_changes_what_is_there(visitor: Visitor) -> None:
+async def test_a_chosen_language_applies_immediately_and_is_remembered(visitor: Visitor) -> None:
     await visitor.enter(new_user())
     await visitor.order("10.00", "wool socks")
     row = await visitor.sees_order("wool socks", "CANCELLED")

@@ -1,4 +1,4 @@
-"""One order's page, and the ways that lead there."""
+"""The page of one order, and the links to it."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.support import Caller
 HOPS = ["accepted", "relayed", "received", "settled", "result_relayed", "updated"]
 
 
-async def test_a_toast_leads_to_its_order_and_the_way_it_made(visitor: Visitor) -> None:
+async def test_a_toast_links_to_its_order_and_the_orders_journey(visitor: Visitor) -> None:
     await open_account(visitor)
     await visitor.order("400.00", "felt boots")
     await visitor.sees_toast("Order paid")
@@ -33,8 +33,8 @@ async def test_a_toast_leads_to_its_order_and_the_way_it_made(visitor: Visitor) 
     await visitor.sees_order("felt boots", "FINISHED")
 
 
-async def test_an_order_page_changes_by_itself(visitor: Visitor) -> None:
-    pushes = await visitor.pushes_to_hold()
+async def test_an_order_page_updates_without_a_reload(visitor: Visitor) -> None:
+    pushes = await visitor.holdable_pushes()
     await open_account(visitor)
     pushes.hold()
     await visitor.order("400.00", "felt boots")
@@ -45,7 +45,7 @@ async def test_an_order_page_changes_by_itself(visitor: Visitor) -> None:
     await expect(visitor.part("hop")).to_have_count(len(HOPS) + 1)
 
 
-async def test_a_cancelled_order_says_why_and_what_to_do(visitor: Visitor) -> None:
+async def test_the_page_of_a_cancelled_order_shows_the_reason_and_a_remedy(visitor: Visitor) -> None:
     await open_account(visitor)
     await visitor.order("5000.00", "a samovar")
     row = await visitor.sees_order("a samovar", "CANCELLED")
@@ -54,7 +54,7 @@ async def test_a_cancelled_order_says_why_and_what_to_do(visitor: Visitor) -> No
     await expect(visitor.part("outcome")).to_contain_text("Top up the account and order again.")
 
 
-async def test_somebody_elses_order_is_not_there(visitor: Visitor, caller: Caller) -> None:
+async def test_another_users_order_is_not_found(visitor: Visitor, caller: Caller) -> None:
     theirs = await caller.order(100)
     await open_account(visitor)
     await visitor.page.goto(f"{visitor.url}/orders/{theirs}")

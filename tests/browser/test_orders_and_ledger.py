@@ -10,7 +10,7 @@ from tests.support import Caller
 PAID, DECLINED = 30, 25
 
 
-async def test_orders_by_status_and_older_pages(visitor: Visitor, caller: Caller) -> None:
+async def test_orders_are_filtered_by_status_and_loaded_page_by_page(visitor: Visitor, caller: Caller) -> None:
     await caller.open_account(PAID * 100)
     paid = await asyncio.gather(*(caller.order(100, f"paid {n}") for n in range(PAID)))
     await asyncio.gather(*map(caller.decided, paid))

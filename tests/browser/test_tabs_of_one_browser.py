@@ -1,4 +1,4 @@
-"""Several tabs of one browser: one socket for all of them, and each change told once."""
+"""Several tabs of one browser share a socket, and each change shows one toast or notification."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -10,7 +10,7 @@ from tests.browser.test_shop_page import open_account
 from tests.browser.visitor import Visitor
 from tests.support import Caller, eventually
 
-# What headless Chromium has no desktop for: being hidden, and notifications.
+# Fakes for headless Chromium, which has no desktop: hiding a page, and notifications.
 DESKTOP = """
 window.notified = []
 let hidden = false
@@ -34,12 +34,12 @@ window.Notification = class {
 WITHOUT_LOCKS = "delete Navigator.prototype.locks"
 
 
-async def in_front(tab: Visitor, tabs: Sequence[Visitor]) -> None:
+async def show_only(tab: Visitor, tabs: Sequence[Visitor]) -> None:
     for other in tabs:
         await other.page.evaluate("now => hide(now)", other is not tab)
 
 
-async def test_tabs_share_one_socket_and_the_one_in_front_toasts(new_visitor: NewVisitor) -> None:
+async def test_tabs_share_one_socket_and_the_visible_tab_shows_the_toast(new_visitor: NewVisitor) -> None:
     visitor = await new_visitor()
     await visitor.page.context.add_init_script(DESKTOP)
     await open_account(visitor)
@@ -47,13 +47,13 @@ async def test_tabs_share_one_socket_and_the_one_in_front_toasts(new_visitor: Ne
     assert [await tab.sockets_opened() for tab in tabs] == [1, 0, 0]
     assert len({await tab.replica() for tab in tabs}) == 1
 
-    await in_front(tabs[1], tabs)
+    await show_only(tabs[1], tabs)
     await tabs[1].order("100", "felt boots")
     await tabs[1].sees_toast("Order paid", "felt boots")
     for tab in tabs:
         await tab.sees_order("felt boots", "FINISHED")
         await tab.sees_balance("₽900.00")
-    await in_front(tabs[0], tabs)
+    await show_only(tabs[0], tabs)
     await tabs[0].order("100", "a candle")
     await tabs[0].sees_toast("Order paid", "a candle")
     for tab in tabs:
@@ -62,20 +62,20 @@ async def test_tabs_share_one_socket_and_the_one_in_front_toasts(new_visitor: Ne
     assert [await tab.toasts_about("a candle") for tab in tabs] == [1, 0, 0]
 
 
-async def test_when_the_tab_with_the_socket_is_closed_another_goes_on_where_it_stood(
+async def test_when_the_tab_with_the_socket_is_closed_another_tab_continues_at_its_position(
     visitor: Visitor, caller: Caller
 ) -> None:
     await caller.open_account(1_000)
     await visitor.enter(caller.user_id)
     first, second = await visitor.another_tab(), await visitor.another_tab()
     await visitor.page.close()
-    await caller.decided(await caller.order(100, "while nobody listened"))
-    await second.sees_order("while nobody listened", "FINISHED")
+    await caller.decided(await caller.order(100, "while no tab listened"))
+    await second.sees_order("while no tab listened", "FINISHED")
     await caller.order(100, "a candle")
     for tab in (first, second):
         await tab.sees_order("a candle", "FINISHED")
     assert sorted([await tab.sockets_opened() for tab in (first, second)]) == [0, 1]
-    for description in ("while nobody listened", "a candle"):
+    for description in ("while no tab listened", "a candle"):
         assert sum([await tab.toasts_about(description) for tab in (first, second)]) == 1
 
 
@@ -109,22 +109,24 @@ async def test_a_hidden_page_notifies_once_and_a_click_opens_the_order(
     await caller.order(100, "a candle")
 
     async def notified() -> list[list[list[str]]]:
-        """Title and text of what each tab has shown."""
+        """Returns title and text of the notifications of each tab."""
         return [await tab.page.evaluate("notified.map(({ title, body }) => [title, body])") for tab in tabs]
 
-    async def of_both() -> bool:
+    async def two_notifications() -> bool:
         return len(list(chain(*await notified()))) >= 2
 
-    await eventually(of_both)
-    told = await notified()
-    assert list(chain(*told)) == [["Order paid", "felt boots, ₽1.00"], ["Order paid", "a candle, ₽1.00"]]
+    await eventually(two_notifications)
+    shown = await notified()
+    assert list(chain(*shown)) == [["Order paid", "felt boots, ₽1.00"], ["Order paid", "a candle, ₽1.00"]]
     assert [await tab.toasts_about("felt boots") for tab in tabs] == [0, 0]
-    teller = tabs[0] if told[0] else tabs[1]
-    await teller.page.evaluate("notified[0].notification.onclick()")
-    await expect(teller.page).to_have_url(f"{visitor.url}/orders/{order_id}")
+    notifying_tab = tabs[0] if shown[0] else tabs[1]
+    await notifying_tab.page.evaluate("notified[0].notification.onclick()")
+    await expect(notifying_tab.page).to_have_url(f"{visitor.url}/orders/{order_id}")
 
 
-async def test_a_hidden_page_that_may_not_notify_keeps_the_toast(new_visitor: NewVisitor, caller: Caller) -> None:
+async def test_a_hidden_page_without_notification_permission_shows_the_toast_later(
+    new_visitor: NewVisitor, caller: Caller
+) -> None:
     visitor = await new_visitor()
     await visitor.page.context.add_init_script(DESKTOP)
     await visitor.enter(caller.user_id)

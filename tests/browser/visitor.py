@@ -1,4 +1,4 @@
-"""Somebody with a browser: what they do on the shop's page and what they see there."""
+"""Drives the shop's page in a browser: actions of a user, and checks of the page's content."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ expect.set_options(timeout=30_000)
 
 
 class HeldPushes:
-    """The messages pushed to a page, on hold between `hold` and `release`, as on a slow line."""
+    """Holds back the messages that the server pushes to a page, between `hold` and `release`."""
 
     def __init__(self) -> None:
         self._held: list[tuple[WebSocketRoute, str | bytes]] | None = None
@@ -36,29 +36,33 @@ class HeldPushes:
 
 
 class Visitor:
-    """`complaints` are the page's errors and warnings, `strangers` the requests to any other host."""
+    """One page in a browser.
+
+    `console_errors` holds the errors and warnings on its console, `foreign_requests` the URLs of requests to other
+    hosts.
+    """
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
-        self.complaints: list[str] = []
-        self.strangers: list[str] = []
-        page.on("console", self._heard)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", self._asked)
+        self.console_errors: list[str] = []
+        self.foreign_requests: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+        page.on("request", self._on_request)
 
-    def _heard(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type not in ("error", "warning"):
             return
-        # Chromium reports each 404 and 409 by itself, and so the API says that there is no account, or one already.
+        # Chromium logs each 404 and 409 response. These are normal here: no account exists, or it exists already.
         if message.location["url"] == f"{self.url}/api/payments/account" and message.text.startswith(
             "Failed to load"
         ):
             return
-        self.complaints.append(message.text)
+        self.console_errors.append(message.text)
 
-    async def barriers(self) -> list[str]:
-        """What axe finds, by rule and place."""
+    async def accessibility_violations(self) -> list[str]:
+        """Returns the accessibility violations that axe finds, with rule and element."""
         await self.page.evaluate(AXE.read_text())
         found = await self.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
         return [
@@ -67,22 +71,22 @@ class Visitor:
             for node in violation["nodes"]
         ]
 
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         if not request.url.startswith((f"{self.url}/", "data:")):
-            self.strangers.append(request.url)
+            self.foreign_requests.append(request.url)
 
     def part(self, test_id: str) -> Locator:
         return self.page.get_by_test_id(test_id)
 
     async def enter(self, user_id: str) -> None:
-        """Until the page is live."""
+        """Opens the page as this user, and returns when its socket is live."""
         await self.page.goto(self.url)
         await self.part("user-id-input").fill(user_id)
         await self.part("choose-user").click()
         await self.live()
 
     async def another_tab(self) -> "Visitor":
-        """In the same browser, and so as the same user."""
+        """Opens another tab of the same browser, and so of the same user."""
         tab = Visitor(await self.page.context.new_page(), self.url)
         await tab.page.goto(self.url)
         await tab.live()
@@ -91,8 +95,8 @@ class Visitor:
     async def live(self) -> None:
         await expect(self.part("connection")).to_have_attribute("data-state", "live")
 
-    async def pushes_to_hold(self) -> HeldPushes:
-        """For a page that is yet to be entered."""
+    async def holdable_pushes(self) -> HeldPushes:
+        """Makes pushed messages holdable. Call it before `enter`."""
         pushes = HeldPushes()
         await self.page.route_web_socket("**/ws*", pushes.connect)
         return pushes
@@ -122,38 +126,38 @@ class Visitor:
         return row
 
     async def sees_toast(self, *words: str) -> None:
-        """One toast that has all these words."""
+        """Waits for a toast with all these words."""
         toast = self.page.locator("[data-sonner-toast]")
         for word in words:
             toast = toast.filter(has_text=word)
         await expect(toast).to_be_visible()
 
     async def toasts_about(self, description: str) -> int:
-        """How many there have been since the page was loaded."""
+        """Returns the number of toasts about an order since the page was loaded."""
         return sum(description in toast for toast in await self.toasts())
 
     async def toasts(self) -> list[str]:
-        """The words of all that have appeared since the page was loaded."""
+        """Returns the texts of all toasts since the page was loaded."""
         return await self._witness("toasts")
 
     async def toast_titles(self) -> list[str]:
-        """Of all that have appeared since the page was loaded, and what they were changed to while they stood."""
+        """Returns the titles of all toasts since the page was loaded, including each later change of a title."""
         return await self._witness("titles")
 
     async def sockets_opened(self) -> int:
-        """Since the page was loaded."""
+        """Returns the number of sockets since the page was loaded."""
         return await self._witness("sockets")
 
-    async def hands_off(self) -> None:
-        """What moves from here on is in `shifts`. Half a second long it would pass for the effect of an input."""
-        await self.page.evaluate("new Promise((calm) => setTimeout(calm, 600))")
+    async def record_shifts(self) -> None:
+        """Starts to record layout shifts, after the 500 ms in which Chromium attributes shifts to an input."""
+        await self.page.evaluate("new Promise((resolve) => setTimeout(resolve, 600))")
         await self.page.evaluate("witness.shifts.length = 0")
 
     async def shifts(self) -> list[Any]:
-        """What moved by itself."""
+        """Returns the layout shifts since `record_shifts`: the score of each, and the elements that moved."""
         return await self._witness("shifts")
 
-    async def violations(self) -> list[str]:
+    async def policy_violations(self) -> list[str]:
         return await self._witness("violations")
 
     async def _witness(self, of: str) -> Any:

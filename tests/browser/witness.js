@@ -1,11 +1,11 @@
-// Runs in each page before the page's own scripts and notes what may be gone before a test looks.
+// Runs in each page before the page's own scripts. It records events that a test would otherwise come too late to see.
 window.witness = { toasts: [], titles: [], violations: [], sockets: 0, shifts: [] }
 
 document.addEventListener('securitypolicyviolation', (event) => {
   witness.violations.push(`${event.effectiveDirective} ${event.blockedURI}`)
 })
 
-function note(node) {
+function noteToasts(node) {
   if (!(node instanceof Element)) return
   const toasts = node.matches('[data-sonner-toast]') ? [node] : node.querySelectorAll('[data-sonner-toast]')
   for (const toast of toasts) {
@@ -14,15 +14,15 @@ function note(node) {
   }
 }
 
-function noteNewWords(text) {
+function noteNewTitle(text) {
   const title = text.parentElement?.closest('.toast-link')
   if (title) witness.titles.push(title.innerText)
 }
 
 new MutationObserver((changes) => {
   for (const { type, target, addedNodes } of changes) {
-    if (type === 'characterData') noteNewWords(target)
-    else addedNodes.forEach(note)
+    if (type === 'characterData') noteNewTitle(target)
+    else addedNodes.forEach(noteToasts)
   }
 }).observe(document, { childList: true, characterData: true, subtree: true })
 
@@ -33,8 +33,8 @@ new PerformanceObserver((list) => {
 }).observe({ type: 'layout-shift', buffered: true })
 
 window.WebSocket = class extends WebSocket {
-  constructor(...given) {
-    super(...given)
+  constructor(...args) {
+    super(...args)
     witness.sockets++
   }
 }

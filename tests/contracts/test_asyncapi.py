@@ -165,7 +165,7 @@ def test_an_example_of_an_order_frame_is_made_from_an_example_of_an_event(messag
 
 @pytest.mark.parametrize(("message", "payload"), examples("pong", "ack", "renewTicket"))
 def test_an_example_of_what_a_client_says_is_understood(message: str, payload: Any) -> None:
-    said = notifier.messages.decode_said(json.dumps(payload))
+    said = notifier.messages.decode_client_frame(json.dumps(payload))
     assert json.loads(msgspec.json.encode(said)) == payload
     assert type(said) is {"pong": Pong, "ack": Ack, "renewTicket": RenewTicket}[message]
 

@@ -88,7 +88,7 @@ def test_a_frame_shows_the_order_of_its_event_and_its_offset(written: Outgoing, 
     # As fan_out.lua puts it together; `publish` does the same.
     whole = b"%s%d,%s" % (FRAME_START, offset, frame_rest(event))
     payload = b"%d %d %b %b" % (previous, offset, times(event), whole)
-    assert EncodedEvent(event).publish(b"%d %d" % (previous, offset))[-1] == payload
+    assert EncodedEvent(event).publish_command(b"%d %d" % (previous, offset))[-1] == payload
     published = PublishedFrame(payload)
     frame = msgspec.json.decode(whole, type=OrderFrame)
     assert (published.previous, published.offset, json.loads(whole)["o"]) == (previous, offset, offset)

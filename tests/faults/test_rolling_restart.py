@@ -13,9 +13,9 @@ import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 
-from notifier.close_codes import COME_BACK_MILLISECONDS
+from notifier.close_codes import RETRY_AFTER_MS
 from notifier.close_codes import Close as Code
-from notifier.hub import DRAIN_AT_ONCE, DRAIN_STEP
+from notifier.hub import DRAIN_BATCH_SIZE, DRAIN_PAUSE_SECONDS
 from notifier.streams import sockets_key
 from tests.conftest import Shop
 from tests.faults.conftest import all_ready, kill
@@ -155,15 +155,15 @@ async def test_a_rolling_restart_of_all_notifiers_under_load_loses_nothing(
         assert [len(of_page) for of_page in closes] == [1] * len(mine)
         assert all(len(page.closes) == before[page] for page in crowd.pages if page not in mine)
         took += spread([close for (close,) in closes])
-        paced += (len(mine) - 1) // DRAIN_AT_ONCE * DRAIN_STEP
+        paced += (len(mine) - 1) // DRAIN_BATCH_SIZE * DRAIN_PAUSE_SECONDS
     crowd.stop_ordering()
 
     closes = [close for page in crowd.pages for close in page.closes]
-    assert paced >= 3 * DRAIN_STEP, "there were never more sockets than one batch"
+    assert paced >= 3 * DRAIN_PAUSE_SECONDS, "there were never more sockets than one batch"
     assert took >= paced / 2
     assert {close.code for close in closes} == {Code.RESTARTING}
     hints = [close.hint for close in closes]
-    assert all(hint is not None and within(hint, COME_BACK_MILLISECONDS) for hint in hints), hints
+    assert all(hint is not None and within(hint, RETRY_AFTER_MS) for hint in hints), hints
     assert len(set(hints)) > len(hints) / 2, "they would all come back at the same time"
     assert [page.refusals for page in crowd.pages if page.refusals] == []
 

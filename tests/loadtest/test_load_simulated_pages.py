@@ -18,7 +18,7 @@ from loadtest.load.target import Target
 from loadtest.load.users import User
 from loadtest.load.worker import LoadWorker
 from tests.conftest import Spawn
-from tests.notifier.push_events import ORIGIN, status_event, tell
+from tests.notifier.push_events import ORIGIN, publish, status_event
 from tests.servers import Broker, Forwarder
 from tests.support import Replica, eventually, free_port, new_user
 
@@ -103,7 +103,7 @@ async def test_a_page_that_never_gets_a_ticket_reports_the_failure(user: User) -
 async def test_pages_keep_and_acknowledge_every_toast(user: User, broker: Broker, redis: Redis) -> None:
     events = [status_event(user.id) for _ in range(3)]
     user.placed = 3
-    await tell(broker, events)
+    await publish(broker, events)
 
     async def all_toasts_received() -> bool:
         return not user.waiting

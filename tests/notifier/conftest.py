@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Spawn
 from tests.notifier.push_events import ORIGIN, on
-from tests.notifier.watched import USERS, Crowd, Enter, OwnRedis, Replicas, watched
+from tests.notifier.watched import USERS, Crowd, OpenCrowd, OwnRedis, StartReplicas, watched
 from tests.servers import Broker, running
 from tests.support import Replica, eventually
 
@@ -22,8 +22,8 @@ async def own_redis(tmp_path: Path) -> AsyncGenerator[OwnRedis]:
 
 
 @pytest.fixture
-async def enter(session: aiohttp.ClientSession, broker: Broker) -> AsyncGenerator[Enter]:
-    """`await enter(replicas)` is a crowd that is being told, and was shown something already."""
+async def open_crowd(session: aiohttp.ClientSession, broker: Broker) -> AsyncGenerator[OpenCrowd]:
+    """`await open_crowd(replicas)` opens a crowd, whose sockets receive events all the time."""
     async with AsyncExitStack() as leaving:
 
         async def crowd_at(replicas: Sequence[Replica]) -> Crowd:
@@ -46,8 +46,8 @@ async def enter(session: aiohttp.ClientSession, broker: Broker) -> AsyncGenerato
 
 
 @pytest.fixture
-def at(spawn: Spawn, broker_url: str) -> Replicas:
-    """`await at(url, url)` starts a replica for each address of Redis."""
+def start_replicas(spawn: Spawn, broker_url: str) -> StartReplicas:
+    """`await start_replicas(url, url)` starts a replica for each address of Redis."""
 
     async def start(*urls: str, **settings: str) -> list[Replica]:
         common = settings | {"BROKER_URL": broker_url, "ALLOWED_ORIGINS": ORIGIN}

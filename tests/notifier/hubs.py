@@ -1,4 +1,4 @@
-"""A hub inside a test, on a real Redis, with sockets whose clients take everything."""
+"""A hub that runs inside the test, on a real Redis, with sockets that record the frames written to them."""
 
 import asyncio
 import json
@@ -20,8 +20,8 @@ from tests.notifier.push_events import status_event
 from tests.servers import running, succeeds
 
 
-class Taking:
-    """A wire that takes everything, and remembers what it was given and how it was closed."""
+class RecordingWire:
+    """Takes the place of a WebSocketProtocol. It accepts every frame, and records frames and close codes."""
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
@@ -37,18 +37,18 @@ class Taking:
         self.closed.append(code)
 
     def offsets(self) -> list[int]:
-        """The offsets of all order frames, those of a welcome included."""
+        """Returns the offsets of all order frames, including the missed frames of welcomes."""
         orders = (frame["missed"] if frame["type"] == "welcome" else [frame] for frame in self.frames)
         return [order["o"] for frames in orders for order in frames]
 
 
-def a_socket(user_id: str) -> tuple[Socket, Taking]:
-    wire = Taking()
+def new_socket(user_id: str) -> tuple[Socket, RecordingWire]:
+    wire = RecordingWire()
     return Socket(user_id, cast("WebSocketProtocol", wire)), wire
 
 
 @asynccontextmanager
-async def a_hub(url: str) -> AsyncGenerator[Hub]:
+async def running_hub(url: str) -> AsyncGenerator[Hub]:
     redis, probing = connect(url), connect(url)
     hub = Hub(redis, probing, "a-replica", sockets_per_user=10)
     try:
@@ -60,33 +60,33 @@ async def a_hub(url: str) -> AsyncGenerator[Hub]:
             await connections.aclose(close_connection_pool=True)
 
 
-async def happened(redis: Redis, user_id: str, *, publish: bool = True) -> int:
-    """Brings an event to Redis, and returns its offset. Without `publish` it only goes to the user's stream."""
+async def append_event(redis: Redis, user_id: str, *, publish: bool = True) -> int:
+    """Appends an event to the user's stream and returns its offset. Without `publish`, it is not published."""
     event = decode_order_status(msgspec.json.encode(status_event(user_id)))
-    [[_, place]] = await scripts.run(redis, [EncodedEvent(event).append(publish=publish)])
-    return int(place.split()[1])
+    [[_, offsets]] = await scripts.run(redis, [EncodedEvent(event).append_command(publish=publish)])
+    return int(offsets.split()[1])
 
 
-async def attends(redis: Redis, *sockets: Socket) -> bool:
-    """Whether these sockets of one user, and no others, are what Redis counts of that user."""
+async def registered_sockets_are(redis: Redis, *sockets: Socket) -> bool:
+    """Returns whether Redis has exactly these sockets registered for their user."""
     counted = await redis.zrange(sockets_key(sockets[0].user_id), 0, -1)
     return set(counted) == {socket.id.encode() for socket in sockets}
 
 
-async def heard_again(hub: Hub, redis: Redis) -> None:
-    """Loses the subscription, and returns when the hub has another and has read what it missed."""
+async def lose_subscription(hub: Hub, redis: Redis) -> None:
+    """Kills the subscription, and returns when the hub is subscribed again and all sockets have caught up."""
     sessions = hub.subscriber.sessions
     await redis.client_kill_filter(_type="pubsub")
 
-    async def it_hears() -> None:
+    async def is_subscribed_again() -> None:
         assert hub.subscriber.sessions > sessions
         await hub.subscriber.check()
 
-    await succeeds(it_hears)
+    await succeeds(is_subscribed_again)
 
 
-class Between:
-    """Stands in the place of `scripts.run`: `before` and `after` may wait while Redis is asked."""
+class InterceptedRun:
+    """Replaces `scripts.run`. A subclass can wait in `before` or `after` the round trip to Redis."""
 
     def __init__(self) -> None:
         self._run = scripts.run
@@ -102,12 +102,12 @@ class Between:
         return replies
 
 
-def opens(commands: Sequence[Command]) -> bool:
+def registers_a_socket(commands: Sequence[Command]) -> bool:
     return any("opened" in command for command in commands)
 
 
-async def patience(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event came in time."""
+async def came_in_time(event: asyncio.Event, seconds: float) -> bool:
+    """Returns whether the event was set within the time."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

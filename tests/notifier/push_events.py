@@ -1,4 +1,4 @@
-"""Status events as orders publishes them, and who is told of them."""
+"""Builds and publishes order status events as the orders service does."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def status_event(user_id: str, **fields: Any) -> Event[dict[str, Any]]:
     )
 
 
-async def tell(broker: Broker, events: Sequence[Event[dict[str, Any]]]) -> None:
+async def publish(broker: Broker, events: Sequence[Event[dict[str, Any]]]) -> None:
     """Publishes the events as one message."""
     await broker.publish_body("order.finished", msgspec.json.encode(events))
 

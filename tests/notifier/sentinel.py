@@ -1,4 +1,4 @@
-"""A sentinel of one test."""
+"""A Redis sentinel for one test."""
 
 import asyncio
 from pathlib import Path
@@ -43,8 +43,8 @@ class Sentinel:
         async with Redis(port=self._port, protocol=2, password=PASSWORD) as sentinel:
             return cast("Any", await sentinel.sentinel_master("shop"))
 
-    async def names(self, primary: OwnRedis) -> None:
-        """Another one from now on, though nothing has happened to the one before."""
+    async def set_primary(self, primary: OwnRedis) -> None:
+        """Makes the sentinel name another primary, although the former one is still running."""
         async with Redis(port=self._port, protocol=2, password=PASSWORD) as sentinel:
             await sentinel.sentinel_remove("shop")
             await sentinel.sentinel_monitor("shop", "127.0.0.1", primary.port, 1)

@@ -1,4 +1,4 @@
-"""A socket that joins while Redis is slow, or while its replica loses the subscription."""
+"""Sockets join while Redis is slow, or while their replica loses its subscription."""
 
 import asyncio
 import signal
@@ -10,19 +10,27 @@ from redis.asyncio import Redis
 from notifier import scripts
 from notifier.scripts import Command
 from notifier.streams import sockets_key
-from tests.notifier.hubs import Between, a_hub, a_socket, attends, happened, heard_again, opens
+from tests.notifier.hubs import (
+    InterceptedRun,
+    append_event,
+    lose_subscription,
+    new_socket,
+    registered_sockets_are,
+    registers_a_socket,
+    running_hub,
+)
 from tests.notifier.watched import OwnRedis
 from tests.support import eventually, new_user
 
 
-async def test_sockets_whose_openings_are_answered_too_late_give_their_places_back(
+async def test_sockets_that_fail_to_join_in_time_are_removed_from_the_users_sockets(
     own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user_id = new_user()
-    async with a_hub(own_redis.url) as hub, Redis.from_url(own_redis.url, protocol=2) as redis:
-        live, _ = a_socket(user_id)
+    async with running_hub(own_redis.url) as hub, Redis.from_url(own_redis.url, protocol=2) as redis:
+        live, _ = new_socket(user_id)
         await hub.join(live, None)
-        late = [a_socket(user_id)[0] for _ in range(5)]
+        late = [new_socket(user_id)[0] for _ in range(5)]
 
         with monkeypatch.context() as patch:
             patch.setattr(scripts, "ANSWER_SECONDS", 0.5)
@@ -33,25 +41,25 @@ async def test_sockets_whose_openings_are_answered_too_late_give_their_places_ba
             own_redis.send(signal.SIGCONT)
         assert {type(outcome) for outcome in outcomes} == {TimeoutError}
 
-        last, _ = a_socket(user_id)
+        last, _ = new_socket(user_id)
         await hub.join(last, None)
 
-        async def only_those_that_joined_attend() -> bool:
-            return await attends(redis, live, last)
+        async def only_the_joined_sockets_are_registered() -> bool:
+            return await registered_sockets_are(redis, live, last)
 
-        await eventually(only_those_that_joined_attend)
+        await eventually(only_the_joined_sockets_are_registered)
 
 
-async def test_a_socket_that_leaves_before_its_opening_reaches_redis_keeps_no_place(
+async def test_a_socket_that_leaves_before_its_registration_reaches_redis_is_removed(
     redis: Redis, servers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Late(Between):
+    class Late(InterceptedRun):
         def __init__(self) -> None:
             super().__init__()
             self.waits, self.left, self.may_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         async def before(self, commands: Sequence[Command]) -> None:
-            if opens(commands):
+            if registers_a_socket(commands):
                 self.waits.set()
                 await self.may_go.wait()
 
@@ -60,8 +68,8 @@ async def test_a_socket_that_leaves_before_its_opening_reaches_redis_keeps_no_pl
                 self.left.set()
 
     user_id = new_user()
-    async with a_hub(servers["redis"]) as hub:
-        socket, _ = a_socket(user_id)
+    async with running_hub(servers["redis"]) as hub:
+        socket, _ = new_socket(user_id)
         monkeypatch.setattr(scripts, "run", late := Late())
         joining = asyncio.create_task(hub.join(socket, None))
         await late.waits.wait()
@@ -75,18 +83,18 @@ async def test_a_socket_that_leaves_before_its_opening_reaches_redis_keeps_no_pl
         assert not await redis.exists(sockets_key(user_id))
 
 
-async def test_what_is_published_while_the_subscription_is_lost_is_given_to_a_socket_that_joins(
+async def test_a_joining_socket_receives_messages_published_while_the_subscription_was_lost(
     redis: Redis, servers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class LosesTheSubscription(Between):
+    class LosesTheSubscription(InterceptedRun):
         async def after(self, commands: Sequence[Command]) -> None:
-            if opens(commands):
-                offsets.append(await happened(redis, user_id, publish=False))
-                await heard_again(hub, redis)
+            if registers_a_socket(commands):
+                offsets.append(await append_event(redis, user_id, publish=False))
+                await lose_subscription(hub, redis)
 
     user_id, offsets = new_user(), list[int]()
-    async with a_hub(servers["redis"]) as hub:
-        socket, wire = a_socket(user_id)
+    async with running_hub(servers["redis"]) as hub:
+        socket, wire = new_socket(user_id)
         monkeypatch.setattr(scripts, "run", LosesTheSubscription())
         await hub.join(socket, None)
         assert offsets

@@ -1,4 +1,4 @@
-"""No socket ever gets another user's message: many users, their sockets on many replicas, some of them restless."""
+"""No socket receives a message of another user, although many users reconnect to several replicas."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import Spawn
-from tests.notifier.push_events import ORIGIN, status_event, tell
+from tests.notifier.push_events import ORIGIN, publish, status_event
 from tests.servers import Broker
 from tests.support import Caller, Replica, Socket, eventually
 
@@ -27,7 +27,7 @@ async def replicas(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> li
 
 
 class Listener:
-    """A socket that stays, and what it was given."""
+    """A socket that stays open, and the order frames that it received."""
 
     def __init__(self, user_id: str, socket: Socket) -> None:
         self.user_id = user_id
@@ -40,7 +40,7 @@ class Listener:
 
 
 class Restless:
-    """Comes and goes, each time to a replica of its choice; now and then it says where it stood."""
+    """A client that reconnects all the time to a random replica, with or without its position."""
 
     def __init__(self, caller: Caller, replicas: Sequence[Replica], chance: random.Random) -> None:
         self.user_id = caller.user_id
@@ -67,7 +67,7 @@ class Restless:
             query = self._chance.choice(["", f"?e={socket.welcome['epoch']}&o={last}"])
 
 
-async def test_no_socket_ever_gets_another_users_message_and_each_gets_all_of_its_own_once(
+async def test_each_socket_receives_every_message_of_its_user_once_and_no_other_message(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     seed = random.randrange(2**32)  # noqa: S311
@@ -100,13 +100,13 @@ async def test_no_socket_ever_gets_another_users_message_and_each_gets_all_of_it
         for part in range(0, EVENTS, EVENTS // PARTS):
             await each_comes_back()
             for start in range(part, part + EVENTS // PARTS, AT_ONCE):
-                await tell(broker, events[start : start + AT_ONCE])
+                await publish(broker, events[start : start + AT_ONCE])
 
         async def all_have_theirs() -> bool:
             return all(len(listener.frames) >= len(orders[listener.user_id]) for listener in listeners)
 
         await eventually(all_have_theirs, 60)
-        await each_comes_back()  # which gives what is too much the time to arrive
+        await each_comes_back()  # meanwhile, surplus messages have time to arrive
         for task in tasks:
             task.cancel()
 
@@ -116,4 +116,4 @@ async def test_no_socket_ever_gets_another_users_message_and_each_gets_all_of_it
         assert sorted(frame["order"]["id"] for frame in listener.frames) == sorted(orders[listener.user_id])
         offsets = [frame["o"] for frame in listener.frames]
         assert offsets == sorted(set(offsets))
-    assert sum(len(client.frames) for client in restless) > RESTLESS, "they were never told anything"
+    assert sum(len(client.frames) for client in restless) > RESTLESS, "the restless clients received almost nothing"

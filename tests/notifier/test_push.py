@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from gozon.topology import ORDER_STATUS
 from notifier.streams import channel
 from tests.conftest import Spawn
-from tests.notifier.push_events import ORIGIN, on, status_event, tell
+from tests.notifier.push_events import ORIGIN, on, publish, status_event
 from tests.servers import Broker
 from tests.support import Replica, eventually
 
@@ -25,7 +25,7 @@ async def replicas(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> li
     return list(await asyncio.gather(spawn("notifier", **settings), spawn("notifier", **settings)))
 
 
-async def test_all_sockets_of_a_user_on_both_replicas_are_told_once(
+async def test_each_socket_of_a_user_on_both_replicas_receives_an_event_once(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
@@ -33,8 +33,8 @@ async def test_all_sockets_of_a_user_on_both_replicas_are_told_once(
     assert [socket.replica for socket in sockets] == [replica.name for replica in [*replicas, *replicas]]
     event = status_event(caller.user_id)
 
-    await tell(broker, [event, event])
-    await tell(broker, [event])
+    await publish(broker, [event, event])
+    await publish(broker, [event])
 
     for socket in sockets:
         frame = await socket.next_order()
@@ -45,41 +45,43 @@ async def test_all_sockets_of_a_user_on_both_replicas_are_told_once(
         await socket.silent_for(0.3)
 
 
-async def test_only_its_own_user_is_told(
+async def test_an_event_is_sent_only_to_its_own_user(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     one, other = on(replicas[0], session), on(replicas[1], session)
     mine, theirs = await one.socket(origin=ORIGIN), await other.socket(origin=ORIGIN)
-    await tell(broker, [status_event(one.user_id)])
+    await publish(broker, [status_event(one.user_id)])
     await mine.next_order()
     await theirs.silent_for(0.3)
 
 
 @pytest.mark.parametrize("nonsense", [b"nonsense", b"1 2 3 4", b"one two 3 4 {}", b"replaced \xff", b""])
-async def test_a_publication_that_cannot_be_read_is_left_out(
+async def test_an_undecodable_publication_is_skipped_and_counted(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis, nonsense: bytes
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
     assert await redis.publish(channel(caller.user_id).decode(), nonsense) == 1
     event = status_event(caller.user_id)
-    await tell(broker, [event])
+    await publish(broker, [event])
     assert (await socket.next_order())["id"] == str(event.id)
     unreadable = await replicas[0].metric(session, "gozon_unreadable_publications_total")
     assert unreadable == (not nonsense.startswith(b"replaced "))
 
 
-async def test_closing_one_socket_leaves_the_others_of_the_user(
+async def test_closing_one_socket_of_a_user_does_not_affect_the_others(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     first, second = await caller.socket(origin=ORIGIN), await caller.socket(origin=ORIGIN)
     await first.close()
-    await tell(broker, [status_event(caller.user_id)])
+    await publish(broker, [status_event(caller.user_id)])
     await second.next_order()
 
 
-async def test_a_page_from_elsewhere_gets_403(replicas: list[Replica], session: aiohttp.ClientSession) -> None:
+async def test_a_page_from_a_foreign_origin_gets_403(
+    replicas: list[Replica], session: aiohttp.ClientSession
+) -> None:
     caller = on(replicas[0], session)
     with pytest.raises(InvalidStatus) as refusal:
         await caller.connect(origin="http://evil.test")
@@ -99,7 +101,7 @@ async def test_a_page_from_elsewhere_gets_403(replicas: list[Replica], session: 
     ],
     ids=["200 headers", "two keys", "a foreign origin", "no such address"],
 )
-async def test_a_bad_handshake_is_refused_and_is_no_error_of_the_replica(
+async def test_a_bad_handshake_is_refused_and_logs_no_error(
     replicas: list[Replica], path: str, more: str, status: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", replicas[0].port)
@@ -127,7 +129,7 @@ async def test_a_bad_or_used_ticket_closes_with_4401(
     assert connection.close_code == 4401
 
 
-async def test_only_the_protocol_is_echoed_and_never_the_ticket(
+async def test_the_handshake_response_names_the_protocol_and_never_the_ticket(
     replicas: list[Replica], session: aiohttp.ClientSession
 ) -> None:
     connection = await on(replicas[0], session).connect(origin=ORIGIN)
@@ -145,16 +147,16 @@ async def test_a_frame_over_the_limit_closes_the_socket(
     assert socket.connection.close_code == 1009
 
 
-async def test_a_client_that_returns_on_another_replica_gets_what_it_missed_and_no_more(
+async def test_a_client_that_reconnects_to_another_replica_receives_exactly_the_missed_events(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
     events = [status_event(caller.user_id) for _ in range(5)]
-    await tell(broker, events[:2])
+    await publish(broker, events[:2])
     given = [await socket.next_order() for _ in range(2)]
     await socket.close()
-    await tell(broker, events[2:])
+    await publish(broker, events[2:])
     query = f"?e={socket.welcome['epoch']}&o={given[-1]['o']}"
 
     async def all_missed() -> dict[str, Any] | None:
@@ -169,7 +171,7 @@ async def test_a_client_that_returns_on_another_replica_gets_what_it_missed_and_
     assert all(frame["type"] == "order" for frame in welcome["missed"])
 
 
-async def test_a_client_of_another_epoch_is_told_to_reload(
+async def test_a_client_with_another_epoch_is_not_recovered(
     replicas: list[Replica], session: aiohttp.ClientSession
 ) -> None:
     socket = await on(replicas[0], session).socket(query="?e=another&o=1", origin=ORIGIN)
@@ -177,44 +179,44 @@ async def test_a_client_of_another_epoch_is_told_to_reload(
     await socket.close()
 
 
-async def test_a_socket_that_takes_nothing_does_not_delay_another_and_reads_on_later(
+async def test_a_stuck_socket_does_not_delay_another_and_catches_up_later(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     stuck, lively = await caller.socket(origin=ORIGIN), await caller.socket(origin=ORIGIN)
     stuck.connection.transport.pause_reading()
-    count = 90  # fewer than are kept, and together more than a write buffer takes
+    count = 90  # fewer than the stream keeps, and together more than a write buffer holds
 
     for _ in range(count // 10):
-        await tell(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(10)])
-    at_once = [(await lively.next_order())["o"] for _ in range(count)]
-    assert at_once == sorted(at_once)
+        await publish(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(10)])
+    delivered = [(await lively.next_order())["o"] for _ in range(count)]
+    assert delivered == sorted(delivered)
     behind = await replicas[0].metric(session, "gozon_sockets_behind_total")
-    assert behind >= 1, "nothing was ever too slow, so this shows nothing"
+    assert behind >= 1, "the socket was never too slow, so this test proves nothing"
 
     stuck.connection.transport.resume_reading()
-    assert [(await stuck.next_order())["o"] for _ in range(count)] == at_once
+    assert [(await stuck.next_order())["o"] for _ in range(count)] == delivered
 
 
-async def test_an_undecodable_message_is_set_aside_and_the_next_is_delivered(
+async def test_an_undecodable_message_is_dead_lettered_and_the_next_is_delivered(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
     await broker.publish_body("order.finished", b"{not json")
-    await tell(broker, [status_event(caller.user_id)])
+    await publish(broker, [status_event(caller.user_id)])
     await socket.next_order()
     assert (await broker.take(ORDER_STATUS.dead)).body == b"{not json"
 
 
-async def test_a_dead_pubsub_connection_is_noticed_and_nothing_is_missed(
+async def test_no_event_is_missed_when_the_pubsub_connection_is_killed(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
     sockets = [await caller.socket(replica.url, origin=ORIGIN) for replica in replicas]
     await redis.client_kill_filter(_type="pubsub")
     event = status_event(caller.user_id)
-    await tell(broker, [event])
+    await publish(broker, [event])
     for socket in sockets:
         assert (await socket.next_order())["id"] == str(event.id)
         await socket.silent_for(0.3)
@@ -231,23 +233,23 @@ async def test_the_welcome_holds_json_that_a_browser_can_read(
     await socket.close()
 
 
-async def test_a_message_published_while_nobody_listened_is_read_before_the_next(
+async def test_a_gap_in_the_publications_is_filled_from_the_stream_before_the_next_message(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
     sockets = [await caller.socket(origin=ORIGIN) for _ in range(2)]
-    missed, heard = status_event(caller.user_id), status_event(caller.user_id)
+    missed, received = status_event(caller.user_id), status_event(caller.user_id)
     name = f"n:{{{caller.user_id}}}"
-    await tell(broker, [missed])
+    await publish(broker, [missed])
     last, _ = [(await socket.next_order())["o"] for socket in sockets]
 
-    # What a replica that was deaf sees next: a message with an offset in between that it was never given.
+    # A replica that lost its subscription for a moment receives a message whose previous offset it does not know.
     between, after = last + 1, last + 2
-    for offset, previous, event in [(between, last, missed), (after, between, heard)]:
+    for offset, previous, event in [(between, last, missed), (after, between, received)]:
         frame = f'{{"type":"order","o":{offset},"id":"{event.id}","order":{{}}}}'
         await redis.xadd(f"{name}:s", {"previous": str(previous), "frame": frame}, id=f"{offset}-0")
         await redis.hset(f"{name}:m", "offset", str(offset))
-    frame = f'{{"type":"order","o":{after},"id":"{heard.id}","order":{{}}}}'
+    frame = f'{{"type":"order","o":{after},"id":"{received.id}","order":{{}}}}'
     await redis.publish(name, f"{between} {after} 0 0 {frame}")
 
     for socket in sockets:
@@ -255,16 +257,16 @@ async def test_a_message_published_while_nobody_listened_is_read_before_the_next
         await socket.silent_for(0.2)
 
 
-async def test_a_rush_of_sockets_is_let_in_and_not_refused(
+async def test_250_simultaneous_sockets_are_all_accepted(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     callers = [on(replicas[0], session) for _ in range(250)]
     sockets = await asyncio.gather(*(caller.socket(origin=ORIGIN) for caller in callers))
-    await tell(broker, [status_event(callers[0].user_id)])
+    await publish(broker, [status_event(callers[0].user_id)])
     await sockets[0].next_order()
 
 
-async def test_while_redis_refuses_to_write_events_wait_and_are_no_dead_letters(
+async def test_events_wait_and_are_not_dead_lettered_while_redis_refuses_writes(
     replicas: list[Replica],
     session: aiohttp.ClientSession,
     broker: Broker,
@@ -275,7 +277,7 @@ async def test_while_redis_refuses_to_write_events_wait_and_are_no_dead_letters(
     event = status_event(caller.user_id)
     await redis.config_set("maxmemory", "1")
     try:
-        await tell(broker, [event])
+        await publish(broker, [event])
 
         async def refused() -> bool:
             counts = [

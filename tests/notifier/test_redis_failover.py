@@ -1,6 +1,6 @@
-"""A primary of Redis dies or is cut off, and its sentinel makes another one.
+"""The primary of Redis crashes or freezes, and the sentinel promotes a replica.
 
-Each test has two replicas of the notifier and a socket of every user on both, while events keep coming.
+Each test has two notifier replicas, and a socket of every user on both. Events are published all the time.
 """
 
 import signal
@@ -13,10 +13,10 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.notifier.sentinel import Sentinel
-from tests.notifier.watched import Enter, OwnRedis, Replicas, all_is_well_again
+from tests.notifier.watched import OpenCrowd, OwnRedis, StartReplicas, assert_recovered
 from tests.support import eventually
 
-# A replica is sent its copy at once instead of after five seconds, and a primary alone takes no writes.
+# A new replica gets its copy without the usual delay of five seconds. A primary without replicas refuses writes.
 REPLICATED = """
 repl-diskless-sync-delay 0
 repl-ping-replica-period 1
@@ -26,7 +26,7 @@ min-replicas-max-lag 3
 
 
 class Group:
-    """A primary with two replicas, watched by a sentinel; the first address of the sentinel is dead."""
+    """A primary with two replicas and a sentinel. The first of the two sentinel addresses is dead."""
 
     def __init__(self, primary: OwnRedis, replicas: list[OwnRedis], sentinel: Sentinel) -> None:
         self.primary = primary
@@ -34,14 +34,14 @@ class Group:
         self.sentinel = sentinel
         self.url = sentinel.url
 
-    async def another_is_primary(self) -> None:
+    async def wait_for_another_primary(self) -> None:
         async def its_port_is_another() -> bool:
             return (await self.sentinel.state())["port"] != self.primary.port
 
         await eventually(its_port_is_another)
 
-    async def nobody_follows_the_old_primary(self) -> None:
-        """It may be frozen, so the replicas are asked."""
+    async def wait_until_replicas_left_the_old_primary(self) -> None:
+        """Asks the replicas, because the old primary may be frozen."""
 
         async def followed(server: OwnRedis) -> int | None:
             async with Redis.from_url(server.url, protocol=2) as redis:
@@ -75,57 +75,61 @@ async def group(tmp_path: Path) -> AsyncGenerator[Group]:
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
-async def test_a_primary_is_killed_and_nothing_is_lost_or_shown_twice(
-    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession, comes_back: bool
+async def test_nothing_is_lost_or_shown_twice_when_the_primary_is_killed(
+    group: Group,
+    start_replicas: StartReplicas,
+    open_crowd: OpenCrowd,
+    session: aiohttp.ClientSession,
+    comes_back: bool,
 ) -> None:
-    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
-    crowd = await enter(replicas)
+    replicas = await start_replicas(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await open_crowd(replicas)
     await group.primary.end(signal.SIGKILL)
-    await crowd.tell_each()
-    await group.another_is_primary()
+    await crowd.publish_for_each()
+    await group.wait_for_another_primary()
     if comes_back:
         await group.primary.start()
-    await all_is_well_again(crowd, session, replicas)
-    assert not any(socket.welcomes for socket in crowd.sockets), "nothing had to be reloaded"
+    await assert_recovered(crowd, session, replicas)
+    assert not any(socket.welcomes for socket in crowd.sockets), "a page had to reload its orders"
 
 
-async def test_what_no_replica_has_is_neither_shown_nor_acknowledged(
-    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession
+async def test_an_event_that_no_redis_replica_has_is_neither_shown_nor_acknowledged(
+    group: Group, start_replicas: StartReplicas, open_crowd: OpenCrowd, session: aiohttp.ClientSession
 ) -> None:
-    """The primary takes events that its replicas never hear of, and dies with them."""
-    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
-    crowd = await enter(replicas)
+    """The primary takes events while its replicas are frozen, and crashes before they receive the events."""
+    replicas = await start_replicas(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await open_crowd(replicas)
     for replica in group.replicas:
         replica.send(signal.SIGSTOP)
-    told = await crowd.tell_each()
+    published = await crowd.publish_for_each()
 
     async def the_primary_has_them() -> bool:
         counts = [await replica.metric(session, "gozon_handler_failures_total") for replica in replicas]
         return any(counts)
 
     await eventually(the_primary_has_them)
-    nobody_sees = {event_id for _, event_id in told}
-    assert not any(nobody_sees & socket.shown_ids() for socket in crowd.sockets)
+    not_replicated = {event_id for _, event_id in published}
+    assert not any(not_replicated & socket.shown_ids() for socket in crowd.sockets)
     await group.primary.end(signal.SIGKILL)
     for replica in group.replicas:
         replica.send(signal.SIGCONT)
-    await group.another_is_primary()
-    await all_is_well_again(crowd, session, replicas)
+    await group.wait_for_another_primary()
+    await assert_recovered(crowd, session, replicas)
 
 
-async def test_a_primary_that_was_demoted_is_left(
-    group: Group, at: Replicas, enter: Enter, session: aiohttp.ClientSession
+async def test_the_notifier_leaves_a_primary_that_was_demoted(
+    group: Group, start_replicas: StartReplicas, open_crowd: OpenCrowd, session: aiohttp.ClientSession
 ) -> None:
-    """It freezes, and wakes up as a primary that nobody knows.
+    """The primary freezes, is replaced, and resumes without knowing that.
 
-    Before its last replica has left it, it could still show what its successor shows again
-    (docs/guarantees.md): Redis has no fence against that.
+    The test waits until its last replica has left it. Before that, a client could be shown an event by the old
+    primary and again by the new one (docs/guarantees.md), because Redis has no fencing.
     """
-    replicas = await at(group.url, group.url, REDIS_REPLICAS="1")
-    crowd = await enter(replicas)
+    replicas = await start_replicas(group.url, group.url, REDIS_REPLICAS="1")
+    crowd = await open_crowd(replicas)
     group.primary.send(signal.SIGSTOP)
-    await group.another_is_primary()
-    await group.nobody_follows_the_old_primary()
+    await group.wait_for_another_primary()
+    await group.wait_until_replicas_left_the_old_primary()
     group.primary.send(signal.SIGCONT)
-    await all_is_well_again(crowd, session, replicas)
+    await assert_recovered(crowd, session, replicas)
     assert not any(socket.welcomes for socket in crowd.sockets)

@@ -1,4 +1,4 @@
-"""What a client may say, what it is asked, and every reason for which it is sent away."""
+"""Acknowledgements, renewal of the identity, eviction, presence, and every reason to close a socket."""
 
 import asyncio
 import json
@@ -14,14 +14,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from tests.conftest import Spawn
-from tests.notifier.push_events import ORIGIN, on, status_event, tell
+from tests.notifier.push_events import ORIGIN, on, publish, status_event
 from tests.servers import Broker, Forwarder
 from tests.support import Caller, Replica, Socket, eventually
 
 
 @pytest.fixture
 async def two(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> Callable[..., Any]:
-    """Two replicas with settings of a test's own."""
+    """`await two(...)` starts two replicas with the given settings."""
 
     async def start(**settings: str) -> list[Replica]:
         where = {"BROKER_URL": broker_url, "REDIS_URL": servers["redis"], "ALLOWED_ORIGINS": ORIGIN}
@@ -36,7 +36,7 @@ async def replicas(two: Callable[..., Any]) -> list[Replica]:
 
 
 async def closed(socket: Socket, seconds: float = 30) -> tuple[int | None, str | None]:
-    """Code and reason of its close."""
+    """Waits for the close of the socket, and returns its code and reason."""
     with suppress(ConnectionClosed):
         async with asyncio.timeout(seconds):
             while True:
@@ -48,23 +48,23 @@ async def ack(socket: Socket, offset: int) -> None:
     await socket.connection.send(json.dumps({"type": "ack", "o": offset}))
 
 
-async def acked(redis: Redis, caller: Caller, offset: int) -> None:
-    async def it_is_kept() -> bool:
+async def wait_until_acked(redis: Redis, caller: Caller, offset: int) -> None:
+    async def is_stored() -> bool:
         return await redis.hget(f"n:{{{caller.user_id}}}:m", "acked") == str(offset).encode()
 
-    await eventually(it_is_kept)
+    await eventually(is_stored)
 
 
-async def test_a_first_load_begins_after_what_was_acknowledged_last(
+async def test_a_first_load_starts_after_the_highest_acknowledged_offset(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
     events = [status_event(caller.user_id) for _ in range(3)]
-    await tell(broker, events)
+    await publish(broker, events)
     offsets = [(await socket.next_order())["o"] for _ in events]
     await ack(socket, offsets[1])
-    await acked(redis, caller, offsets[1])
+    await wait_until_acked(redis, caller, offsets[1])
     await ack(socket, offsets[0])  # late, and cumulative
     await socket.close()
 
@@ -76,12 +76,12 @@ async def test_a_first_load_begins_after_what_was_acknowledged_last(
     assert len(again.welcome["missed"]) == 1, "a welcome acknowledges nothing by itself"
 
 
-async def test_what_happens_after_the_first_visit_is_not_lost_though_nothing_was_ever_acknowledged(
+async def test_events_after_the_first_visit_are_missed_events_even_without_any_acknowledgement(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     before, after = status_event(caller.user_id), status_event(caller.user_id)
-    await tell(broker, [before])
+    await publish(broker, [before])
 
     async def first_visit_after_it() -> dict[str, Any] | None:
         visit = await caller.socket(origin=ORIGIN)
@@ -90,7 +90,7 @@ async def test_what_happens_after_the_first_visit_is_not_lost_though_nothing_was
 
     welcome = await eventually(first_visit_after_it)
     assert welcome is not None
-    await tell(broker, [after])
+    await publish(broker, [after])
 
     async def missed() -> list[str]:
         back = await caller.socket(replicas[1].url, origin=ORIGIN)
@@ -100,7 +100,7 @@ async def test_what_happens_after_the_first_visit_is_not_lost_though_nothing_was
     assert (await eventually(missed))[-1] == str(after.id)
 
 
-async def test_what_follows_the_loss_of_all_positions_is_shown_at_the_next_first_load(
+async def test_events_after_redis_lost_all_positions_are_missed_events_of_the_next_first_load(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
@@ -110,7 +110,7 @@ async def test_what_follows_the_loss_of_all_positions_is_shown_at_the_next_first
     assert (await next_frame(socket, "welcome"))["recovered"] is False
     await socket.close()
     event = status_event(caller.user_id)
-    await tell(broker, [event])
+    await publish(broker, [event])
 
     async def missed() -> list[str]:
         back = await caller.socket(replicas[1].url, origin=ORIGIN)
@@ -120,34 +120,34 @@ async def test_what_follows_the_loss_of_all_positions_is_shown_at_the_next_first
     assert await eventually(missed) == [str(event.id)]
 
 
-async def test_what_was_never_given_cannot_be_acknowledged(
+async def test_an_offset_that_was_never_sent_cannot_be_acknowledged(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
     await ack(socket, 2**52)
     events = [status_event(caller.user_id) for _ in range(2)]
-    await tell(broker, events)
+    await publish(broker, events)
     first, second = [(await socket.next_order())["o"] for _ in events]
     await ack(socket, second + 1)
     await ack(socket, first)
-    await acked(redis, caller, first)
+    await wait_until_acked(redis, caller, first)
 
 
-async def test_more_than_is_kept_is_not_called_recovered(
+async def test_a_client_that_missed_more_than_the_stream_keeps_is_not_recovered(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
-    await tell(broker, [status_event(caller.user_id)])
+    await publish(broker, [status_event(caller.user_id)])
     first = await socket.next_order()
     count = 400
-    await tell(broker, [status_event(caller.user_id) for _ in range(count)])
+    await publish(broker, [status_event(caller.user_id) for _ in range(count)])
     last = [await socket.next_order() for _ in range(count)][-1]
 
     back = await caller.socket(replicas[1].url, f"?e={socket.welcome['epoch']}&o={first['o']}", ORIGIN)
     assert back.welcome["recovered"] is False
-    assert back.welcome["missed"][-1]["id"] == last["id"], "what is still there is given all the same"
+    assert back.welcome["missed"][-1]["id"] == last["id"], "messages that are still kept must be delivered"
     await back.silent_for(0.2)
 
 
@@ -162,7 +162,7 @@ async def renew(socket: Socket, ticket: str) -> None:
     await socket.connection.send(json.dumps({"type": "renew", "ticket": ticket}))
 
 
-async def test_an_identity_is_renewed_with_another_ticket_and_the_socket_stays(
+async def test_a_new_ticket_renews_the_identity_and_the_socket_stays_open(
     two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     replicas = await two(IDENTITY_SECONDS="2")
@@ -173,11 +173,11 @@ async def test_an_identity_is_renewed_with_another_ticket_and_the_socket_stays(
         assert asked == {"type": "renew", "within": 1}
         await renew(socket, await on(replicas[1], session, caller.user_id).ticket())
     event = status_event(caller.user_id)
-    await tell(broker, [event])
+    await publish(broker, [event])
     assert (await next_frame(socket, "order"))["id"] == str(event.id)
 
 
-async def test_an_identity_that_is_not_renewed_ends(
+async def test_a_socket_whose_identity_is_not_renewed_is_closed(
     two: Callable[..., Any], session: aiohttp.ClientSession
 ) -> None:
     replicas = await two(IDENTITY_SECONDS="1")
@@ -185,23 +185,23 @@ async def test_an_identity_that_is_not_renewed_ends(
     assert await closed(socket) == (4403, "expired")
 
 
-@pytest.mark.parametrize("whose", ["another user's", "used", "nobody's"])
-async def test_a_socket_is_not_renewed_with_a_bad_ticket(
-    replicas: list[Replica], session: aiohttp.ClientSession, whose: str
+@pytest.mark.parametrize("kind", ["another user's", "used", "never issued"])
+async def test_a_renewal_with_a_bad_ticket_closes_the_socket(
+    replicas: list[Replica], session: aiohttp.ClientSession, kind: str
 ) -> None:
     caller = on(replicas[0], session)
     socket = await caller.socket(origin=ORIGIN)
     ticket = "nonsense"
-    if whose == "another user's":
+    if kind == "another user's":
         ticket = await on(replicas[0], session).ticket()
-    elif whose == "used":
+    elif kind == "used":
         ticket = await caller.ticket()
         await (await caller.connect(origin=ORIGIN, ticket=ticket)).close()
     await renew(socket, ticket)
     assert await closed(socket) == (4401, "bad ticket")
 
 
-async def test_a_ticket_lives_for_half_a_minute(
+async def test_a_ticket_expires_after_half_a_minute(
     replicas: list[Replica], session: aiohttp.ClientSession, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
@@ -216,7 +216,7 @@ async def test_a_ticket_lives_for_half_a_minute(
     assert connection.close_code == 4401
 
 
-async def test_one_socket_too_many_takes_the_place_of_the_oldest_on_whichever_replica(
+async def test_one_socket_too_many_evicts_the_oldest_on_any_replica(
     two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker, redis: Redis
 ) -> None:
     replicas = await two(SOCKETS_PER_USER="3")
@@ -225,23 +225,23 @@ async def test_one_socket_too_many_takes_the_place_of_the_oldest_on_whichever_re
     opened = [await caller.socket(replica.url, origin=ORIGIN) for replica in [*replicas, *replicas, replicas[1]]]
     assert [await closed(socket) for socket in opened[:2]] == [(4409, "replaced")] * 2
     event = status_event(caller.user_id)
-    await tell(broker, [event, status_event(other.user_id)])
+    await publish(broker, [event, status_event(other.user_id)])
     for socket in opened[2:]:
         assert (await socket.next_order())["id"] == str(event.id)
     await bystander.next_order()
 
     await opened[2].close()
 
-    async def there_is_room() -> bool:
+    async def a_place_is_free() -> bool:
         return await redis.zcard(f"n:{{{caller.user_id}}}:c") == 2
 
-    await eventually(there_is_room)
+    await eventually(a_place_is_free)
     await caller.socket(origin=ORIGIN)
     for socket in opened[3:]:
         await socket.silent_for(0.2)
 
 
-async def test_sockets_of_a_killed_replica_keep_nobody_out(
+async def test_sockets_of_a_killed_replica_do_not_prevent_new_sockets(
     two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     replicas = await two(SOCKETS_PER_USER="2")
@@ -252,12 +252,12 @@ async def test_sockets_of_a_killed_replica_keep_nobody_out(
     there = on(replicas[1], session, caller.user_id)
     back = [await there.socket(origin=ORIGIN) for _ in range(2)]
     event = status_event(caller.user_id)
-    await tell(broker, [event])
+    await publish(broker, [event])
     for socket in back:
         assert (await socket.next_order())["id"] == str(event.id)
 
 
-async def test_a_socket_that_missed_being_replaced_is_told_when_it_is_heard_next(
+async def test_an_evicted_socket_that_missed_the_publication_is_closed_after_its_next_message(
     two: Callable[..., Any], session: aiohttp.ClientSession, redis: Redis
 ) -> None:
     replicas = await two(SOCKETS_PER_USER="1", PING_SECONDS="1")
@@ -272,7 +272,7 @@ async def test_a_socket_that_missed_being_replaced_is_told_when_it_is_heard_next
     assert await closed(socket) == (4409, "replaced")
 
 
-async def test_attendance_comes_back_to_a_redis_that_forgot_it(
+async def test_presence_is_restored_in_a_redis_that_lost_it(
     two: Callable[..., Any], session: aiohttp.ClientSession, redis: Redis
 ) -> None:
     replicas = await two(PING_SECONDS="1")
@@ -283,52 +283,52 @@ async def test_attendance_comes_back_to_a_redis_that_forgot_it(
     await next_frame(socket, "ping")
     await socket.connection.send('{"type":"pong"}')
 
-    async def attends() -> bool:
+    async def is_registered() -> bool:
         return await redis.zcard(key) == 1
 
-    await eventually(attends)
+    await eventually(is_registered)
 
 
 def send_frame(socket: Socket, frame: Frame) -> None:
-    """Past what a library would let its user do."""
+    """Sends a frame that the client library would refuse to send."""
     protocol = socket.connection.protocol
     protocol.send_frame(frame)
     socket.connection.transport.write(b"".join(protocol.data_to_send()))
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("sent", "expected"),
     [
         pytest.param("{", (4400, "bad message"), id="not JSON"),
-        pytest.param('{"type":"order"}', (4400, "bad message"), id="a type of ours only"),
-        pytest.param('{"type":"ack"}', (4400, "bad message"), id="an ack of nothing"),
+        pytest.param('{"type":"order"}', (4400, "bad message"), id="a type that only the server sends"),
+        pytest.param('{"type":"ack"}', (4400, "bad message"), id="an ack without an offset"),
         pytest.param('{"type":"ack","o":-1}', (4400, "bad message"), id="an ack below zero"),
         pytest.param('{"type":"ack","o":"1"}', (4400, "bad message"), id="an ack that is no number"),
-        pytest.param('{"type":"renew","ticket":1}', (4400, "bad message"), id="no ticket"),
+        pytest.param('{"type":"renew","ticket":1}', (4400, "bad message"), id="a ticket that is no string"),
         pytest.param('{"type":"ack","o":9007199254740992}', (4400, "bad message"), id="an ack beyond 2^53"),
         pytest.param('{"type":"ack","o":' + "9" * 4000 + "}", (4400, "bad message"), id="an ack of many digits"),
         pytest.param(b"\x00\x01", (4400, "bad message"), id="bytes"),
-        pytest.param(b'{"type":"pong"}', (4400, "bad message"), id="bytes, though good"),
+        pytest.param(b'{"type":"pong"}', (4400, "bad message"), id="binary, although valid JSON"),
         pytest.param(b'{"type":"renew","ticket":"\xff"}', (4400, "bad message"), id="bytes that are not UTF-8"),
-        pytest.param("[" * 4000, (4400, "bad message"), id="deep"),
-        pytest.param('{"type":"pong","x":' + "[" * 1000, (4400, "bad message"), id="deep within a message"),
-        pytest.param("", (4400, "bad message"), id="nothing"),
+        pytest.param("[" * 4000, (4400, "bad message"), id="deeply nested"),
+        pytest.param('{"type":"pong","x":' + "[" * 1000, (4400, "bad message"), id="deeply nested field"),
+        pytest.param("", (4400, "bad message"), id="empty"),
         pytest.param("x" * 4097, (1009, None), id="over 4 KiB"),
         pytest.param(Frame(Opcode.TEXT, b"\xff"), (1007, None), id="not UTF-8"),
-        pytest.param(Frame(Opcode.CONT, b"x"), (1002, None), id="the rest of no message"),
+        pytest.param(Frame(Opcode.CONT, b"x"), (1002, None), id="a continuation without a start"),
     ],
 )
-async def test_a_client_that_does_not_keep_to_the_protocol_is_sent_away(
+async def test_a_client_that_violates_the_protocol_is_closed_with_the_matching_code(
     replicas: list[Replica],
     session: aiohttp.ClientSession,
-    said: str | bytes | Frame,
+    sent: str | bytes | Frame,
     expected: tuple[int, str | None],
 ) -> None:
     socket = await on(replicas[0], session).socket(origin=ORIGIN)
-    if isinstance(said, Frame):
-        send_frame(socket, said)
+    if isinstance(sent, Frame):
+        send_frame(socket, sent)
     else:
-        await socket.connection.send(said)
+        await socket.connection.send(sent)
     code, reason = await closed(socket)
     assert (code, reason if expected[1] else None) == expected
     assert await replicas[0].metric(session, f'gozon_sockets_closed_total{{code="{code}"}}') == 1
@@ -336,12 +336,12 @@ async def test_a_client_that_does_not_keep_to_the_protocol_is_sent_away(
 
 
 def severe(replica: Replica) -> list[str]:
-    """Returns the lines that the replica has logged as its own failure."""
+    """Returns the lines that the replica has logged as errors."""
     words = ('"level": "error"', '"level": "critical"', "Traceback")
     return [line for line in replica.log().splitlines() if any(word in line for word in words)]
 
 
-async def test_a_failure_of_the_replica_itself_closes_with_1011_and_is_logged(
+async def test_a_failure_of_the_replica_closes_with_1011_and_is_logged(
     replicas: list[Replica], session: aiohttp.ClientSession, redis: Redis
 ) -> None:
     caller = on(replicas[0], session)
@@ -353,16 +353,16 @@ async def test_a_failure_of_the_replica_itself_closes_with_1011_and_is_logged(
     assert severe(replicas[0])
 
 
-async def test_a_client_that_says_too_much_is_sent_away_and_one_that_keeps_to_the_pace_is_not(
+async def test_a_client_over_the_rate_limit_is_closed_and_one_below_is_not(
     replicas: list[Replica], session: aiohttp.ClientSession
 ) -> None:
-    calm, loud = [await on(replicas[0], session).socket(origin=ORIGIN) for _ in range(2)]
+    calm, flooding = [await on(replicas[0], session).socket(origin=ORIGIN) for _ in range(2)]
     for _ in range(40):
-        await loud.connection.send('{"type":"pong"}')
+        await flooding.connection.send('{"type":"pong"}')
     for _ in range(24):
         await calm.connection.send('{"type":"pong"}')
         await asyncio.sleep(0.15)
-    assert await closed(loud) == (4429, "too much")
+    assert await closed(flooding) == (4429, "too much")
     await calm.silent_for(0.2)
 
 
@@ -370,11 +370,11 @@ async def test_a_client_that_says_too_much_is_sent_away_and_one_that_keeps_to_th
     "frame",
     [
         pytest.param(Frame(Opcode.PING, b""), id="pings"),
-        pytest.param(Frame(Opcode.PONG, b""), id="pongs nobody asked for"),
-        pytest.param(Frame(Opcode.CONT, b"", fin=False), id="fragments of nothing"),
+        pytest.param(Frame(Opcode.PONG, b""), id="unsolicited pongs"),
+        pytest.param(Frame(Opcode.CONT, b"", fin=False), id="empty fragments"),
     ],
 )
-async def test_a_flood_of_what_is_no_message_is_stopped_as_well(
+async def test_a_flood_of_control_frames_or_empty_fragments_closes_the_socket(
     replicas: list[Replica], session: aiohttp.ClientSession, frame: Frame
 ) -> None:
     socket = await on(replicas[0], session).socket(origin=ORIGIN)
@@ -385,14 +385,14 @@ async def test_a_flood_of_what_is_no_message_is_stopped_as_well(
     assert await closed(socket) == (4429, "too much")
 
 
-async def test_a_client_that_is_gone_without_a_word_is_found_by_the_ping(
+async def test_a_client_that_vanished_is_closed_after_an_unanswered_ping(
     two: Callable[..., Any], session: aiohttp.ClientSession, way_to: Callable[[str], Forwarder]
 ) -> None:
     [replica, _] = await two(PING_SECONDS="1", PONG_SECONDS="1")
     way = way_to(replica.url)
     await way.open()
     caller = on(replica, session)
-    lively, gone = await caller.socket(origin=ORIGIN), await caller.socket(way.url, origin=ORIGIN)
+    lively, vanished = await caller.socket(origin=ORIGIN), await caller.socket(way.url, origin=ORIGIN)
     way.hold()
 
     async def it_is_closed() -> bool:
@@ -403,11 +403,11 @@ async def test_a_client_that_is_gone_without_a_word_is_found_by_the_ping(
     await answering
     assert await replica.metric(session, "gozon_sockets") == 1
     await way.cut()
-    assert gone.connection.close_code in (None, 1006)
+    assert vanished.connection.close_code in (None, 1006)
 
 
 async def small_buffers(caller: Caller) -> sockets.socket:
-    """A connection whose own buffers hold almost nothing."""
+    """Returns a connection with a very small receive buffer."""
     connection = sockets.socket()
     connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
     connection.setblocking(False)
@@ -416,13 +416,13 @@ async def small_buffers(caller: Caller) -> sockets.socket:
     return connection
 
 
-async def narrow(caller: Caller) -> Socket:
+async def stuck_socket(caller: Caller) -> Socket:
     socket = await caller.socket(origin=ORIGIN, sock=await small_buffers(caller))
     socket.connection.transport.pause_reading()
     return socket
 
 
-async def test_a_socket_that_took_nothing_when_it_was_to_be_asked_is_asked_for_its_identity_later(
+async def test_a_stuck_socket_is_asked_to_renew_when_it_can_be_written_again(
     two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     [replica, _] = await two(IDENTITY_SECONDS="12")
@@ -430,25 +430,25 @@ async def test_a_socket_that_took_nothing_when_it_was_to_be_asked_is_asked_for_i
     socket = await caller.socket(origin=ORIGIN)
     socket.connection.transport.pause_reading()
     for _ in range(12):
-        await tell(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(8)])
+        await publish(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(8)])
 
     async def it_is_behind() -> bool:
         return await replica.metric(session, "gozon_sockets_behind_total") >= 1
 
     await eventually(it_is_behind)
-    await asyncio.sleep(7)  # it is to be asked after six
+    await asyncio.sleep(7)  # the replica wants to ask for the renewal after six seconds
     socket.connection.transport.resume_reading()
     assert (await next_frame(socket, "renew"))["within"] <= 6
 
 
-async def test_a_client_that_does_not_take_its_welcome_is_closed(
+async def test_a_client_that_does_not_read_its_welcome_is_closed(
     two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     [replica, _] = await two(PING_SECONDS="1")
     caller = on(replica, session)
     first = await caller.socket(origin=ORIGIN)
     for _ in range(12):
-        await tell(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(8)])
+        await publish(broker, [status_event(caller.user_id, description="x" * 60_000) for _ in range(8)])
     for _ in range(96):
         await first.next_order()
     await first.close()
@@ -463,49 +463,51 @@ async def test_a_client_that_does_not_take_its_welcome_is_closed(
     await eventually(it_is_closed, 60)
 
 
-async def test_sockets_that_take_nothing_are_closed_and_cost_no_more_than_their_write_buffers(
+async def test_stuck_sockets_are_closed_and_use_no_more_memory_than_their_write_buffers(
     two: Callable[..., Any], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     [replica, _] = await two(SOCKETS_PER_USER="100")
     caller = on(replica, session)
     lively = await caller.socket(origin=ORIGIN)
     files = await replica.metric(session, "process_open_fds")
-    stuck = [await narrow(caller) for _ in range(60)]
+    stuck = [await stuck_socket(caller) for _ in range(60)]
     count, size = 96, 60_000
     before = await replica.metric(session, "process_resident_memory_bytes")
 
     for _ in range(count // 8):
-        await tell(broker, [status_event(caller.user_id, description="x" * size) for _ in range(8)])
+        await publish(broker, [status_event(caller.user_id, description="x" * size) for _ in range(8)])
     for _ in range(count):
         await lively.next_order()
-    assert await replica.metric(session, "gozon_sockets_behind_total") >= len(stuck), "they are not stuck"
+    assert await replica.metric(session, "gozon_sockets_behind_total") >= len(stuck), "the sockets are not stuck"
     grown = await replica.metric(session, "process_resident_memory_bytes") - before
-    assert grown < 60e6, f"{grown / len(stuck):,.0f} bytes a socket; each has {count * size:,} waiting"
+    assert grown < 60e6, f"{grown / len(stuck):,.0f} bytes per socket; each has {count * size:,} waiting"
 
     async def all_are_closed() -> bool:
         return await replica.metric(session, 'gozon_sockets_closed_total{code="4408"}') == len(stuck)
 
     await eventually(all_are_closed)
 
-    async def all_are_gone() -> bool:
+    async def all_are_freed() -> bool:
         left = await replica.metric(session, "process_open_fds") - files
         return left < 10 and await replica.metric(session, "gozon_sockets") == 1
 
-    await eventually(all_are_gone)
+    await eventually(all_are_freed)
     await lively.silent_for(0.2)
 
 
-async def test_this_address_speaks_websocket_only(replicas: list[Replica], session: aiohttp.ClientSession) -> None:
+async def test_a_plain_get_of_the_websocket_address_gets_426(
+    replicas: list[Replica], session: aiohttp.ClientSession
+) -> None:
     answer = await on(replicas[0], session).call("GET", "/ws")
     assert (answer.status, answer.fields()) == (426, set())
 
 
-async def test_metrics_tell_what_was_published_delivered_and_how_fast(
+async def test_metrics_count_published_and_delivered_events_and_their_latency(
     replicas: list[Replica], session: aiohttp.ClientSession, broker: Broker
 ) -> None:
     caller = on(replicas[0], session)
     opened = [await caller.socket(replica.url, origin=ORIGIN) for replica in replicas]
-    await tell(broker, [status_event(caller.user_id) for _ in range(3)])
+    await publish(broker, [status_event(caller.user_id) for _ in range(3)])
     for socket in opened:
         for _ in range(3):
             await socket.next_order()

@@ -11,42 +11,42 @@ from tests.servers import running
 from tests.support import eventually
 
 
-async def test_who_comes_back_while_others_are_leaving_stays_subscribed(
+async def test_a_channel_that_is_wanted_again_while_others_are_unsubscribed_stays_subscribed(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber_module, "SUBSCRIBE_AT_ONCE", 1)
-    heard: list[tuple[bytes, bytes]] = []
-    subscriber = Subscriber(redis, heard.extend, nothing, nothing)
+    monkeypatch.setattr(subscriber_module, "SUBSCRIBE_BATCH_SIZE", 1)
+    received: list[tuple[bytes, bytes]] = []
+    subscriber = Subscriber(redis, received.extend, nothing, nothing)
     async with running(subscriber):
         users = {b"alice", b"bob"}
         for user in users:
             await subscriber.subscribe(user)
-        send, left, may_leave = AbstractConnection.send_command, list[bytes](), asyncio.Event()
+        send, unsubscribed, may_unsubscribe = AbstractConnection.send_command, list[bytes](), asyncio.Event()
 
         async def slowly(connection: AbstractConnection, *words: Any, **how: Any) -> None:
             if words[0] == "UNSUBSCRIBE":
-                left.extend(words[1:])
-                await may_leave.wait()
+                unsubscribed.extend(words[1:])
+                await may_unsubscribe.wait()
             await send(connection, *words, **how)
 
         monkeypatch.setattr(AbstractConnection, "send_command", slowly)
         for user in users:
             subscriber.unsubscribe(user)
 
-        async def one_is_leaving() -> bool:
-            return len(left) == 1
+        async def one_is_being_unsubscribed() -> bool:
+            return len(unsubscribed) == 1
 
-        await eventually(one_is_leaving)
-        [back] = users - set(left)
-        await subscriber.subscribe(back)
-        may_leave.set()
-        await subscriber.subscribe(b"carol")  # what was to be sent before is sent
-        await redis.publish(back, b"news")
+        await eventually(one_is_being_unsubscribed)
+        [wanted_again] = users - set(unsubscribed)
+        await subscriber.subscribe(wanted_again)
+        may_unsubscribe.set()
+        await subscriber.subscribe(b"carol")  # all earlier commands were sent before this one is confirmed
+        await redis.publish(wanted_again, b"news")
 
-        async def is_told() -> bool:
-            return (back, b"news") in heard
+        async def has_received() -> bool:
+            return (wanted_again, b"news") in received
 
-        await eventually(is_told)
+        await eventually(has_received)
 
 
 async def nothing() -> None:

@@ -1,4 +1,4 @@
-"""A Redis of a test's own, and users with sockets on every replica who are told something all the time."""
+"""A Redis server for one test, and users with sockets on every replica who receive events all the time."""
 
 import asyncio
 import shutil
@@ -16,19 +16,19 @@ from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed
 
 from shopkit.runtime.retry import pause
-from tests.notifier.push_events import ORIGIN, on, status_event, tell
+from tests.notifier.push_events import ORIGIN, on, publish, status_event
 from tests.servers import Broker, succeeds
 from tests.support import ROOT, Caller, Replica, Socket, eventually, free_port
 
 USERS = 3
-TELL_SECONDS = 0.2
-RED_SECONDS = 10
-HEALING = 40
+EVENT_PAUSE_SECONDS = 0.2
+NOT_READY_SECONDS = 10
+RECOVERY_SECONDS = 40
 PASSWORD = "of-this-test"
 
 
 class OwnRedis:
-    """A Redis of one test, with the options of the shop's, and `more`; what it had taken outlives its process."""
+    """A Redis server for one test, with the options of the shop and `more`. Its data survives a restart."""
 
     def __init__(self, home: Path, more: str = "") -> None:
         self.port = free_port()
@@ -66,7 +66,7 @@ class OwnRedis:
 
 
 class Watched:
-    """A socket that is read all the time."""
+    """A socket whose frames are read continuously and recorded."""
 
     def __init__(self, socket: Socket, caller: Caller, reading: asyncio.Task[None]) -> None:
         assert socket.welcome["missed"] == []
@@ -85,12 +85,12 @@ class Watched:
 
     @property
     def welcomes(self) -> list[dict[str, Any]]:
-        """Those that came after the first."""
+        """Returns the welcomes after the first one."""
         return [frame for frame in self._socket.given if frame["type"] == "welcome"]
 
     @property
     def shown(self) -> list[dict[str, Any]]:
-        """Every order frame that it was given, live or as missed."""
+        """Returns all order frames that the socket received, live or in a welcome."""
         frames = (frame["missed"] if frame["type"] == "welcome" else [frame] for frame in self._socket.given)
         return list(chain.from_iterable(frames))
 
@@ -102,16 +102,16 @@ class Watched:
         versions = Counter((frame["order"]["id"], frame["order"]["version"]) for frame in self.shown)
         return [what for what, count in (events + versions).items() if count > 1]
 
-    def missing(self, told: Sequence[tuple[str, str]]) -> set[str]:
-        return {event_id for user_id, event_id in told if user_id == self.user_id} - self.shown_ids()
+    def missing(self, published: Sequence[tuple[str, str]]) -> set[str]:
+        return {event_id for user_id, event_id in published if user_id == self.user_id} - self.shown_ids()
 
-    async def comes_back_and_is_shown(
-        self, replica: Replica, told: Sequence[tuple[str, str]], session: aiohttp.ClientSession
+    async def assert_reconnecting_shows_the_missing(
+        self, replica: Replica, published: Sequence[tuple[str, str]], session: aiohttp.ClientSession
     ) -> None:
-        """Opens the next socket where this one stopped."""
+        """Reconnects from the position of this socket until the welcome holds all missing events."""
         query = f"?e={self._socket.welcome['epoch']}&o={self.shown[-1]['o']}"
         caller = on(replica, session, self.user_id)
-        missing = self.missing(told)
+        missing = self.missing(published)
         assert missing
 
         async def all_is_there() -> bool:
@@ -121,7 +121,7 @@ class Watched:
             assert len(given) == len(set(given))
             return socket.welcome["recovered"] and missing == set(given)
 
-        await eventually(all_is_there, HEALING)
+        await eventually(all_is_there, RECOVERY_SECONDS)
 
 
 @asynccontextmanager
@@ -138,71 +138,71 @@ async def watched(socket: Socket, caller: Caller) -> AsyncGenerator[Watched]:
 
 
 class Crowd:
-    """Users with a socket on every replica, who are told something all the time."""
+    """Users with a socket on every replica. Events are published to them in turn until `stop`."""
 
     def __init__(self, broker: Broker, sockets: Sequence[Watched]) -> None:
         self.sockets = sockets
-        self.told: list[tuple[str, str]] = []
+        self.published: list[tuple[str, str]] = []
         self._users = sorted({socket.user_id for socket in sockets})
         self._broker = broker
         self._enough = asyncio.Event()
 
     async def run(self) -> None:
         for user_id in cycle(self._users):
-            await self._tell(user_id)
-            await pause(self._enough, TELL_SECONDS)
+            await self._publish(user_id)
+            await pause(self._enough, EVENT_PAUSE_SECONDS)
             if self._enough.is_set():
                 return
 
     def stop(self) -> None:
         self._enough.set()
 
-    async def tell_each(self) -> list[tuple[str, str]]:
-        return [await self._tell(user_id) for user_id in self._users]
+    async def publish_for_each(self) -> list[tuple[str, str]]:
+        return [await self._publish(user_id) for user_id in self._users]
 
-    async def _tell(self, user_id: str) -> tuple[str, str]:
+    async def _publish(self, user_id: str) -> tuple[str, str]:
         event = status_event(user_id)
-        self.told.append((user_id, str(event.id)))
-        await tell(self._broker, [event])
-        return self.told[-1]
+        self.published.append((user_id, str(event.id)))
+        await publish(self._broker, [event])
+        return self.published[-1]
 
     def on(self, replica: Replica) -> list[Watched]:
         return [socket for socket in self.sockets if socket.replica == replica.name]
 
-    async def is_shown_everything(self, sockets: Sequence[Watched] | None = None) -> None:
-        """Waits until all sockets, or these, were given everything that is for them."""
+    async def wait_until_all_shown(self, sockets: Sequence[Watched] | None = None) -> None:
+        """Waits until these sockets, or all, have received every event of their users."""
 
         async def nothing_is_missing() -> bool:
-            return not any(socket.missing(self.told) for socket in sockets or self.sockets)
+            return not any(socket.missing(self.published) for socket in sockets or self.sockets)
 
-        await eventually(nothing_is_missing, HEALING)
+        await eventually(nothing_is_missing, RECOVERY_SECONDS)
 
-    def is_well(self) -> None:
-        """Every socket is open, and was never shown anything twice."""
+    def assert_open_and_no_duplicates(self) -> None:
+        """Asserts that every socket is open and has received no event or order version twice."""
         for socket in self.sockets:
             assert not socket.closed, f"closed with {socket.code}"
             assert socket.shown_twice() == []
 
 
-Enter = Callable[[Sequence[Replica]], Awaitable[Crowd]]
-Replicas = Callable[..., Awaitable[list[Replica]]]
+OpenCrowd = Callable[[Sequence[Replica]], Awaitable[Crowd]]
+StartReplicas = Callable[..., Awaitable[list[Replica]]]
 
 
-async def turn_red(session: aiohttp.ClientSession, *replicas: Replica, part: str = "redis") -> None:
+async def wait_until_not_ready(session: aiohttp.ClientSession, *replicas: Replica, part: str = "redis") -> None:
     async def all_are_red() -> bool:
         answers = await asyncio.gather(*(replica.readiness(session) for replica in replicas))
         return all(status == 503 and body["parts"][part] != "ok" for status, body in answers)
 
-    await eventually(all_are_red, RED_SECONDS)
+    await eventually(all_are_red, NOT_READY_SECONDS)
 
 
-async def all_is_well_again(crowd: Crowd, session: aiohttp.ClientSession, replicas: Sequence[Replica]) -> None:
-    """Green, and what is told from now on arrives, as do all things that were told before."""
+async def assert_recovered(crowd: Crowd, session: aiohttp.ClientSession, replicas: Sequence[Replica]) -> None:
+    """Waits until the replicas are ready and every event has arrived. Asserts that none was dead-lettered."""
     for replica in replicas:
         await replica.ready(session)
-    await crowd.tell_each()
+    await crowd.publish_for_each()
     crowd.stop()
-    await crowd.is_shown_everything()
-    crowd.is_well()
+    await crowd.wait_until_all_shown()
+    crowd.assert_open_and_no_duplicates()
     for replica in replicas:
         assert await replica.metric(session, "gozon_dead_letters_total") == 0

@@ -27,7 +27,7 @@ test('an order carries its user, its key and an integer amount', async () => {
   expect(request.headers.get('Idempotency-Key')).toBe('key-1')
 })
 
-test('what is not asked for is not in the address, and a cursor is escaped in it', async () => {
+test('unset query parameters are left out, and a cursor is escaped', async () => {
   const first = answering(() => Response.json({ items: [], next_cursor: null }))
   await first.api.orders(20, null, null)
   expect(first.asked().url).toBe(`${SHOP}/api/orders?limit=20`)
@@ -38,7 +38,7 @@ test('what is not asked for is not in the address, and a cursor is escaped in it
   expect(Object.fromEntries(query)).toEqual({ limit: '20', status: 'NEW', cursor: 'a+b=&c' })
 })
 
-test('problem details become a Problem with its kind and field errors', async () => {
+test('problem details become a Problem with slug and field errors', async () => {
   const errors = [{ field: 'amount', message: 'at least 1' }]
   const body = { type: 'urn:gozon:problem:invalid-request', detail: 'The body is wrong', errors }
   const { api } = answering(() => Response.json(body, { status: 400 }))
@@ -50,12 +50,12 @@ test('problem details become a Problem with its kind and field errors', async ()
   })
 })
 
-test('an answer that is no problem document is a Problem all the same', async () => {
+test('an error response without problem details becomes a Problem', async () => {
   const { api } = answering(() => new Response('<h1>Bad gateway</h1>', { status: 502 }))
   expect(await failure(api.account())).toMatchObject({ status: 502, slug: '' })
 })
 
-test('no answer, or half of one, is a Problem without a status', async () => {
+test('a missing or broken response becomes a Problem with status 0', async () => {
   const away = answering(() => Promise.reject(new TypeError('Failed to fetch')))
   const failed = await failure(away.api.account())
   expect(failed).toBeInstanceOf(Problem)

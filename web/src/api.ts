@@ -15,11 +15,11 @@ const ANSWER_WITHIN_MS = 15_000
 
 export type Api = ReturnType<typeof createApi>
 
-/** Calls as one user. Each raises a Problem for anything but success. */
+/** Makes REST calls as one user. Each call throws a Problem unless it succeeds. */
 export function createApi(userId: string, baseUrl = location.origin) {
   const client = createClient<paths>({
     baseUrl,
-    // In production the infrastructure in front sets X-User-Id and drops what the browser sent.
+    // In production, the infrastructure in front replaces the X-User-Id of the browser.
     headers: { 'X-User-Id': userId },
     fetch: (request) => fetch(request, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) }),
   })
@@ -61,7 +61,7 @@ function given<Query extends object>(query: Query): Given<Query> {
 async function data<T>(
   call: Promise<{ data?: T; error?: unknown; response: Response }>,
 ): Promise<T> {
-  // What breaks here is the connection, be it before the answer or in the middle of it.
+  // The call rejects only if the connection breaks, before or during the response.
   const { data, error, response } = await call.catch((broken) => {
     throw new Problem(0, 'unreachable', [], String(broken))
   })

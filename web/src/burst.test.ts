@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Burst } from './burst'
 
-test('three in a moment are told singly, and what comes faster is counted until it is calm', () => {
+test('the first three of a burst are shown singly, and further ones are counted until it is quiet', () => {
   let now = 0
   const burst = new Burst(() => now)
   const add = (ms: number, finished = true) => {
@@ -16,7 +16,7 @@ test('three in a moment are told singly, and what comes faster is counted until 
   expect(add(2_000)).toBeNull()
 })
 
-test('a second burst counts anew', () => {
+test('a second burst counts from zero', () => {
   let now = 0
   const burst = new Burst(() => now)
   const many = () => Array.from({ length: 6 }, () => burst.add(true)).at(-1)

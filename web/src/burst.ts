@@ -1,23 +1,28 @@
-const SINGLY = 3
-const CALM_MS = 2_000
+const SINGLE_LIMIT = 3
+const QUIET_MS = 2_000
 
 export interface Counted {
   finished: number
   cancelled: number
 }
 
-/** News that come faster than anybody reads are counted instead of told one by one, until it is calm again. */
+/**
+ * Decides whether changes are shown singly. In a burst they are counted and shown together, until it is quiet
+ * again.
+ */
 export class Burst {
   #times: number[] = []
   #counted: Counted = { finished: 0, cancelled: 0 }
 
   constructor(private readonly now: () => number) {}
 
-  /** Null for what is to be told by itself, otherwise how many are to be told together by now. */
+  /** Returns null if this change is shown singly, otherwise the counts of the burst so far. */
   add(finished: boolean): Counted | null {
     const now = this.now()
-    this.#times = [...this.#times.filter((time) => time > now - CALM_MS), now].slice(-SINGLY - 1)
-    if (this.#times.length <= SINGLY) {
+    this.#times = [...this.#times.filter((time) => time > now - QUIET_MS), now].slice(
+      -SINGLE_LIMIT - 1,
+    )
+    if (this.#times.length <= SINGLE_LIMIT) {
       this.#counted = { finished: 0, cancelled: 0 }
       return null
     }

@@ -22,7 +22,7 @@ test('calls during a run share one further run', async () => {
   expect(runs).toBe(2)
 })
 
-test('a run that failed does not block the next', async () => {
+test('a failed run does not block the next run', async () => {
   let runs = 0
   const refresh = coalesce(async () => {
     if (++runs === 1) throw new Error('away')

@@ -1,4 +1,4 @@
-/** Runs one at a time; calls made meanwhile share one further run, so the last run sees them all. */
+/** Returns a function that never runs twice at the same time. Calls during a run share one further run. */
 export function coalesce(run: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> | null = null
   let again = false

@@ -13,6 +13,6 @@ SwaggerUI({
   deepLinking: true,
   persistAuthorization: true,
   tryItOutEnabled: true,
-  // Otherwise the document's address goes to a validator on the internet.
+  // Otherwise Swagger UI sends the address of the document to a validator on the internet.
   validatorUrl: null,
 })

@@ -4,7 +4,7 @@ import { type Order, statusChanges } from './orders'
 import { SharedSocket, type Sharing } from './sharing'
 import type { ConnectionState } from './socket'
 
-/** Long enough for everything that is under way, and too short for any wait of the code under test. */
+/** Long enough for pending tasks to finish, and shorter than any timeout of the code under test. */
 export const SETTLED_MS = 50
 
 interface Opening {
@@ -19,7 +19,7 @@ export const share = (tab: FakeTab, id: string): Sharing => ({
   newId: () => id,
 })
 
-/** A page as useOrders and Shop make it: it reads the orders when it cannot know what has changed. */
+/** A page that behaves as useOrders and Shop do: it reads the orders after a welcome that is not gapless. */
 export class Page {
   readonly tab: FakeTab
   readonly socket: SharedSocket
@@ -27,7 +27,7 @@ export class Page {
   readonly pushed: { id: string; receivedAt: number }[] = []
   readonly welcomes: boolean[] = []
   readonly toasts: string[] = []
-  readonly #toldAt = new Map<string, number>()
+  readonly #shownAt = new Map<string, number>()
   readonly rows = new Map<string, Order>()
   visible: boolean
   focused = false
@@ -62,9 +62,9 @@ export class Page {
         this.welcomes.push(gapless)
         if (!gapless) this.tab.task(() => this.read())
       },
-      onTell: ({ id }) => {
+      onNotify: ({ id }) => {
         this.toasts.push(id)
-        this.#toldAt.set(id, Date.now())
+        this.#shownAt.set(id, Date.now())
       },
     })
     this.socket.start()
@@ -81,13 +81,13 @@ export class Page {
   read() {
     const news = statusChanges([...this.rows.values()], [...this.server.orders.values()])
     for (const order of this.server.orders.values()) this.rows.set(order.id, order)
-    for (const order of news) this.socket.tell(order)
+    for (const order of news) this.socket.notify(order)
   }
 
   look({ visible = true, focused = visible }: { visible?: boolean; focused?: boolean } = {}) {
     this.visible = visible
     this.focused = focused
-    this.socket.looked()
+    this.socket.pageLooked()
   }
 
   close() {
@@ -100,14 +100,14 @@ export class Page {
     this.endedAt = Date.now()
   }
 
-  /** Without those that went away with the tab before anybody could see them. */
+  /** The toasts, except those that were closed with the tab before a user could see them. */
   get lastingToasts() {
-    return this.toasts.filter((id) => this.endedAt - (this.#toldAt.get(id) ?? 0) > 20)
+    return this.toasts.filter((id) => this.endedAt - (this.#shownAt.get(id) ?? 0) > 20)
   }
 }
 
-export function world({ hasty = false } = {}) {
-  const [browser, server] = [new FakeBrowser(hasty), new FakeServer()]
+export function world({ fastLocks = false } = {}) {
+  const [browser, server] = [new FakeBrowser(fastLocks), new FakeServer()]
   const pages: Page[] = []
   async function open(name: string, opening?: Opening) {
     const page = new Page(name, browser, server, opening)

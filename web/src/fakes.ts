@@ -4,7 +4,7 @@ import type { Wire } from './socket'
 import type { Locks } from './tabs'
 import type { Clock } from './timer'
 
-/** What the tests put in the place of a WebSocket. */
+/** Replaces a WebSocket in tests. */
 export class FakeWire {
   onmessage: ((event: { data: unknown }) => void) | null = null
   onclose: ((event: { code: number; reason: string }) => void) | null = null
@@ -69,7 +69,7 @@ export class FakeServer {
     return order
   }
 
-  /** With `quietly`, the message is lost, as when Redis restarts empty. */
+  /** Finishes an order. With `quietly`, its message is lost, as when Redis restarts empty. */
   finish(id: string, { quietly = false } = {}) {
     const order: Order = { ...this.place(id), status: 'FINISHED', version: 2 }
     this.orders.set(id, order)
@@ -120,8 +120,11 @@ interface LockRequest {
 }
 
 /**
- * Locks and channels as browsers have them: whatever happens in a tab happens as a task of its own, in the order
- * in which it was caused; messages are cloned, and do not reach their sender; the end of a tab frees its locks.
+ * Web Locks and channels that behave as in a browser:
+ *
+ * - Each event in a tab is a task of its own, and tasks run in the order of their causes.
+ * - Messages are cloned, and do not reach their sender.
+ * - The end of a tab releases its locks.
  */
 export class FakeBrowser {
   readonly #held = new Map<string, LockRequest>()
@@ -131,16 +134,18 @@ export class FakeBrowser {
   readonly #tasks: (() => void)[] = []
 
   /**
-   * With `hasty`, a lock that is let go is granted before messages are heard that its holder had sent.
-   * Chromium does so now and then.
+   * With `fastLocks`, a released lock is granted before the last messages of its former holder are delivered.
+   * Chromium does so at times.
    */
-  constructor(readonly hasty = false) {}
+  constructor(readonly fastLocks = false) {}
 
   tab(): FakeTab {
     return new FakeTab(this)
   }
 
-  /** Timers alone would not keep the order: a fake one that is set by another is a millisecond late. */
+  /**
+   * Queues a task. Fake timers alone would not keep the order: a timer set by a timer is a millisecond late.
+   */
   task(run: () => void, overtakes = false) {
     if (overtakes) this.#tasks.unshift(run)
     else this.#tasks.push(run)
@@ -160,9 +165,9 @@ export class FakeBrowser {
           const queue = this.#queue(name)
           if (signal) queue.push(request)
           else {
-            const robbed = this.#held.get(name)
+            const former = this.#held.get(name)
             this.#held.delete(name)
-            robbed?.tab.task(() => robbed.reject(aborted()))
+            former?.tab.task(() => former.reject(aborted()))
             queue.unshift(request)
           }
           this.#grant(name)
@@ -173,10 +178,10 @@ export class FakeBrowser {
   channel(tab: FakeTab, name: string): Channel {
     const channel: Channel = {
       onmessage: null,
-      postMessage: (word) => {
+      postMessage: (message) => {
         for (const [other, { tab, name: itsName }] of this.#channels) {
           if (itsName !== name || other === channel) continue
-          const event = { data: structuredClone(word) } as MessageEvent
+          const event = { data: structuredClone(message) } as MessageEvent
           tab.task(() => this.#channels.has(other) && other.onmessage?.(event))
         }
       },
@@ -224,7 +229,7 @@ export class FakeBrowser {
       }
       this.#release(name, request)
     }
-    request.tab.task(run, this.hasty)
+    request.tab.task(run, this.fastLocks)
   }
 
   #release(name: string, request: LockRequest) {
@@ -236,7 +241,7 @@ export class FakeBrowser {
 
 const aborted = () => new DOMException('aborted', 'AbortError')
 
-/** A tab can be frozen: then nothing happens in it until it is thawed. */
+/** A tab that can be frozen. Its tasks then wait until it is thawed. */
 export class FakeTab {
   readonly locks: Locks
   readonly clock: Clock
@@ -280,7 +285,7 @@ export class FakeTab {
     for (const run of this.#backlog.splice(0)) run()
   }
 
-  /** As a crash: nothing is said. */
+  /** Ends the tab without any message, as a crash does. */
   end() {
     this.#state = 'ended'
     this.browser.end(this)

@@ -32,13 +32,13 @@ test('rates are summed over the replicas, by the time between the snapshots', ()
   expect(figures(before, after)).toMatchObject({ accepted: 5, decided: 5, at: 1795478402 })
 })
 
-test('a replica that has restarted counts from zero, and one that is new says nothing yet', () => {
+test('a restarted replica counts from zero, and a new one does not count yet', () => {
   const before = snapshot(0, [orders('orders-1', 1_000)])
   const after = snapshot(1, [orders('orders-1', 3), orders('orders-2', 500)])
   expect(figures(before, after).accepted).toBe(3)
 })
 
-test('of the time to the toast only what lies between the snapshots counts', () => {
+test('the latency covers only toasts between the snapshots', () => {
   const before = snapshot(0, [notifier('a', [0, 1_000, 1_000]), notifier('b', [5, 5, 5])])
   const after = snapshot(1, [notifier('a', [50, 1_050, 1_050]), notifier('b', [55, 55, 55], 7)])
   const { median, slowest, delivered } = figures(before, after)
@@ -47,7 +47,7 @@ test('of the time to the toast only what lies between the snapshots counts', () 
   expect(delivered).toBe(7)
 })
 
-test('without a toast there is no time to one', () => {
+test('without toasts there is no latency', () => {
   const quiet = [notifier('a', [1, 2, 3])]
   expect(figures(snapshot(0, quiet), snapshot(1, quiet))).toMatchObject({
     median: null,
@@ -55,13 +55,13 @@ test('without a toast there is no time to one', () => {
   })
 })
 
-test('a quantile lies in its bucket, and what lies beyond all of them is at the last bound', () => {
+test('a quantile lies within its bucket, or at the last bound if it is above all of them', () => {
   expect(quantile(0.5, [0.01, 0.1], [10, 10, 0])).toBeCloseTo(10)
   expect(quantile(0.75, [0.01, 0.1], [10, 10, 0])).toBeCloseTo(55)
   expect(quantile(0.99, [0.01, 0.1], [0, 0, 10])).toBe(100)
 })
 
-test('counts by other bounds are not compared', () => {
+test('counts with different bounds are not compared', () => {
   const before = { ...snapshot(0, [notifier('a', [0, 0, 0])]), toast_buckets: [1, 2] }
   const after = snapshot(1, [notifier('a', [5, 5, 5])])
   expect(figures(before, after).median).toBeNull()

@@ -2,14 +2,14 @@ import type { Snapshot } from './api'
 
 type Replica = Snapshot['replicas'][number]
 
-/** What the shop did between two snapshots, and how it stood at the second. Null is what is not known. */
+/** The rates between two snapshots, and the state at the second. Null means unknown. */
 export interface Figures {
   /** Seconds since 1970. */
   at: number
   accepted: number
   decided: number
   delivered: number
-  /** Milliseconds from accepting an order to its toast: half of them, and 99 of 100, took no longer. */
+  /** Milliseconds from accepting an order to its toast: the median, and the 99th percentile. */
   median: number | null
   slowest: number | null
   waiting: Snapshot['waiting']
@@ -37,9 +37,9 @@ export function figures(before: Snapshot, after: Snapshot): Figures {
   }
 }
 
-/** How many toasts fell into each bucket, and into none as the last. */
+/** Returns the number of toasts in each bucket; the last number counts toasts above all bounds. */
 function toastsBetween(before: Snapshot, after: Snapshot): number[] {
-  // During an update replicas of two versions may count by other bounds; then nothing can be compared.
+  // During an update, replicas of two versions can have different bounds. Their counts cannot be compared.
   if (`${before.toast_buckets}` !== `${after.toast_buckets}`) return []
   const upTo = [...after.toast_buckets, Number.POSITIVE_INFINITY].map((_, i) =>
     growth(before, after, (replica) =>
@@ -49,7 +49,7 @@ function toastsBetween(before: Snapshot, after: Snapshot): number[] {
   return upTo.map((count, i) => Math.max(0, count - (upTo[i - 1] ?? 0)))
 }
 
-/** Summed over the replicas. One that has restarted counts from zero; of one that is new nothing is known. */
+/** Sums the growth over the replicas. A restarted replica counts from zero. A new one does not count yet. */
 function growth(before: Snapshot, after: Snapshot, of: (replica: Replica) => number): number {
   const known = new Map(before.replicas.map((replica) => [replica.name, of(replica)]))
   return after.replicas.reduce((sum, replica) => {
@@ -59,7 +59,10 @@ function growth(before: Snapshot, after: Snapshot, of: (replica: Replica) => num
   }, 0)
 }
 
-/** In milliseconds, as if the toasts of a bucket were spread evenly over it. */
+/**
+ * Returns the quantile in milliseconds, or null without toasts. It assumes that a bucket's toasts are spread
+ * evenly.
+ */
 export function quantile(
   share: number,
   bounds: readonly number[],

@@ -14,20 +14,20 @@ test('a retry of the same body keeps the key', () => {
   expect(order.keyFor({ amount: 1 })).toBe('key-1')
 })
 
-test('another body is another intent', () => {
+test('another body gets another key', () => {
   const order = intent()
   order.keyFor({ amount: 1 })
   expect(order.keyFor({ amount: 2 })).toBe('key-2')
 })
 
-test('the same again after success is another intent', () => {
+test('the same body gets another key after a success', () => {
   const order = intent()
   order.keyFor({ amount: 1 })
   order.settled()
   expect(order.keyFor({ amount: 1 })).toBe('key-2')
 })
 
-test('keys are made without randomUUID too', () => {
+test('keys can be made without randomUUID', () => {
   const real = globalThis.crypto
   vi.stubGlobal('crypto', { getRandomValues: real.getRandomValues.bind(real) })
   expect(randomKey()).toMatch(/^[0-9a-f]{32}$/)

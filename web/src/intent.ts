@@ -1,6 +1,6 @@
 /**
- * One Idempotency-Key per thing a person means to do. Trying the same again after a failure keeps
- * the key, since the first try may have arrived; success or another body ends the intent.
+ * One Idempotency-Key per intended action. A retry after a failure keeps the key, because the first request
+ * may have arrived. A success or another body ends the intent.
  */
 export class Intent {
   #body = ''
@@ -23,7 +23,7 @@ export class Intent {
 }
 
 export function randomKey(): string {
-  // randomUUID is missing where the page is not in a secure context (plain http on a LAN).
+  // Browsers have no randomUUID outside secure contexts, such as plain http on a LAN.
   if ('randomUUID' in crypto) return crypto.randomUUID()
   const bytes = (crypto as Crypto).getRandomValues(new Uint8Array(16))
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')

@@ -3,7 +3,7 @@ import { steps } from './journey'
 
 const hop = (hop: string, at: string, replica = 'orders-1') => ({ hop, at, replica })
 
-test('each step has its microseconds since the first, and its share of the way', () => {
+test('each step has its time since the first step, to the microsecond, and its share of the journey', () => {
   const way = steps([
     hop('accepted', '2026-11-24T23:59:59.999500Z'),
     hop('relayed', '2026-11-25T00:00:00.002Z'),
@@ -18,7 +18,7 @@ test('each step has its microseconds since the first, and its share of the way',
   expect(way[2]?.replica).toBe('payments-2')
 })
 
-test('a clock that is behind makes no step of less than nothing', () => {
+test('a clock that is behind makes no step with a negative length', () => {
   const way = steps([
     hop('accepted', '2026-11-24T00:00:00.010Z'),
     hop('received', '2026-11-24T00:00:00.004Z'),
@@ -32,7 +32,7 @@ test('a clock that is behind makes no step of less than nothing', () => {
   }
 })
 
-test('a device whose clock is far off leaves the other steps their size', () => {
+test('a wrong clock of the device does not change the other steps', () => {
   const way = steps(
     [hop('accepted', '2026-11-24T00:00:00.000Z'), hop('updated', '2026-11-24T00:00:00.020Z')],
     hop('shown', '2026-11-24T00:05:00.000Z'),

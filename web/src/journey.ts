@@ -3,14 +3,16 @@ import type { Hop } from './api'
 export interface Step {
   hop: string
   replica: string
-  /** Milliseconds since the first step. Clocks of two replicas may differ, so it can be less than the step before. */
+  /**
+   * Milliseconds since the first step. Clocks of replicas differ, so it can be less than for the step before.
+   */
   since: number
-  /** Where the way to this step begins and ends, as shares of the whole way. */
+  /** Start and end of this step on the time line, as shares of the whole journey. */
   from: number
   to: number
 }
 
-/** `shown` is a step by the clock of this device, which may be far off: the whole way is measured without it. */
+/** `shown` has a time of this device, whose clock may be wrong. So the length of the journey excludes it. */
 export function steps(journey: readonly Hop[], shown?: Hop): Step[] {
   const hops = shown ? [...journey, shown] : journey
   const times = hops.map(({ at }) => milliseconds(at))
@@ -24,7 +26,7 @@ export function steps(journey: readonly Hop[], shown?: Hop): Step[] {
   })
 }
 
-/** Date keeps whole milliseconds only, and services write microseconds. */
+/** Parses a time with microseconds, which Date would drop. */
 function milliseconds(at: string): number {
   const micros = /\.\d{3}(\d{1,3})/.exec(at)?.[1] ?? ''
   return Date.parse(at) + Number(micros.padEnd(3, '0')) / 1_000

@@ -43,7 +43,7 @@ describe('parsing an amount typed by a person', () => {
     expect(parseAmount(typed)).toEqual({ ok: false, error })
   })
 
-  test('what fills a field reads back as the same amount', () => {
+  test('the text for a field parses to the same amount', () => {
     for (const kopecks of [1, 9, 10, 99, 100, 101, 38_550, 999_999_999_999, 1_000_000_000_000]) {
       expect(parseAmount(amountForInput(kopecks))).toEqual({ ok: true, kopecks })
     }

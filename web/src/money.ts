@@ -1,4 +1,4 @@
-const MOST_KOPECKS = 1_000_000_000_000
+const MAX_KOPECKS = 1_000_000_000_000
 const AMOUNT = /^(\d+|\d{1,3}(?:\s\d{3})+)(?:[.,](\d{1,2}))?(?:\s?₽)?$/u
 
 export type ParsedAmount =
@@ -12,10 +12,10 @@ export function parseAmount(typed: string): ParsedAmount {
   if (!match) return { ok: false, error: 'malformed' }
   const [, roubles = '', fraction = ''] = match
   const digits = roubles.replace(/\s/gu, '') + fraction.padEnd(2, '0')
-  // Compared as BigInt because a long enough row of digits is no exact Number any more.
+  // BigInt, because a Number is not exact for many digits.
   const kopecks = BigInt(digits)
   if (kopecks < 1n) return { ok: false, error: 'too_small' }
-  if (kopecks > BigInt(MOST_KOPECKS)) return { ok: false, error: 'too_large' }
+  if (kopecks > BigInt(MAX_KOPECKS)) return { ok: false, error: 'too_large' }
   return { ok: true, kopecks: Number(kopecks) }
 }
 

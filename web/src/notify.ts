@@ -4,12 +4,12 @@ export function mayNotify(): Permission {
   return 'Notification' in window ? Notification.permission : 'unsupported'
 }
 
-/** Browsers ask the person only on a click. */
+/** Asks for permission. Browsers allow this only after a click. */
 export async function askToNotify(): Promise<Permission> {
   return mayNotify() === 'default' ? Notification.requestPermission() : mayNotify()
 }
 
-/** Whether the browser took it. One with the same `tag` takes the place of the one before. */
+/** Shows a notification, which replaces one with the same `tag`. Returns whether the browser has shown it. */
 export function notify(title: string, body: string, tag: string, onClick: () => void): boolean {
   if (mayNotify() !== 'granted') return false
   try {
@@ -21,7 +21,7 @@ export function notify(title: string, body: string, tag: string, onClick: () => 
     }
     return true
   } catch {
-    // Chrome on Android wants a service worker for it. The toast is still there when the page is seen.
+    // Chrome on Android allows notifications only from a service worker. The caller then shows a toast.
     return false
   }
 }

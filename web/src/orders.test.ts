@@ -18,7 +18,7 @@ const order = (id: string, version = 1, more: Partial<Order> = {}): Order => ({
 })
 
 describe('merging orders', () => {
-  test('the newest stands first wherever it came from', () => {
+  test('the newest order is first, wherever it came from', () => {
     const merged = mergeOrders([order('03'), order('01')], [order('02'), order('04')])
     expect(merged.map(({ id }) => id)).toEqual(['04', '03', '02', '01'])
   })
@@ -33,7 +33,7 @@ describe('merging orders', () => {
     expect(mergeOrders(held, [late])).toBe(held)
   })
 
-  test('a message that overtook the answer to the order itself wins', () => {
+  test('a pushed message that arrives before the response to the order wins', () => {
     const pushedFirst = mergeOrders([], [order('01', 2)])
     expect(mergeOrders(pushedFirst, [order('01', 1)])[0]?.status).toBe('FINISHED')
   })
@@ -44,20 +44,20 @@ describe('merging orders', () => {
   })
 })
 
-test('the id tells when an order was placed', () => {
+test('the id of an order contains its time', () => {
   const placed = placedAt(order('017f22e2-79b0-7cc3-98c4-dc0c0c07398f'))
   expect(placed.toISOString()).toBe('2022-02-22T19:22:22.000Z')
 })
 
 describe('status changes found by reading the list again', () => {
-  test('only rows that were held and have moved on count', () => {
+  test('only held rows with a newer status count', () => {
     const held = [order('01'), order('02'), order('03', 2)]
     const read = [order('01', 2), order('02'), order('03', 2), order('04', 2)]
     expect(statusChanges(held, read).map(({ id }) => id)).toEqual(['01'])
   })
 })
 
-test('orders held as NEW beyond what was read are to be read, too', () => {
+test('held orders that are NEW and older than the read page are detected', () => {
   const rows = [order('03', 2), order('02', 1), order('01', 2)]
   expect(hasNewBefore(rows, '03')).toBe(true)
   expect(hasNewBefore(rows, '02')).toBe(false)
@@ -73,12 +73,12 @@ describe('the orders shown', () => {
   ]
   const ids = (shown: readonly Order[]) => shown.map(({ id }) => id)
 
-  test('are those of the filter', () => {
+  test('match the filter', () => {
     expect(ids(shownOrders(rows, 'all', null))).toEqual(['04', '03', '02', '01'])
     expect(ids(shownOrders(rows, 'FINISHED', null))).toEqual(['03', '01'])
   })
 
-  test('end where the reading ended, for what lies behind it has gaps', () => {
+  test('end at the last order that was read, because older rows have gaps', () => {
     expect(ids(shownOrders(rows, 'all', '03'))).toEqual(['04', '03'])
     expect(ids(shownOrders(rows, 'FINISHED', '01'))).toEqual(['03', '01'])
   })

@@ -1,7 +1,7 @@
 import type { OrderStatus } from './api'
 import type { components } from './schema'
 
-/** What REST and pushed messages both say of an order. */
+/** The fields of an order that REST and pushed messages share. */
 export type Order = Pick<
   components['schemas']['Order'],
   'id' | 'amount' | 'description' | 'status' | 'reason' | 'version'
@@ -10,7 +10,7 @@ export type Order = Pick<
 export type Filter = OrderStatus | 'all'
 export const filters: readonly Filter[] = ['all', 'NEW', 'FINISHED', 'CANCELLED']
 
-/** Newest first. Ids are UUIDv7, so their order is the order of time. */
+/** Merges orders by id, newest first. Ids are UUIDv7, so they sort by time. */
 export function mergeOrders(held: readonly Order[], incoming: readonly Order[]): readonly Order[] {
   const byId = new Map(held.map((order) => [order.id, order]))
   let changed = false
@@ -24,7 +24,7 @@ export function mergeOrders(held: readonly Order[], incoming: readonly Order[]):
   return [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1))
 }
 
-/** Those of one status, as far back as they are held without gaps: `end` is the last order that was read. */
+/** Returns the rows of one status back to `end`, the last order that was read. Older rows can have gaps. */
 export function shownOrders(
   rows: readonly Order[],
   filter: Filter,
@@ -35,17 +35,17 @@ export function shownOrders(
   )
 }
 
-/** Whether any order that was placed before `cursor` is held as NEW. */
+/** Returns whether a held order from before `cursor` is NEW. */
 export function hasNewBefore(rows: readonly Order[], cursor: string | null): boolean {
   return cursor !== null && rows.some(({ id, status }) => status === 'NEW' && id < cursor)
 }
 
-/** A UUIDv7 starts with its time. Pushed messages carry no other. */
+/** Reads the time from the UUIDv7, because pushed messages have no time of their own. */
 export function placedAt({ id }: Order): Date {
   return new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16))
 }
 
-/** The incoming orders whose status tells something that the held ones did not. */
+/** Returns the incoming orders that are held with another status and a lower version. */
 export function statusChanges(held: readonly Order[], incoming: readonly Order[]): Order[] {
   const byId = new Map(held.map((order) => [order.id, order]))
   return incoming.filter((order) => {

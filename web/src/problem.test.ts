@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { en } from './language/en'
 import { ru } from './language/ru'
-import { asProblem, fieldInWords, inWords, Problem, problemIn } from './problem'
+import { asProblem, fieldText, Problem, problemIn, problemText } from './problem'
 
 test.each([
   [400, 'invalid-request', en.problem.invalid],
@@ -23,22 +23,22 @@ test.each([
   [0, 'unreachable', en.problem.unreachable],
   [0, 'unexpected', en.problem.unexpected],
 ])('a %d of kind %j is said in words', (status, slug, words) => {
-  expect(inWords(new Problem(status, slug), en)).toBe(words)
+  expect(problemText(new Problem(status, slug), en)).toBe(words)
 })
 
-test('only types of ours are kinds', () => {
+test('only problem types of the shop have a slug', () => {
   expect(problemIn(503, { type: 'urn:gozon:problem:unavailable' }).slug).toBe('unavailable')
   expect(problemIn(503, { type: 'about:blank' }).slug).toBe('')
   expect(problemIn(503, null).slug).toBe('')
 })
 
-test('whatever else is thrown is something unexpected', () => {
+test('any other error becomes an unexpected Problem', () => {
   expect(asProblem(new RangeError('what'))).toMatchObject({ status: 0, slug: 'unexpected' })
 })
 
-test('a field that was named is explained in the language of the shopper', () => {
+test('a field error is explained in the language of the shopper', () => {
   const problem = new Problem(400, 'invalid-request', [{ field: 'amount', message: 'Expected' }])
-  expect(fieldInWords(problem, 'amount', ru)).toBe(ru.field.amount)
-  expect(fieldInWords(problem, 'description', ru)).toBeUndefined()
-  expect(fieldInWords(null, 'amount', ru)).toBeUndefined()
+  expect(fieldText(problem, 'amount', ru)).toBe(ru.field.amount)
+  expect(fieldText(problem, 'description', ru)).toBeUndefined()
+  expect(fieldText(null, 'amount', ru)).toBeUndefined()
 })

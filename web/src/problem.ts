@@ -5,14 +5,14 @@ export type FieldError = components['schemas']['FieldError']
 
 const TYPE = 'urn:gozon:problem:'
 
-/** An answer that is no success, or none at all. Its message is for developers; `inWords` is for shoppers. */
+/** An error response, or no response. Its message is for developers, `problemText` for shoppers. */
 export class Problem extends Error {
   override name = 'Problem'
 
   constructor(
-    /** 0 when no answer came. */
+    /** The HTTP status; 0 without a response. */
     readonly status: number,
-    /** The last part of the problem's `type`; empty when the answer was no document of ours. */
+    /** The last part of the problem's `type`; empty if the response was no problem document of the shop. */
     readonly slug = '',
     readonly fields: readonly FieldError[] = [],
     message = `${status} ${slug}`,
@@ -35,8 +35,8 @@ export function problemIn(status: number, body: unknown): Problem {
   return new Problem(status, slug, errors, detail)
 }
 
-/** What went wrong and what to do about it. */
-export function inWords({ status, slug }: Problem, { problem }: Text): string {
+/** Returns what went wrong and what the shopper can do. */
+export function problemText({ status, slug }: Problem, { problem }: Text): string {
   switch (slug) {
     case 'unreachable':
       return problem.unreachable
@@ -77,8 +77,8 @@ export function inWords({ status, slug }: Problem, { problem }: Text): string {
   }
 }
 
-/** The words for a field that an answer has named, in the shopper's language and not the server's. */
-export function fieldInWords(
+/** Returns the message for a field that the response names, in the language of the shopper. */
+export function fieldText(
   problem: Problem | null,
   field: 'amount' | 'description',
   text: Text,

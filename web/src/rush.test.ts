@@ -14,7 +14,7 @@ function shop(place: (n: number) => Promise<{ id: string }>) {
 }
 const goOn = new AbortController().signal
 
-test('every order has a key of its own, and what they cost is there before the first', async () => {
+test('every order has its own key, and the top-up comes before the first order', async () => {
   const api = shop(async (n) => ({ id: `${n}` }))
   const ids: (string | undefined)[] = []
   const done = await rush(
@@ -36,7 +36,7 @@ test('every order has a key of its own, and what they cost is there before the f
   )
 })
 
-test('some are under way at once, and no more', async () => {
+test('a limited number of orders is placed concurrently', async () => {
   let now = 0
   let most = 0
   const api = shop(async (n) => {
@@ -49,7 +49,7 @@ test('some are under way at once, and no more', async () => {
   expect(most).toBe(12)
 })
 
-test('an order that fails is counted, and the others go on', async () => {
+test('a failed order is counted, and the others continue', async () => {
   const api = shop(async (n) =>
     n === 3 ? Promise.reject(new Problem(503, 'unavailable')) : { id: `${n}` },
   )
@@ -60,7 +60,7 @@ test('an order that fails is counted, and the others go on', async () => {
   })
 })
 
-test('when it is stopped no further order is placed', async () => {
+test('no further order is placed after a stop', async () => {
   const stop = new AbortController()
   const api = shop(async (n) => ({ id: `${n}` }))
   const done = await rush(
@@ -73,7 +73,7 @@ test('when it is stopped no further order is placed', async () => {
   expect(done.placed).toBeLessThan(40)
 })
 
-test('without an account to pay from nothing is placed', async () => {
+test('no order is placed if the account cannot be opened', async () => {
   const api = shop(async (n) => ({ id: `${n}` }))
   api.openAccount.mockRejectedValueOnce(new Problem(503, 'unavailable'))
   await expect(rush(api, 5, () => {}, goOn, String)).rejects.toBeInstanceOf(Problem)

@@ -2,22 +2,22 @@ import type { Api, NewOrder } from './api'
 import { randomKey } from './intent'
 import { asProblem, type Problem } from './problem'
 
-const AT_ONCE = 12
+const CONCURRENT_ORDERS = 12
 const PRICE = 1_00
-// One in so many costs more than anybody has.
-const DEAR_EVERY = 10
-const DEAR = 1_000_000_000_00
+// Each tenth order costs more than any balance.
+const UNAFFORDABLE_EVERY = 10
+const UNAFFORDABLE_PRICE = 1_000_000_000_00
 
 export interface Progress {
   placed: number
   failed: number
-  /** Of the last one that failed. */
+  /** The problem of the last failed order. */
   problem: Problem | null
 }
 
 /**
- * Places many orders as one user, a dozen at a time, after topping up what they cost. An order that fails is
- * counted and not repeated; a signal that is aborted lets those under way end.
+ * Tops up the account, then places many orders as one user, CONCURRENT_ORDERS at a time. A failed order is
+ * counted and not repeated. After an abort, pending orders still end.
  */
 export async function rush(
   api: Pick<Api, 'openAccount' | 'topUp' | 'placeOrder'>,
@@ -26,13 +26,13 @@ export async function rush(
   signal: AbortSignal,
   describe: (n: number) => string,
 ): Promise<Progress> {
-  await provide(api, count)
+  await openAndTopUp(api, count)
   const progress: Progress = { placed: 0, failed: 0, problem: null }
   let next = 0
 
   async function placeOneByOne() {
     while (next < count && !signal.aborted) {
-      const order = orderNumber(++next, describe)
+      const order = newOrder(++next, describe)
       const id = await api.placeOrder(order, randomKey()).then(
         ({ id }) => id,
         (error) => {
@@ -44,11 +44,11 @@ export async function rush(
     }
   }
 
-  await Promise.all(Array.from({ length: AT_ONCE }, placeOneByOne))
+  await Promise.all(Array.from({ length: CONCURRENT_ORDERS }, placeOneByOne))
   return progress
 }
 
-async function provide(api: Pick<Api, 'openAccount' | 'topUp'>, count: number) {
+async function openAndTopUp(api: Pick<Api, 'openAccount' | 'topUp'>, count: number) {
   try {
     await api.openAccount()
   } catch (error) {
@@ -57,6 +57,9 @@ async function provide(api: Pick<Api, 'openAccount' | 'topUp'>, count: number) {
   await api.topUp(count * PRICE, randomKey())
 }
 
-function orderNumber(n: number, describe: (n: number) => string): NewOrder {
-  return { amount: n % DEAR_EVERY === 0 ? DEAR : PRICE, description: describe(n) }
+function newOrder(n: number, describe: (n: number) => string): NewOrder {
+  return {
+    amount: n % UNAFFORDABLE_EVERY === 0 ? UNAFFORDABLE_PRICE : PRICE,
+    description: describe(n),
+  }
 }

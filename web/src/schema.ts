@@ -32,7 +32,7 @@ export interface paths {
         put?: never;
         /**
          * Get a ticket for the WebSocket
-         * @description It opens one socket, or renews the identity of one.
+         * @description A ticket opens one WebSocket, or renews the identity of an open one.
          */
         post: operations["issueTicket"];
         delete?: never;
@@ -190,9 +190,7 @@ export interface components {
         };
         /**
          * Hop
-         * @description One of accepted, relayed, received, settled, result_relayed, updated.
-         *
-         *     `at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks.
+         * @description `at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks.
          */
         Hop: {
             /** Format: date-time */
@@ -351,7 +349,7 @@ export interface components {
         };
         /**
          * Ticket
-         * @description Offer the subprotocols `gozon.v1` and `ticket.<ticket>` within `expires_in` seconds.
+         * @description Open the WebSocket with the subprotocols `gozon.v1` and `ticket.<ticket>` within `expires_in` seconds.
          */
         Ticket: {
             /** @description In seconds. */

@@ -4,7 +4,7 @@ import { FakeBrowser, FakeServer } from './fakes'
 import type { Sharing } from './sharing'
 
 // The tabs are pages of one thread here, so none can crash.
-test('a real channel and real locks do as the fake ones', async ({ skip }) => {
+test('real channels and locks behave as the fake ones', async ({ skip }) => {
   const locks: LockManager | undefined = globalThis.navigator?.locks
   if (!locks) return skip('Node has locks since version 24')
   const [browser, server] = [new FakeBrowser(), new FakeServer()]
@@ -18,7 +18,7 @@ test('a real channel and real locks do as the fake ones', async ({ skip }) => {
     })
   const pages = ['a', 'b', 'c'].map(open)
   const [a, b, c] = pages as [Page, Page, Page]
-  // As StrictMode does.
+  // Stops and starts, as React's StrictMode does.
   a.socket.stop()
   a.socket.start()
   await vi.waitFor(() => {

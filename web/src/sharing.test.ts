@@ -15,7 +15,7 @@ afterEach(() => {
 })
 
 describe('one socket', () => {
-  test('three tabs have one, and all show its state and its replica', async () => {
+  test('three tabs share it, and all show its state and replica', async () => {
     const { server, pages, open } = world()
     for (const name of ['a', 'b', 'c']) await open(name)
     expect(server.wires).toHaveLength(1)
@@ -34,7 +34,7 @@ describe('one socket', () => {
     for (const pushed of others) expect(pushed).toEqual(first)
   })
 
-  test('tabs of another user hear nothing of it, and have their own', async () => {
+  test('tabs of another user receive nothing from it, and have their own', async () => {
     const { browser, server, open } = world()
     await open('a')
     const theirs = new FakeServer()
@@ -48,7 +48,7 @@ describe('one socket', () => {
     expect([server.wires.length, theirs.wires.length]).toEqual([1, 1])
   })
 
-  test('a tab that joins late shows the state at once, and reads its orders once more', async () => {
+  test('a tab that joins late shows the state immediately, and reads its orders again', async () => {
     const { server, open } = world()
     await open('a')
     server.finish('x')
@@ -60,14 +60,14 @@ describe('one socket', () => {
     expect(late.toasts).toEqual([])
   })
 
-  test('tabs that open together read twice at most: for themselves, and with the first welcome', async () => {
+  test('tabs that open together get one welcome each', async () => {
     const { browser, server } = world()
     const pages = ['a', 'b', 'c'].map((name) => new Page(name, browser, server))
     await settle()
     for (const { welcomes } of pages) expect(welcomes).toEqual([false])
   })
 
-  test('a connection that breaks is gapless for all of them', async () => {
+  test('a reconnection is gapless for all tabs', async () => {
     const { server, pages, open } = world()
     for (const name of ['a', 'b']) await open(name)
     server.close(1006)
@@ -82,7 +82,7 @@ describe('one socket', () => {
 
 describe('the next leader', () => {
   test.each(['close', 'crash'] as const)(
-    'goes on from the position of one that was ended by a %s',
+    'continues at the position of a leader that ended by a %s',
     async (end) => {
       const { server, open, toasts } = world()
       const [a, b, c] = [await open('a'), await open('b'), await open('c')]
@@ -102,7 +102,7 @@ describe('the next leader', () => {
     },
   )
 
-  test('brings what the last one did not live to pass on, and only that', async () => {
+  test('receives exactly the orders that the last leader did not pass on', async () => {
     const { server, open, toasts } = world()
     const [a, b, c] = [await open('a'), await open('b'), await open('c')]
     b.look()
@@ -111,7 +111,7 @@ describe('the next leader', () => {
     for (const id of all.slice(0, 10)) server.finish(id)
     await pass(2)
     for (const id of all.slice(10)) server.finish(id)
-    // The second half is on its way to the tab that ends now.
+    // The second half is still on its way to the tab that crashes now.
     a.crash()
     await settle()
     for (const { pushed } of [b, c]) expect(pushed.map(({ id }) => id)).toEqual(all)
@@ -119,7 +119,7 @@ describe('the next leader', () => {
     expect(b.toasts).toHaveLength(20)
   })
 
-  test('with one that ends after every few steps of a burst, each is told once', async () => {
+  test('notifies once per order, wherever in a burst the last leader crashed', async () => {
     for (let step = 0; step < 12; step++) {
       const { server, open, toasts } = world()
       const [a] = [await open('a'), await open('b'), await open('c')]
@@ -133,7 +133,7 @@ describe('the next leader', () => {
     }
   })
 
-  test('stays away if the last one was told to', async () => {
+  test('does not reconnect if the last leader was closed permanently', async () => {
     const { server, open } = world()
     const [a, b] = [await open('a'), await open('b')]
     server.close(closeCode.replaced)
@@ -147,13 +147,13 @@ describe('the next leader', () => {
     expect(b.state?.phase).toBe('live')
   })
 
-  test('one that was not welcomed before cannot be sure to have heard all', async () => {
+  test('is not gapless if it had not been welcomed before', async () => {
     const { browser, server, open } = world()
     const a = await open('a')
     const b = new Page('b', browser, server)
     server.finish('x')
     await pass(0)
-    // It has passed on the order, and not yet answered the new tab.
+    // The leader has passed the order on, and has not replied to the new tab yet.
     a.crash()
     await settle()
     expect(server.wires.map(({ query }) => query)).toEqual(['', '?e=e1&o=1'])
@@ -161,12 +161,12 @@ describe('the next leader', () => {
   })
 })
 
-describe('what is seen and asked everywhere', () => {
+describe('state and requests of all tabs', () => {
   test.each([
     [closeCode.replaced, 'replaced'],
     [closeCode.policy, 'refused'],
     [closeCode.badMessage, 'refused'],
-  ])('close %d sends all tabs away, also one that comes later', async (code, why) => {
+  ])('close %d stops all tabs, and a later one too', async (code, why) => {
     const { server, pages, open } = world()
     for (const name of ['a', 'b']) await open(name)
     server.close(code)
@@ -177,7 +177,7 @@ describe('what is seen and asked everywhere', () => {
     expect(server.wires).toHaveLength(1)
   })
 
-  test('a follower asks for another connection', async () => {
+  test('a follower can request a new connection', async () => {
     const { server, pages, open } = world()
     const [a, b] = [await open('a'), await open('b')]
     server.close(closeCode.replaced)
@@ -189,7 +189,7 @@ describe('what is seen and asked everywhere', () => {
     expect([a.leads, b.leads]).toEqual([true, false])
   })
 
-  test('asked while it is live, nothing happens', async () => {
+  test('a request while the socket is live does nothing', async () => {
     const { server, pages, open } = world()
     const b = (await open('a')) && (await open('b'))
     b.socket.connect()
@@ -210,7 +210,7 @@ describe('what is seen and asked everywhere', () => {
     ])
   })
 
-  test('no network is seen by all', async () => {
+  test('all tabs show a lost network', async () => {
     const { pages, open } = world()
     for (const name of ['a', 'b']) await open(name)
     for (const page of pages) {
@@ -228,14 +228,14 @@ describe('what is seen and asked everywhere', () => {
   })
 })
 
-describe('told once', () => {
+describe('one notification per change', () => {
   async function three() {
     const w = world()
     const [a, b, c] = [await w.open('a'), await w.open('b'), await w.open('c')]
     return { ...w, a, b, c }
   }
 
-  test('by the tab that was focused last among those in sight', async () => {
+  test('comes from the visible tab that was focused last', async () => {
     const { server, a, b, c, toasts } = await three()
     c.look()
     await settle()
@@ -253,7 +253,7 @@ describe('told once', () => {
     expect(a.leads).toBe(true)
   })
 
-  test('with none in sight by the one focused last', async () => {
+  test('comes from the tab that was focused last if none is visible', async () => {
     const { server, a, b, c } = await three()
     b.look()
     await settle()
@@ -264,7 +264,7 @@ describe('told once', () => {
     expect([a.toasts, b.toasts, c.toasts]).toEqual([[], ['x'], []])
   })
 
-  test('not by a tab that is gone', async () => {
+  test('does not come from a closed tab', async () => {
     const { server, b, c, toasts } = await three()
     c.look()
     await settle()
@@ -278,7 +278,7 @@ describe('told once', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('by another if the chosen one goes before it could', async () => {
+  test('comes from another tab if the chosen one crashes first', async () => {
     const { server, b, c, toasts } = await three()
     b.look()
     await settle()
@@ -292,7 +292,7 @@ describe('told once', () => {
     expect(c.pushed).toHaveLength(1)
   })
 
-  test('by another also if the leader goes with it', async () => {
+  test('comes from another tab if the leader crashes, too', async () => {
     const { server, a, b, c, toasts } = await three()
     b.look()
     await settle()
@@ -306,7 +306,7 @@ describe('told once', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('a message that the server repeats is not told again, whoever leads and whoever came since', async () => {
+  test('is not repeated for a repeated message, even by other leaders and later tabs', async () => {
     const { server, a, b, c, open, toasts } = await three()
     server.finish('x')
     await settle()
@@ -321,7 +321,7 @@ describe('told once', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('what the leader told before another tab came is not told by that one', async () => {
+  test('is not repeated by a tab that joins later', async () => {
     const { server, open, toasts } = world()
     const a = await open('a')
     server.finish('x')
@@ -335,8 +335,8 @@ describe('told once', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('by the tab that the last leader chose, though the next one leads before it hears of that', async () => {
-    const { server, open, toasts } = world({ hasty: true })
+  test('comes from the chosen tab even if the next leader starts before it knows the choice', async () => {
+    const { server, open, toasts } = world({ fastLocks: true })
     const [a, b, c] = [await open('a'), await open('b'), await open('c')]
     c.look()
     await settle()
@@ -353,7 +353,7 @@ describe('told once', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('by another also if it came after the choice, and neither who chose nor who was chosen is left', async () => {
+  test('comes from a tab that joined after the choice if leader and chosen tab crash', async () => {
     const { server, open, toasts } = world()
     const [a, b] = [await open('a'), await open('b')]
     b.look()
@@ -369,7 +369,7 @@ describe('told once', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('a tab that leads before it knows the others tells for one that is gone', async () => {
+  test('comes from a leader that does not know the others yet if the chosen tab crashed', async () => {
     const { browser, server, open } = world()
     const [a, b] = [await open('a'), await open('b')]
     b.look()
@@ -385,13 +385,13 @@ describe('told once', () => {
     expect(c.toasts).toEqual(['x'])
   })
 
-  test('what was missed before the first load is told', async () => {
+  test('is also shown for orders that were missed before the first load', async () => {
     const { server, open } = world()
     server.finish('x')
     expect((await open('a')).toasts).toEqual(['x'])
   })
 
-  test('what was told and acknowledged is not told by a browser that opens later', async () => {
+  test('is not shown for acknowledged orders by a browser that opens later', async () => {
     const { server, open } = world()
     const a = await open('a')
     server.finish('x')
@@ -400,17 +400,17 @@ describe('told once', () => {
     expect((await open('b')).toasts).toEqual([])
   })
 
-  test('a new order is no news', async () => {
+  test('is not shown for a NEW order', async () => {
     const { a, b, c, toasts } = await three()
     for (const { socket } of [a, b, c]) {
-      socket.tell({ id: 'x', amount: 1, description: '', status: 'NEW', version: 1 })
+      socket.notify({ id: 'x', amount: 1, description: '', status: 'NEW', version: 1 })
     }
     await settle()
     expect(toasts()).toEqual([])
   })
 })
 
-describe('found by reading after a gap', () => {
+describe('a change found by reading after a gap', () => {
   async function two() {
     const w = world()
     w.server.place('x')
@@ -421,7 +421,7 @@ describe('found by reading after a gap', () => {
     return { ...w, a, b }
   }
 
-  test('it is told once, though every tab reads', async () => {
+  test('is notified once, although every tab reads', async () => {
     const { server, b, pages, toasts } = await two()
     server.loseStream()
     await settle()
@@ -433,7 +433,7 @@ describe('found by reading after a gap', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('it is told also when the leader has not held the row', async () => {
+  test('is notified even if the leader does not hold the row', async () => {
     const { server, a, b, toasts } = await two()
     a.rows.clear()
     server.loseStream()
@@ -442,7 +442,7 @@ describe('found by reading after a gap', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('it is told also when the leader goes before it hears of it', async () => {
+  test('is notified even if the leader crashes before it learns of the change', async () => {
     const { a, b, toasts } = await two()
     a.tab.freeze()
     b.read()
@@ -454,7 +454,7 @@ describe('found by reading after a gap', () => {
   })
 })
 
-describe('a leader that does not run', () => {
+describe('a frozen leader', () => {
   async function frozen() {
     const w = world()
     const [a, b] = [await w.open('a'), await w.open('b')]
@@ -464,7 +464,7 @@ describe('a leader that does not run', () => {
     return { ...w, a, b }
   }
 
-  test('loses the lead to a tab that is shown and gets no answer', async () => {
+  test('loses the lead to a tab that is shown and gets no reply', async () => {
     const { server, a, b } = await frozen()
     server.finish('x')
     b.look()
@@ -484,20 +484,20 @@ describe('a leader that does not run', () => {
     expect(b.toasts).toEqual(['x', 'y'])
   })
 
-  test('loses it also to one that was in sight all the time, after a minute', async () => {
+  test('loses the lead after a minute to a tab that was visible all the time', async () => {
     const { b } = await frozen()
     await pass(66_000)
     expect(b.leads).toBe(true)
   })
 
-  test('keeps it while nobody looks', async () => {
+  test('keeps the lead while no tab is visible', async () => {
     const { b } = await frozen()
     b.look({ visible: false })
     await pass(600_000)
     expect(b.leads).toBe(false)
   })
 
-  test('one that runs is never robbed, however quiet it is', async () => {
+  test('does not include a running leader on a quiet connection', async () => {
     const { server, open } = world()
     const [a, b] = [await open('a'), await open('b')]
     for (let i = 0; i < 40; i++) {
@@ -508,7 +508,7 @@ describe('a leader that does not run', () => {
     expect(server.wires).toHaveLength(1)
   })
 
-  test('thawed, it shows what the other shows, and reads once more', async () => {
+  test('shows the state of the new leader when thawed, and reads again', async () => {
     const { a, b } = await frozen()
     await pass(66_000)
     b.network = false
@@ -522,7 +522,7 @@ describe('a leader that does not run', () => {
     expect(a.welcomes).toEqual([false, false])
   })
 
-  test('thawed, it may lead again when the other stops', async () => {
+  test('can lead again when thawed and the other leader stops', async () => {
     const { a, b } = await frozen()
     await pass(66_000)
     a.tab.thaw()
@@ -532,7 +532,7 @@ describe('a leader that does not run', () => {
     expect(a.leads).toBe(true)
   })
 
-  test('a leader that knows nobody learns who is there', async () => {
+  test('is replaced by a leader that then learns of all tabs', async () => {
     const { a, b, open, server } = await frozen()
     a.crash()
     await settle()
@@ -550,7 +550,7 @@ describe('a leader that does not run', () => {
     expect(c.toasts).toEqual(['x'])
   })
 
-  test('where locks cannot be stolen, who gets no answer keeps to itself', async () => {
+  test('makes a tab without a reply work alone if locks cannot be stolen', async () => {
     const { open, server } = await frozen()
     const c = await open('c', {
       sharing: (tab, id) => ({
@@ -573,7 +573,7 @@ describe('a leader that does not run', () => {
     expect(c.toasts).toEqual(['x'])
   })
 
-  test('a frozen tab that comes to lead is robbed, too', async () => {
+  test('loses the lead even if it was frozen before it was granted the lead', async () => {
     const { a, b, open } = await frozen()
     const c = await open('c')
     b.tab.freeze()
@@ -585,7 +585,7 @@ describe('a leader that does not run', () => {
 })
 
 describe('started and stopped', () => {
-  test('stop and start at once, as StrictMode does, leaves one socket', async () => {
+  test('an immediate restart, as by StrictMode, leaves one socket', async () => {
     const { browser, server } = world()
     const page = new Page('a', browser, server)
     page.socket.stop()
@@ -601,7 +601,7 @@ describe('started and stopped', () => {
     expect(page.welcomes).toEqual([false, false])
   })
 
-  test('a wait that was stopped does not lead later', async () => {
+  test('a stopped follower does not become leader later', async () => {
     const { server, open } = world()
     const [a, b, c] = [await open('a'), await open('b'), await open('c')]
     b.socket.stop()
@@ -611,7 +611,7 @@ describe('started and stopped', () => {
     expect(server.connected).toHaveLength(1)
   })
 
-  test('a leader that stops hands over what waits to be acknowledged and the lead', async () => {
+  test('a leader that stops sends its pending acknowledgement and passes the lead on', async () => {
     const { server, open } = world()
     const [a, b] = [await open('a'), await open('b')]
     server.finish('x')
@@ -624,7 +624,7 @@ describe('started and stopped', () => {
     expect(b.state?.phase).toBe('live')
   })
 
-  test('on the way back to a page that was kept it follows, and reads once more', async () => {
+  test('a restarted page follows, and reads its orders again', async () => {
     const { server, open, toasts } = world()
     const [a, b] = [await open('a'), await open('b')]
     a.socket.stop()
@@ -638,7 +638,7 @@ describe('started and stopped', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('what others were told meanwhile is not told by it when they are gone', async () => {
+  test('a restarted page does not repeat notifications of tabs that are closed now', async () => {
     const { server, open, toasts } = world()
     const [a, b] = [await open('a'), await open('b')]
     a.socket.stop()
@@ -651,7 +651,7 @@ describe('started and stopped', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('what it had to leave to another that told it is not told by it later', async () => {
+  test('a restarted leader does not repeat a notification that it had assigned to another tab', async () => {
     const { server, open, toasts } = world()
     const [a, b] = [await open('a'), await open('b')]
     b.look()
@@ -669,7 +669,7 @@ describe('started and stopped', () => {
     expect(toasts()).toEqual(['x'])
   })
 
-  test('a follower that stopped takes no lead, whoever does not answer', async () => {
+  test('a stopped follower does not steal the lead of a frozen leader', async () => {
     const { open } = world()
     const [a, b] = [await open('a'), await open('b')]
     b.socket.stop()
@@ -678,7 +678,7 @@ describe('started and stopped', () => {
     expect(b.leads).toBe(false)
   })
 
-  test('started again, it says that it connects', async () => {
+  test('a restarted page shows that it is connecting', async () => {
     const { open } = world()
     const a = await open('a')
     a.socket.stop()
@@ -686,7 +686,7 @@ describe('started and stopped', () => {
     expect(a.state).toEqual({ phase: 'connecting' })
   })
 
-  test('a leader whose own lock is stolen has one socket all the same', async () => {
+  test('a leader whose tab lock is stolen keeps one socket', async () => {
     const { browser, server, open } = world()
     await open('a')
     void browser.tab().locks.request('gozon.tab.1/ann/a', { steal: true }, () => {})
@@ -694,15 +694,15 @@ describe('started and stopped', () => {
     expect(server.wires).toHaveLength(1)
   })
 
-  test('stopped, it does nothing of what it is asked', async () => {
+  test('a stopped page ignores all calls', async () => {
     const { server, open, toasts } = world()
     const { socket } = await open('a')
     socket.stop()
     socket.connect()
     socket.wake()
     socket.networkLost()
-    socket.looked()
-    socket.tell({ id: 'x', amount: 1, description: '', status: 'FINISHED', version: 2 })
+    socket.pageLooked()
+    socket.notify({ id: 'x', amount: 1, description: '', status: 'FINISHED', version: 2 })
     await pass(60_000)
     expect(server.connected).toEqual([])
     expect(vi.getTimerCount()).toBe(0)
@@ -716,17 +716,17 @@ describe('where tabs cannot share', () => {
   const refuse = () => Promise.reject(new DOMException('no', 'SecurityError'))
   const broken = {
     'neither locks nor channels': () => null,
-    'no channel to be had': (tab: FakeTab, id: string): Sharing => ({
+    'no channel': (tab: FakeTab, id: string): Sharing => ({
       ...share(tab, id),
       channel: () => {
         throw new DOMException('no', 'SecurityError')
       },
     }),
-    'no lock to be had': (tab: FakeTab, id: string): Sharing => ({
+    'no lock': (tab: FakeTab, id: string): Sharing => ({
       ...share(tab, id),
       locks: { request: refuse },
     }),
-    'no lead to be had': (tab: FakeTab, id: string): Sharing => ({
+    'no lead lock': (tab: FakeTab, id: string): Sharing => ({
       ...share(tab, id),
       locks: {
         request: (name, ...rest) =>
@@ -735,23 +735,26 @@ describe('where tabs cannot share', () => {
     }),
   }
 
-  test.each(Object.entries(broken))('%s: each has a socket and tells', async (_, sharing) => {
-    const { server, open } = world()
-    const [a, b] = [await open('a', { sharing }), await open('b', { sharing })]
-    server.finish('x')
-    await settle()
-    expect(server.connected).toHaveLength(2)
-    for (const { state, pushed, toasts } of [a, b]) {
-      expect(state?.phase).toBe('live')
-      expect(pushed).toHaveLength(1)
-      expect(toasts).toEqual(['x'])
-    }
-    for (const { socket } of [a, b]) socket.stop()
-    expect(server.connected).toEqual([])
-  })
+  test.each(Object.entries(broken))(
+    '%s: each tab has a socket and notifies',
+    async (_, sharing) => {
+      const { server, open } = world()
+      const [a, b] = [await open('a', { sharing }), await open('b', { sharing })]
+      server.finish('x')
+      await settle()
+      expect(server.connected).toHaveLength(2)
+      for (const { state, pushed, toasts } of [a, b]) {
+        expect(state?.phase).toBe('live')
+        expect(pushed).toHaveLength(1)
+        expect(toasts).toEqual(['x'])
+      }
+      for (const { socket } of [a, b]) socket.stop()
+      expect(server.connected).toEqual([])
+    },
+  )
 })
 
-describe('what else is said on the channel', () => {
+describe('invalid messages on the channel', () => {
   const state = { phase: 'offline', why: 'stopped' }
   const standing = { type: 'standing', state, position: null, tabs: [], told: [], due: [] }
 
@@ -771,7 +774,7 @@ describe('what else is said on the channel', () => {
     { type: 'here', tab: { id: 'ghost' } },
     { type: 'tell', order: {}, teller: 'b' },
     { type: 'told', id: 'x', version: '2' },
-  ])('%j is not heard', async (word) => {
+  ])('%j is ignored', async (word) => {
     const { browser, server, open } = world()
     const [a, b] = [await open('a'), await open('b')]
     const before = [a, b].map(({ states, welcomes }) => [states.length, welcomes.length])
@@ -783,7 +786,7 @@ describe('what else is said on the channel', () => {
     expect([...a.toasts, ...b.toasts]).toEqual(['x'])
   })
 
-  test('pages of another version keep to themselves', async () => {
+  test('pages of another version share nothing with this one', async () => {
     const { browser, server, open } = world()
     const older = browser.tab()
     const heard: unknown[] = []

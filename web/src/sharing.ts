@@ -1,18 +1,25 @@
+import { NotifiedOrders } from './notified'
 import type { Order } from './orders'
 import { type ConnectionState, type Position, PushSocket, type SocketOptions } from './socket'
-import { chooseTeller, hold, type Locks, whenGone } from './tabs'
+import {
+  type FromLeader,
+  parseTabMessage,
+  type Tab,
+  type TabMessage,
+  tabNames,
+} from './tabMessages'
+import { chooseTab, holdLock, type Locks, onTabClosed } from './tabs'
 import { Timer } from './timer'
-import { Told } from './told'
-import { type FromLeader, names, parseWord, type Tab, type Word } from './words'
 
-// A leader that does not run (its tab is suspended, or stands in a debugger) keeps its lock. So a
-// visible tab asks when it has heard nothing for a while, and takes the lock if there is no answer.
-const QUIET_MS = 60_000
-const ANSWER_MS = 5_000
+// A leader keeps its lock while its tab is suspended or paused in a debugger. So if a visible tab receives no
+// message for LEADER_SILENCE_MS, it announces itself. If no reply comes within LEADER_REPLY_MS, it steals the
+// lock.
+const LEADER_SILENCE_MS = 60_000
+const LEADER_REPLY_MS = 5_000
 
 export interface Channel {
   onmessage: ((event: MessageEvent) => void) | null
-  postMessage(word: unknown): void
+  postMessage(message: unknown): void
   close(): void
 }
 
@@ -25,48 +32,57 @@ export interface Sharing {
 export interface SharedOptions
   extends Pick<SocketOptions, 'ticket' | 'open' | 'clock' | 'random' | 'online' | 'onState'> {
   userId: string
-  /** Null where the browser has no locks or channels: each tab has a socket then, and tells. */
+  /**
+   * Null if the browser has no locks or channels. Then each tab has its own socket and shows its own
+   * notifications.
+   */
   sharing: Sharing | null
   isVisible: () => boolean
   isFocused: () => boolean
-  /** In every tab. */
+  /** Called in every tab. */
   onOrder: (order: Order, receivedAt: number) => void
-  /** In every tab, after what was missed. Not `gapless`, only REST can say what is still missing. */
+  /**
+   * Called in every tab, after the missed orders. If not `gapless`, the page must read its orders over REST.
+   */
   onWelcome: (gapless: boolean) => void
-  /** Only in the tab that shall show it, once a browser for each change. */
-  onTell: (order: Order) => void
+  /** Called for each change in one tab of the browser, which must show a toast or notification. */
+  onNotify: (order: Order) => void
 }
 
 /**
- * One socket for all tabs of a user. The tab that holds a lock leads: it has the socket, says on a
- * channel what it hears, and chooses which tab tells the user. The others follow, and wait for the
- * lock, which the browser hands on when the tab of the leader is gone. The next leader goes on from
- * the position that it heard last.
+ * One socket for all tabs of a user.
  *
- * A change stays due in every tab until the tab that was chosen says that it has told it. If that tab
- * is gone before, the leader chooses another, and so does the next leader. Each tab holds a lock of its
- * own, which the leader waits for, so that a tab need not say that it is alive, nor that it goes.
+ * One tab, the leader, holds the lead lock and has the socket. It posts each message of the socket on a
+ * channel, and chooses the tab that shows each notification. The other tabs, the followers, wait for the lead
+ * lock. When the leader's tab is closed, the browser grants the lock to the next tab. This tab becomes the
+ * leader and continues at the last position it has received.
+ *
+ * Every tab keeps a change as due until the chosen tab reports that it has notified the user (message `told`).
+ * If the chosen tab is closed before that, the leader, or the next leader, chooses another tab.
+ *
+ * Each tab also holds a lock of its own. The leader requests the locks of all tabs, and is granted one when
+ * its tab is closed, however that happened. So tabs need no heartbeats.
  */
 export class SharedSocket {
   readonly #options: SharedOptions
-  readonly #names: ReturnType<typeof names>
-  readonly #patience: Timer
+  readonly #names: ReturnType<typeof tabNames>
+  readonly #leaderTimer: Timer
   #run: AbortController | null = null
   #leadership = new AbortController()
   #channel: Channel | null = null
-  /** Only the leader has one. */
+  /** Only the leader has a socket. */
   #socket: PushSocket | null = null
   #state: ConnectionState = { phase: 'connecting' }
   #position: Position | null = null
   #welcomed = false
   #self: Tab = { id: '', visible: false, focusedAt: 0 }
   #tabs = new Map<string, Tab>()
-  readonly #told = new Told()
+  readonly #notified = new NotifiedOrders()
 
   constructor(options: SharedOptions) {
     this.#options = options
-    this.#names = names(options.userId)
-    this.#patience = new Timer(options.clock)
+    this.#names = tabNames(options.userId)
+    this.#leaderTimer = new Timer(options.clock)
   }
 
   start() {
@@ -75,25 +91,26 @@ export class SharedSocket {
     this.#run = run
     this.#show({ phase: 'connecting' })
     const { sharing } = this.#options
-    // A tab that starts again is a new one: what was said to the former is not for it.
+    // A restarted tab gets a new id, so that it does not act on messages to its former id.
     this.#self = { id: sharing?.newId() ?? '', visible: false, focusedAt: 0 }
-    this.#look()
+    this.#updateSelf()
     if (!sharing) return this.#lead()
     try {
       this.#channel = sharing.channel(this.#names.push)
     } catch {
-      return this.#keepToItself()
+      return this.#runAlone()
     }
-    this.#channel.onmessage = ({ data }) => this.#hear(parseWord(data))
-    hold(sharing.locks, {
+    this.#channel.onmessage = ({ data }) => this.#onMessage(parseTabMessage(data))
+    holdLock(sharing.locks, {
       name: this.#names.tab(this.#self.id),
       signal: run.signal,
-      held: () => {
-        // Not before: a leader that hears of this tab takes its lock, if it is free, for its end.
-        this.#ask()
-        this.#queue(sharing.locks)
+      onHeld: () => {
+        // The tab announces itself only now. If its lock were still free, a leader that knows the tab would be
+        // granted the lock, and would conclude that the tab is closed.
+        this.#announce()
+        this.#requestLead(sharing.locks)
       },
-      lost: () => this.#keepToItself(),
+      onLost: () => this.#runAlone(),
     })
   }
 
@@ -101,103 +118,106 @@ export class SharedSocket {
     if (!this.#run) return
     this.#run.abort()
     this.#run = null
-    this.#patience.stop()
-    this.#resign()
+    this.#leaderTimer.stop()
+    this.#giveUpLead()
     this.#channel?.close()
     this.#channel = null
-    // While it is stopped, others may be told and acknowledge what this tab does not hear.
+    // While this tab is stopped, other tabs may show and acknowledge changes that it does not receive.
     this.#position = null
-    this.#told.dropDue()
+    this.#notified.clearDue()
     this.#tabs.clear()
   }
 
-  /** The user asks for it. */
+  /** Connects because the user has pressed the button. */
   connect() {
     if (!this.#run || this.#socket) return this.#socket?.connect()
     this.#show({ phase: 'connecting' })
-    this.#say({ type: 'connect' })
-    this.#ask()
+    this.#post({ type: 'connect' })
+    this.#announce()
   }
 
-  /** Timers were late, the page was shown, or there is a network again. */
+  /** Checks the connection, because the computer slept, the page was shown, or the network is back. */
   wake() {
     if (this.#socket) this.#socket.wake()
-    else this.#say({ type: 'wake' })
+    else this.#post({ type: 'wake' })
   }
 
   networkLost() {
     this.#socket?.networkLost()
   }
 
-  /** The page was shown, hidden or focused. */
-  looked() {
+  /** Updates the other tabs after this page was shown, hidden or focused. */
+  pageLooked() {
     if (!this.#run) return
-    this.#look()
-    this.#ask()
+    this.#updateSelf()
+    this.#announce()
   }
 
-  /** Of a change that was found by reading. Each tab that finds it may say so. */
-  tell(order: Order) {
+  /**
+   * Requests a notification of a change that was found by reading the orders. Several tabs can find the same
+   * change.
+   */
+  notify(order: Order) {
     if (!this.#run) return
-    this.#note(order)
-    if (!this.#socket) this.#say({ type: 'news', order })
+    this.#addNews(order)
+    if (!this.#socket) this.#post({ type: 'news', order })
   }
 
-  #look() {
+  #updateSelf() {
     const { clock, isVisible, isFocused } = this.#options
     const focusedAt = isFocused() ? clock.now() : this.#self.focusedAt
     this.#self = { ...this.#self, visible: isVisible(), focusedAt }
     this.#tabs.set(this.#self.id, this.#self)
   }
 
-  /** Says that this tab is here, and how; a leader answers. */
-  #ask() {
-    this.#say({ type: 'here', tab: this.#self })
-    if (!this.#socket) this.#patience.start(ANSWER_MS, () => this.#unanswered())
+  /** Posts that this tab exists, and whether it is visible. A leader replies with `standing`. */
+  #announce() {
+    this.#post({ type: 'here', tab: this.#self })
+    if (!this.#socket) this.#leaderTimer.start(LEADER_REPLY_MS, () => this.#onLeaderSilent())
   }
 
-  #unanswered() {
-    // A hidden tab asks again when it is shown.
+  #onLeaderSilent() {
+    // A hidden tab announces itself again when it is shown.
     const { sharing, isVisible } = this.#options
-    if (sharing && isVisible()) this.#queue(sharing.locks, true)
+    if (sharing && isVisible()) this.#requestLead(sharing.locks, true)
   }
 
-  #queue(locks: Locks, steal = false) {
+  #requestLead(locks: Locks, steal = false) {
     this.#leadership.abort()
     this.#leadership = new AbortController()
-    hold(locks, {
+    holdLock(locks, {
       name: this.#names.push,
       signal: this.#leadership.signal,
       steal,
-      held: () => this.#lead(),
-      lost: () => this.#dismissed(locks),
+      onHeld: () => this.#lead(),
+      onLost: () => this.#onLeadLost(locks),
     })
   }
 
   #lead() {
-    this.#patience.stop()
+    this.#leaderTimer.stop()
     const { ticket, open, clock, random, online } = this.#options
     const socket: PushSocket = new PushSocket({
       ...{ ticket, open, clock, random, online, position: this.#position },
-      onState: (state) => this.#socket === socket && this.#enter(state),
-      onOrder: (...message) => this.#pushed(...message),
+      onState: (state) => this.#socket === socket && this.#onSocketState(state),
+      onOrder: (...message) => this.#onPushed(...message),
       onWelcome: (gapless) => {
         this.#position = socket.position
-        this.#say({ type: 'welcome', gapless, position: this.#position })
+        this.#post({ type: 'welcome', gapless, position: this.#position })
         this.#welcome(gapless)
       },
     })
     this.#socket = socket
-    // What sent the last leader away for good holds for the next as well.
-    if (!isForGood(this.#state)) socket.connect()
+    // If the last leader was closed permanently (replaced or refused), the next one must not reconnect either.
+    if (!isPermanentlyOffline(this.#state)) socket.connect()
     for (const id of this.#tabs.keys()) this.#watch(id)
-    for (const { order, teller } of this.#told.due) {
-      if (teller === null) this.#choose(order)
+    for (const { order, teller } of this.#notified.due) {
+      if (teller === null) this.#assignToTab(order)
       else if (!this.#tabs.has(teller)) this.#watch(teller)
     }
   }
 
-  #resign() {
+  #giveUpLead() {
     this.#leadership.abort()
     const socket = this.#socket
     this.#socket = null
@@ -205,15 +225,18 @@ export class SharedSocket {
     this.#welcomed = false
   }
 
-  /** Another took the lead from this tab while it did not run. Or there are no locks to be had. */
-  #dismissed(locks: Locks) {
-    if (!this.#socket) return this.#keepToItself()
-    this.#resign()
-    this.#queue(locks)
-    this.#ask()
+  /**
+   * Handles that another tab stole the lead while this one was frozen, or that the browser refused the lock.
+   */
+  #onLeadLost(locks: Locks) {
+    if (!this.#socket) return this.#runAlone()
+    this.#giveUpLead()
+    this.#requestLead(locks)
+    this.#announce()
   }
 
-  #keepToItself() {
+  /** Stops sharing: this tab opens its own socket and shows its own notifications. */
+  #runAlone() {
     if (this.#socket) return
     this.#channel?.close()
     this.#channel = null
@@ -221,53 +244,55 @@ export class SharedSocket {
     this.#lead()
   }
 
+  /** Requests the lock of another tab, which is granted when that tab is closed. */
   #watch(id: string) {
     const { sharing } = this.#options
     if (!this.#channel || !sharing || id === this.#self.id) return
-    whenGone(sharing.locks, this.#names.tab(id), this.#leadership.signal, () => {
+    onTabClosed(sharing.locks, this.#names.tab(id), this.#leadership.signal, () => {
       this.#tabs.delete(id)
-      for (const { order, teller } of this.#told.due) if (teller === id) this.#choose(order)
+      for (const { order, teller } of this.#notified.due)
+        if (teller === id) this.#assignToTab(order)
     })
   }
 
-  #pushed(order: Order, receivedAt: number) {
+  #onPushed(order: Order, receivedAt: number) {
     this.#position = this.#socket?.position ?? null
-    const teller = this.#told.isNews(order) ? chooseTeller(this.#tabs.values()) : null
-    this.#say({ type: 'order', order, receivedAt, position: this.#position, teller })
+    const teller = this.#notified.isNews(order) ? chooseTab(this.#tabs.values()) : null
+    this.#post({ type: 'order', order, receivedAt, position: this.#position, teller })
     this.#options.onOrder(order, receivedAt)
     if (teller !== null) this.#assign(order, teller)
   }
 
-  #note(order: Order) {
-    if (!this.#told.isNews(order)) return
-    if (this.#socket) this.#choose(order)
-    else this.#told.assign(order, null)
+  #addNews(order: Order) {
+    if (!this.#notified.isNews(order)) return
+    if (this.#socket) this.#assignToTab(order)
+    else this.#notified.assign(order, null)
   }
 
-  #choose(order: Order) {
-    const teller = chooseTeller(this.#tabs.values())
-    this.#say({ type: 'tell', order, teller })
+  #assignToTab(order: Order) {
+    const teller = chooseTab(this.#tabs.values())
+    this.#post({ type: 'tell', order, teller })
     this.#assign(order, teller)
   }
 
   #assign(order: Order, teller: string | null) {
-    if (!this.#told.assign(order, teller) || teller !== this.#self.id) return
+    if (!this.#notified.assign(order, teller) || teller !== this.#self.id) return
     const { id, version } = order
-    this.#told.mark(id, version)
-    this.#say({ type: 'told', id, version })
-    this.#options.onTell(order)
+    this.#notified.markNotified(id, version)
+    this.#post({ type: 'told', id, version })
+    this.#options.onNotify(order)
   }
 
-  /** The first one leaves open what changed before this tab listened. */
+  /** The first welcome is never gapless, because this tab does not know what changed before it listened. */
   #welcome(gapless: boolean) {
     const first = !this.#welcomed
     this.#welcomed = true
     this.#options.onWelcome(gapless && !first)
   }
 
-  #enter(state: ConnectionState) {
+  #onSocketState(state: ConnectionState) {
     this.#show(state)
-    this.#sayStanding()
+    this.#postStanding()
   }
 
   #show(state: ConnectionState) {
@@ -275,74 +300,75 @@ export class SharedSocket {
     this.#options.onState(state)
   }
 
-  #sayStanding() {
-    this.#say({
+  #postStanding() {
+    this.#post({
       type: 'standing',
       state: this.#state,
       position: this.#position,
       tabs: [...this.#tabs.values()],
-      told: this.#told.versions,
-      due: this.#told.due,
+      told: this.#notified.versions,
+      due: this.#notified.due,
     })
   }
 
-  #say(word: Word) {
-    this.#channel?.postMessage(word)
+  #post(message: TabMessage) {
+    this.#channel?.postMessage(message)
   }
 
-  #hear(word: Word | null) {
-    switch (word?.type) {
+  #onMessage(message: TabMessage | null) {
+    switch (message?.type) {
       case 'here':
-        if (!this.#tabs.has(word.tab.id) && this.#socket) this.#watch(word.tab.id)
-        this.#tabs.set(word.tab.id, word.tab)
-        if (this.#socket) this.#sayStanding()
+        if (!this.#tabs.has(message.tab.id) && this.#socket) this.#watch(message.tab.id)
+        this.#tabs.set(message.tab.id, message.tab)
+        if (this.#socket) this.#postStanding()
         return
       case 'news':
-        return this.#note(word.order)
+        return this.#addNews(message.order)
       case 'tell':
-        return this.#assign(word.order, word.teller)
+        return this.#assign(message.order, message.teller)
       case 'told':
-        return this.#told.mark(word.id, word.version)
+        return this.#notified.markNotified(message.id, message.version)
       case 'connect':
         return this.#socket?.connect()
       case 'wake':
         return this.#socket?.wake()
-      // A leader may hear the last words of the one before. Its own socket brings all of it, but
-      // for the choice of who tells, which holds.
+      // A leader can receive late messages of the previous leader. Its own socket delivers the same orders.
+      // Only the choice of the notifying tab is new, and remains valid.
       case 'order':
-        if (!this.#socket) this.#follow(word)
-        if (word.teller !== null) this.#assign(word.order, word.teller)
+        if (!this.#socket) this.#follow(message)
+        if (message.teller !== null) this.#assign(message.order, message.teller)
         return
       case 'standing':
       case 'welcome':
-        if (!this.#socket) this.#follow(word)
+        if (!this.#socket) this.#follow(message)
     }
   }
 
-  #follow(word: FromLeader) {
-    this.#patience.start(QUIET_MS, () => this.#ask())
-    this.#position = word.position
-    if (word.type === 'order') {
-      this.#options.onOrder(word.order, word.receivedAt)
-    } else if (word.type === 'welcome') {
-      this.#welcome(word.gapless)
+  /** Applies a message of the leader in a follower. */
+  #follow(message: FromLeader) {
+    this.#leaderTimer.start(LEADER_SILENCE_MS, () => this.#announce())
+    this.#position = message.position
+    if (message.type === 'order') {
+      this.#options.onOrder(message.order, message.receivedAt)
+    } else if (message.type === 'welcome') {
+      this.#welcome(message.gapless)
     } else {
-      this.#show(word.state)
-      for (const [id, version] of word.told) this.#told.mark(id, version)
-      for (const { order, teller } of word.due) this.#assign(order, teller)
-      this.#meet(word.tabs)
-      if (word.state.phase === 'live' && !this.#welcomed) this.#welcome(false)
+      this.#show(message.state)
+      for (const [id, version] of message.told) this.#notified.markNotified(id, version)
+      for (const { order, teller } of message.due) this.#assign(order, teller)
+      this.#updateTabs(message.tabs)
+      if (message.state.phase === 'live' && !this.#welcomed) this.#welcome(false)
     }
   }
 
-  #meet(tabs: readonly Tab[]) {
+  #updateTabs(tabs: readonly Tab[]) {
     this.#tabs = new Map(tabs.map((tab) => [tab.id, tab]))
     if (this.#tabs.has(this.#self.id)) return
     this.#tabs.set(this.#self.id, this.#self)
-    this.#say({ type: 'here', tab: this.#self })
+    this.#post({ type: 'here', tab: this.#self })
   }
 }
 
-function isForGood(state: ConnectionState): boolean {
+function isPermanentlyOffline(state: ConnectionState): boolean {
   return state.phase === 'offline' && (state.why === 'replaced' || state.why === 'refused')
 }

@@ -96,7 +96,7 @@ describe('connecting', () => {
     expect(states).toEqual([{ phase: 'connecting' }, { phase: 'live', replica: 'notifier-1' }])
   })
 
-  test('the first welcome asks for a reload, as nothing says what changed before it', async () => {
+  test('the first welcome is not gapless, because earlier changes are unknown', async () => {
     const { welcomes, wire } = await live()
     expect(welcomes).toEqual([false])
     wire().onclose?.({ code: 1006, reason: '' })
@@ -105,7 +105,7 @@ describe('connecting', () => {
     expect(welcomes).toEqual([false, true])
   })
 
-  test('missed messages are handed on before the verdict on the gap', async () => {
+  test('missed messages are delivered before the welcome is reported', async () => {
     const { orders, welcomes } = await live(
       {},
       { recovered: false, missed: [pushed(9), pushed(10)] },
@@ -114,7 +114,7 @@ describe('connecting', () => {
     expect(welcomes).toEqual([false])
   })
 
-  test('a ticket that cannot be had is asked for again', async () => {
+  test('a failed ticket request is repeated', async () => {
     const { socket, ticket, wires, state } = setUp()
     ticket.mockRejectedValueOnce(new Error('503'))
     socket.connect()
@@ -124,7 +124,7 @@ describe('connecting', () => {
     expect(wires).toHaveLength(1)
   })
 
-  test('stopping while the ticket is on its way opens nothing', async () => {
+  test('stopping during the ticket request opens no socket', async () => {
     const { socket, wires, state } = setUp()
     socket.connect()
     socket.stop()
@@ -143,7 +143,7 @@ describe('connecting', () => {
 })
 
 describe('resuming', () => {
-  test('it names the epoch and the last offset seen, with a fresh ticket', async () => {
+  test('a reconnection sends epoch and last offset, with a new ticket', async () => {
     const { wire } = await live()
     wire().receive(pushed(17))
     wire().end(1006)
@@ -161,7 +161,7 @@ describe('resuming', () => {
     expect(wire().query).toBe('?e=e1&o=17')
   })
 
-  test('a new epoch starts its own count', async () => {
+  test('a new epoch starts with its own offset', async () => {
     const { wire } = await live()
     wire().receive(pushed(17))
     wire().receive(welcome({ epoch: 'e2', offset: 3, recovered: false }))
@@ -171,16 +171,16 @@ describe('resuming', () => {
   })
 })
 
-describe('going on from where another stood', () => {
+describe('continuing at a given position', () => {
   const position = { epoch: 'e1', offset: 8 }
 
-  test('the first connection names the position, and its welcome may be gapless', async () => {
+  test('the first connection sends the position, and its welcome can be gapless', async () => {
     const { wire, welcomes } = await live({ position }, { missed: [pushed(9), pushed(10)] })
     expect(wire().query).toBe('?e=e1&o=8')
     expect(welcomes).toEqual([true])
   })
 
-  test('the position moves with each message, but only after all that were missed', async () => {
+  test('the position moves with each live message, and after all missed messages', async () => {
     const { socket, wire, given } = await live({ position }, { missed: [pushed(9), pushed(10)] })
     expect(given.map(({ position }) => position?.offset)).toEqual([8, 8])
     expect(socket.position).toEqual({ epoch: 'e1', offset: 10 })
@@ -188,23 +188,23 @@ describe('going on from where another stood', () => {
     expect(given.at(-1)?.position).toEqual({ epoch: 'e1', offset: 11 })
   })
 
-  test('the position given is not written to', async () => {
+  test('the given position object is not changed', async () => {
     const { wire } = await live({ position })
     wire().receive(pushed(11))
     expect(position).toEqual({ epoch: 'e1', offset: 8 })
   })
 })
 
-test('an order comes with the time it was received', async () => {
+test('an order is delivered with its time of receipt', async () => {
   const { wire, given } = await live()
   wire().receive(pushed(11))
   expect(given.map(({ receivedAt }) => receivedAt)).toEqual([Date.now()])
 })
 
-describe('welcomed again on an open socket', () => {
+describe('a second welcome on an open socket', () => {
   const again = welcome({ epoch: 'e2', offset: 3, recovered: false, missed: [pushed(3)] })
 
-  test('it hands on what was missed, asks for a reload and stays live', async () => {
+  test('delivers the missed messages, is not gapless and stays live', async () => {
     const { wire, wires, orders, welcomes, state } = await live()
     wire().end(1006)
     await pass(2_000)
@@ -217,7 +217,7 @@ describe('welcomed again on an open socket', () => {
     expect(wires).toHaveLength(2)
   })
 
-  test('an acknowledgement that waited is of the new epoch', async () => {
+  test('sets the epoch of a pending acknowledgement', async () => {
     const { wire } = await live()
     wire().receive(pushed(11))
     await pass(0)
@@ -230,7 +230,7 @@ describe('welcomed again on an open socket', () => {
     ])
   })
 
-  test('what follows counts on from there', async () => {
+  test('sets the offset from which later messages count', async () => {
     const { wire } = await live()
     wire().receive(again)
     wire().receive(pushed(4))
@@ -239,7 +239,7 @@ describe('welcomed again on an open socket', () => {
     expect(wire().query).toBe('?e=e2&o=4')
   })
 
-  test('the connection is as steady as before', async () => {
+  test('does not restart the time that makes a connection stable', async () => {
     const { wire, state } = await live({ random: 1 })
     wire().end(1006)
     await pass(2_000)
@@ -259,7 +259,7 @@ describe('acknowledging', () => {
     expect(acks(wire())).toEqual([{ type: 'ack', o: 13 }])
   })
 
-  test('at most one leaves each second', async () => {
+  test('at most one acknowledgement is sent per second', async () => {
     const { wire } = await live()
     for (let o = 11; o < 61; o++) {
       wire().receive(pushed(o))
@@ -276,13 +276,13 @@ describe('acknowledging', () => {
     expect(acks(wire())).toEqual([{ type: 'ack', o: 10 }])
   })
 
-  test('a welcome that brings nothing asks for no acknowledgement', async () => {
+  test('a welcome without missed messages is not acknowledged', async () => {
     const { wire } = await live()
     await pass(5_000)
     expect(acks(wire())).toEqual([])
   })
 
-  test('stopping sends the acknowledgement that was waiting', async () => {
+  test('stopping sends a pending acknowledgement', async () => {
     const { socket, wire } = await live()
     wire().receive(pushed(11))
     socket.stop()
@@ -296,7 +296,7 @@ describe('renewing the identity', () => {
     wire.sent.filter((frame) => JSON.stringify(frame).includes('renew'))
   const renewal = (ticket: string) => ({ type: 'renew', ticket })
 
-  test('asked to renew, it shows a fresh ticket on the same wire', async () => {
+  test('a renewal request is answered with a new ticket on the same connection', async () => {
     const { wire, wires } = await live()
     wire().receive({ type: 'renew', within: 60 })
     await pass(0)
@@ -304,7 +304,7 @@ describe('renewing the identity', () => {
     expect(wires).toHaveLength(1)
   })
 
-  test('asked again meanwhile, it renews once', async () => {
+  test('a second request during a renewal is ignored', async () => {
     const { wire, ticket } = await live()
     ticket.mockRejectedValueOnce(new Error('503'))
     wire().receive({ type: 'renew', within: 60 })
@@ -316,7 +316,7 @@ describe('renewing the identity', () => {
     expect(ticket).toHaveBeenCalledTimes(3)
   })
 
-  test('asked again later, it renews again', async () => {
+  test('a later request starts another renewal', async () => {
     const { wire } = await live()
     wire().receive({ type: 'renew', within: 60 })
     await pass(1_000)
@@ -325,7 +325,7 @@ describe('renewing the identity', () => {
     expect(renewals(wire())).toEqual([renewal('t2'), renewal('t3')])
   })
 
-  test('a ticket that cannot be had is asked for after growing pauses, while there is time', async () => {
+  test('a failed ticket request is repeated with growing pauses until the deadline', async () => {
     const { wire, wires, ticket } = await live({ random: 1 })
     const start = Date.now()
     const asked: number[] = []
@@ -343,7 +343,7 @@ describe('renewing the identity', () => {
     expect(wires).toHaveLength(1)
   })
 
-  test('having failed for as long as there was time, it can be asked again', async () => {
+  test('after a renewal failed until the deadline, another request starts a new one', async () => {
     const { wire, ticket } = await live()
     ticket.mockRejectedValueOnce(new Error('503'))
     wire().receive({ type: 'renew', within: 1 })
@@ -354,7 +354,7 @@ describe('renewing the identity', () => {
     expect(renewals(wire())).toEqual([renewal('t2')])
   })
 
-  test('a ticket that comes after its wire is gone is not shown on another', async () => {
+  test('a ticket that arrives after its connection was closed is not sent on another', async () => {
     const { wire, wires, ticket } = await live()
     let issue = (_: string) => {}
     ticket.mockImplementationOnce(() => new Promise((resolve) => (issue = resolve)))
@@ -370,7 +370,7 @@ describe('renewing the identity', () => {
     expect(renewals(wire())).toEqual([renewal('t3')])
   })
 
-  test('closed while it pauses, it asks for no ticket but that of the next connection', async () => {
+  test('a close during the pause ends the renewal', async () => {
     const { wire, wires, ticket } = await live()
     ticket.mockRejectedValueOnce(new Error('503'))
     wire().receive({ type: 'renew', within: 60 })
@@ -381,7 +381,7 @@ describe('renewing the identity', () => {
     expect(ticket).toHaveBeenCalledTimes(3)
   })
 
-  test('after a renewal that took a while the silence is counted anew, as the server does', async () => {
+  test('the watchdog restarts after a renewal, as the ping interval of the server does', async () => {
     const { wire, wires, ticket } = await live({ random: 1 })
     for (let i = 0; i < 4; i++) ticket.mockRejectedValueOnce(new Error('503'))
     wire().receive({ type: 'renew', within: 60 })
@@ -399,7 +399,7 @@ describe('staying alive', () => {
     expect(wire().sent).toEqual([{ type: 'pong' }])
   })
 
-  test('frames of unknown or broken form change nothing', async () => {
+  test('unknown and malformed frames are ignored', async () => {
     const { socket, wire, states, orders } = await live()
     const before = socket.position
     wire().onmessage?.({ data: '{' })
@@ -412,7 +412,7 @@ describe('staying alive', () => {
     expect(orders).toHaveLength(1)
   })
 
-  test('40 s of silence end the connection, and its late close is not heard', async () => {
+  test('40 s of silence end the connection, and its late close event is ignored', async () => {
     const { wire, wires, state } = await live()
     const silent = wire()
     await pass(39_999)
@@ -426,7 +426,7 @@ describe('staying alive', () => {
     expect(wires).toHaveLength(2)
   })
 
-  test('pings keep it', async () => {
+  test('pings keep the connection open', async () => {
     const { wire, wires, state } = await live()
     for (let i = 0; i < 10; i++) {
       await pass(25_000)
@@ -436,7 +436,7 @@ describe('staying alive', () => {
     expect(state()?.phase).toBe('live')
   })
 
-  test('silence before the welcome counts too', async () => {
+  test('silence before the welcome also ends the connection', async () => {
     const { socket, wire, state } = setUp()
     socket.connect()
     await pass(40_000)
@@ -445,20 +445,20 @@ describe('staying alive', () => {
   })
 })
 
-describe('coming back', () => {
+describe('reconnecting', () => {
   const delay = (state?: ConnectionState) =>
     state?.phase === 'reconnecting' ? state.at - Date.now() : Number.NaN
 
   test.each([
     [0, 500],
     [1, 2_000],
-  ])('with chance at %d the first wait is %d ms', async (random, expected) => {
+  ])('with random value %d the first delay is %d ms', async (random, expected) => {
     const { wire, state } = await live({ random })
     wire().end(1006)
     expect(delay(state())).toBe(expected)
   })
 
-  test('failures widen the range up to 20 s', async () => {
+  test('failures raise the delay limit up to 20 s', async () => {
     const { socket, wire, state } = setUp({ random: 1 })
     socket.connect()
     await pass(0)
@@ -471,7 +471,7 @@ describe('coming back', () => {
     expect(delays).toEqual([2_000, 4_000, 8_000, 16_000, 20_000, 20_000])
   })
 
-  test('a steady connection starts the backoff anew, a brief one does not', async () => {
+  test('a stable connection resets the backoff, and a brief one does not', async () => {
     const { wire, state } = await live({ random: 1 })
     wire().end(1006)
     await pass(2_000)
@@ -501,7 +501,7 @@ describe('coming back', () => {
   test.each([
     ...[1000, 1001, 1006, 1011, closeCode.restarting, closeCode.tryAgain, closeCode.badTicket],
     ...[closeCode.noPong, closeCode.expired, closeCode.tooSlow],
-  ])('after close %d it comes back soon, with a fresh ticket and its position', async (code) => {
+  ])('after close %d it reconnects soon, with a new ticket and its position', async (code) => {
     const { wire, wires, ticket } = await live({ random: 1 })
     wire().end(code)
     await pass(2_000)
@@ -514,7 +514,7 @@ describe('coming back', () => {
     [0, 5_500],
     [1, 7_000],
   ])(
-    'after too many messages, with chance at %d, it comes back in %d ms',
+    'after too many messages, with random value %d, it reconnects in %d ms',
     async (random, expected) => {
       const { wire, wires, state } = await live({ random })
       wire().end(closeCode.tooManyMessages, 'too many messages')
@@ -528,7 +528,7 @@ describe('coming back', () => {
     [closeCode.replaced, 'replaced'],
     [closeCode.policy, 'refused'],
     [closeCode.badMessage, 'refused'],
-  ])('after close %d it stays away until asked', async (code, why) => {
+  ])('after close %d it reconnects only on request', async (code, why) => {
     const { socket, wire, wires, state } = await live()
     wire().end(code, '{"retry_after_ms":1000}')
     await pass(600_000)
@@ -539,7 +539,7 @@ describe('coming back', () => {
     expect(wires).toHaveLength(2)
   })
 
-  test('asked to connect while waiting, it waits no longer', async () => {
+  test('a connect request ends the wait', async () => {
     const { socket, wire, wires } = await live()
     wire().end(1006)
     socket.connect()
@@ -550,8 +550,8 @@ describe('coming back', () => {
   })
 })
 
-describe('woken', () => {
-  test('a wait is cut short', async () => {
+describe('a wake-up', () => {
+  test('ends a wait', async () => {
     const { socket, wire, wires } = await live()
     wire().end(1006)
     socket.wake()
@@ -559,7 +559,7 @@ describe('woken', () => {
     expect(wires).toHaveLength(2)
   })
 
-  test('a wire that has missed a ping is given up', async () => {
+  test('replaces a connection that has missed a ping', async () => {
     const { socket, wire, wires } = await live()
     const silent = wire()
     vi.setSystemTime(Date.now() + 30_000)
@@ -570,7 +570,7 @@ describe('woken', () => {
     expect(wires).toHaveLength(2)
   })
 
-  test('a wire that spoke lately is left alone', async () => {
+  test('keeps a connection that received a frame recently', async () => {
     const { socket, wire, wires } = await live()
     await pass(25_000)
     wire().receive({ type: 'ping' })
@@ -581,7 +581,7 @@ describe('woken', () => {
     expect(wire().closed).toBe(false)
   })
 
-  test('woken by several tabs at once, it connects once', async () => {
+  test('from several tabs simultaneously connects once', async () => {
     const { socket, wires } = await live()
     vi.setSystemTime(Date.now() + 60_000)
     for (let i = 0; i < 3; i++) socket.wake()
@@ -592,7 +592,7 @@ describe('woken', () => {
   })
 
   test.each([closeCode.replaced, closeCode.policy])(
-    'after close %d it stays away all the same',
+    'does not reconnect after close %d',
     async (code) => {
       const { socket, wire, wires } = await live()
       wire().end(code)
@@ -602,7 +602,7 @@ describe('woken', () => {
     },
   )
 
-  test('stopped, it stays so', async () => {
+  test('does not start a stopped socket', async () => {
     const { socket, wires } = await live()
     socket.stop()
     socket.wake()
@@ -614,7 +614,7 @@ describe('woken', () => {
 describe('without a network', () => {
   const noNetwork = { phase: 'offline', why: 'no-network' }
 
-  test('it says so at once, and does not try again', async () => {
+  test('it reports that immediately and does not retry', async () => {
     const { socket, network, wire, wires, state } = await live()
     network.online = false
     socket.networkLost()
@@ -625,7 +625,7 @@ describe('without a network', () => {
     expect(wires).toHaveLength(1)
   })
 
-  test('it comes back with the network, from where it stood', async () => {
+  test('it reconnects at its position when the network is back', async () => {
     const { socket, network, wire } = await live()
     network.online = false
     socket.networkLost()
@@ -635,7 +635,7 @@ describe('without a network', () => {
     expect(wire().query).toBe('?e=e1&o=10')
   })
 
-  test('a first try is made whatever the browser says, as it may be wrong', async () => {
+  test('the first attempt ignores what the browser reports about the network', async () => {
     const { socket, network, wire, state } = setUp()
     network.online = false
     socket.connect()
@@ -646,7 +646,7 @@ describe('without a network', () => {
     expect(state()).toEqual(noNetwork)
   })
 
-  test('asked by its button it tries, too', async () => {
+  test('a connect request makes an attempt', async () => {
     const { socket, network, wires } = await live()
     network.online = false
     socket.networkLost()
@@ -655,13 +655,13 @@ describe('without a network', () => {
     expect(wires).toHaveLength(2)
   })
 
-  test('a network that is lost and not needed changes nothing', async () => {
+  test('a lost network changes nothing for a stopped socket', async () => {
     const { socket, state } = await live()
     socket.networkLost()
     expect(state()?.phase).toBe('live')
   })
 
-  test('one that stays away for another reason keeps to it', async () => {
+  test('a lost network does not change another reason to be offline', async () => {
     const { socket, network, wire, state } = await live()
     wire().end(closeCode.replaced)
     network.online = false

@@ -1,7 +1,7 @@
 import type { Order } from './orders'
 import { type Clock, Timer } from './timer'
 
-/** Named as in the notifier's closes.py; 1008 is the protocol's own word for a refusal. */
+/** The close codes of notifier/close_codes.py, and 1008, the standard code for a policy violation. */
 export const closeCode = {
   policy: 1008,
   internalError: 1011,
@@ -17,18 +17,18 @@ export const closeCode = {
 } as const
 
 const MIN_DELAY_MS = 500
-const FIRST_CEILING_MS = 2_000
-const MAX_DELAY_MS = 20_000
-const MAX_HINT_MS = 60_000
-const CALM_MS = 5_000
-const ACK_EVERY_MS = 1_000
-// The server pings every 25 s. A page that has just been woken gives up a wire that missed one;
-// otherwise it may be late.
-const LATE_MS = 30_000
+const FIRST_DELAY_LIMIT_MS = 2_000
+const DELAY_LIMIT_MS = 20_000
+const HINT_LIMIT_MS = 60_000
+const TOO_MANY_MESSAGES_MS = 5_000
+const ACK_INTERVAL_MS = 1_000
+// The server pings a silent client every 25 s. A page that was just woken reconnects if a ping is overdue.
+// Otherwise a ping can be late, so the page waits longer.
+const WAKE_SILENCE_MS = 30_000
 const SILENCE_MS = 40_000
-// A connection that broke sooner does not start the backoff anew, or a server that admits and
-// drops at once would be asked again every second.
-const STEADY_MS = 10_000
+// The backoff restarts only after a connection of at least this time. Otherwise a page would reconnect every
+// second to a server that accepts sockets and closes them immediately.
+const STABLE_MS = 10_000
 
 export type ConnectionState =
   | { phase: 'connecting' }
@@ -43,7 +43,7 @@ export interface OrderMessage {
   order: Order
 }
 
-/** Where a client stands in its user's stream. */
+/** A position in the user's stream: the offset of the last message, and the epoch of the offset. */
 export interface Position {
   epoch: string
   offset: number
@@ -59,8 +59,9 @@ interface Welcome {
 }
 
 type Frame = Welcome | OrderMessage | { type: 'ping' } | { type: 'renew'; within: number }
-type Said = { type: 'pong' } | { type: 'ack'; o: number } | { type: 'renew'; ticket: string }
+type ClientFrame = { type: 'pong' } | { type: 'ack'; o: number } | { type: 'renew'; ticket: string }
 
+/** The part of WebSocket that is used. */
 export type Wire = Pick<WebSocket, 'send' | 'close' | 'onmessage' | 'onclose'>
 
 export interface SocketOptions {
@@ -68,17 +69,20 @@ export interface SocketOptions {
   open: (query: string, protocols: string[]) => Wire
   clock: Clock
   random: () => number
-  /** What the browser says of its network. */
+  /** Whether the browser reports a network. */
   online: () => boolean
-  /** Where to go on from. */
+  /** The position to continue from. */
   position?: Position | null
   onState: (state: ConnectionState) => void
   /** `receivedAt` is in milliseconds since 1970, by this browser's clock. */
   onOrder: (order: Order, receivedAt: number) => void
-  /** After the missed messages. Without `recovered` there is a gap that only REST can fill. */
-  onWelcome: (recovered: boolean) => void
+  /** Called after the missed messages. If `gapless` is false, the page must read its orders over REST. */
+  onWelcome: (gapless: boolean) => void
 }
 
+/**
+ * A WebSocket to the notifier that reconnects, resumes at its position, acknowledges, and renews its identity.
+ */
 export class PushSocket {
   readonly #options: SocketOptions
   readonly #watchdog: Timer
@@ -88,7 +92,7 @@ export class PushSocket {
   #state: ConnectionState = { phase: 'offline', why: 'stopped' }
   #wire: Wire | null = null
   #position: Position | null
-  #turn = 0
+  #attempt = 0
   #renewing = false
   #failures = 0
   #liveSince: number | null = null
@@ -108,43 +112,46 @@ export class PushSocket {
     return this.#position
   }
 
-  /** Connects now, be it the first time, instead of waiting, or after a close for good. */
+  /** Connects immediately: for the first time, instead of waiting, or after a permanent close. */
   connect() {
     const { phase } = this.#state
     if (phase === 'offline' || phase === 'reconnecting') void this.#connect()
   }
 
-  /** Something has changed: the page is looked at again, the computer slept, there is a network. */
+  /**
+   * Reconnects if the connection is waiting or silent, because the page was shown, the computer slept, or the
+   * network is back.
+   */
   wake() {
-    const late = this.#options.clock.now() - this.#heardAt >= LATE_MS
-    if (this.#waits() || (this.#wire && late)) void this.#connect()
+    const late = this.#options.clock.now() - this.#heardAt >= WAKE_SILENCE_MS
+    if (this.#isWaiting() || (this.#wire && late)) void this.#connect()
   }
 
-  /** Without a network a wire cannot be told from a dead one, and trying again is in vain. */
+  /** Closes the connection. Without a network it may be dead unnoticed, and retries would fail. */
   networkLost() {
-    if (this.#state.phase !== 'offline' && !this.#options.online()) this.#giveUp('no-network')
+    if (this.#state.phase !== 'offline' && !this.#options.online()) this.#goOffline('no-network')
   }
 
   stop() {
     if (this.#ackTimer.pending) this.#ack()
-    this.#drop()
-    this.#enter({ phase: 'offline', why: 'stopped' })
+    this.#disconnect()
+    this.#setState({ phase: 'offline', why: 'stopped' })
   }
 
   async #connect() {
-    this.#drop()
-    const turn = this.#turn
-    this.#enter({ phase: 'connecting' })
+    this.#disconnect()
+    const attempt = this.#attempt
+    this.#setState({ phase: 'connecting' })
     try {
       const ticket = await this.#options.ticket()
-      if (turn !== this.#turn) return
+      if (attempt !== this.#attempt) return
       const wire = this.#options.open(this.#query(), ['gozon.v1', `ticket.${ticket}`])
       wire.onmessage = ({ data }) => this.#receive(data)
       wire.onclose = ({ code, reason }) => this.#closed(code, reason)
       this.#wire = wire
       this.#watch()
     } catch {
-      if (turn === this.#turn) this.#retry()
+      if (attempt === this.#attempt) this.#retry()
     }
   }
 
@@ -154,8 +161,8 @@ export class PushSocket {
     return `?${new URLSearchParams({ e: epoch, o: `${offset}` })}`
   }
 
-  /** One that was told to stay away is asked back only by its button. */
-  #waits(): boolean {
+  /** Whether the socket should reconnect when woken. After a permanent close, only the button reconnects. */
+  #isWaiting(): boolean {
     if (this.#state.phase !== 'offline') return this.#state.phase === 'reconnecting'
     return this.#state.why === 'no-network' && this.#options.online()
   }
@@ -169,16 +176,20 @@ export class PushSocket {
     else if (frame?.type === 'renew') this.#renewWithin(frame.within * 1_000)
   }
 
-  /** Comes again on an open wire when the stream was lost, and another has been begun. */
+  /**
+   * Handles a welcome. It comes again on an open connection when the server has lost the stream and begun a
+   * new one.
+   */
   #welcome({ epoch, offset, recovered, missed, replica }: Welcome) {
     this.#liveSince ??= this.#options.clock.now()
-    // The position moves after them all: who goes on from it has to hear the verdict on the gap, too.
-    for (const message of missed) this.#give(message)
-    // The first time there is no position to go on from, so whatever changed since the page read its orders is unknown.
+    // The position moves only after all missed messages. A tab that takes over from an earlier position then
+    // receives the welcome again, and so learns whether there is a gap.
+    for (const message of missed) this.#deliver(message)
+    // The first connection has no position, so changes since the page has read its orders may be unknown.
     const gapless = recovered && this.#position !== null
     this.#position = { epoch, offset }
     this.#options.onWelcome(gapless)
-    this.#enter({ phase: 'live', replica })
+    this.#setState({ phase: 'live', replica })
     if (missed.length > 0 || !recovered) this.#ackSoon()
   }
 
@@ -188,17 +199,19 @@ export class PushSocket {
       this.#position = { epoch, offset: Math.max(offset, message.o) }
       this.#ackSoon()
     }
-    this.#give(message)
+    this.#deliver(message)
   }
 
-  #give({ order }: OrderMessage) {
+  #deliver({ order }: OrderMessage) {
     this.#options.onOrder(order, this.#heardAt)
   }
 
-  /** Acks are cumulative, so one that waits carries whatever arrives until it leaves. */
+  /**
+   * Schedules an acknowledgement. It is cumulative, so it also covers messages that arrive before it is sent.
+   */
   #ackSoon() {
     if (this.#ackTimer.pending) return
-    const wait = this.#ackedAt + ACK_EVERY_MS - this.#options.clock.now()
+    const wait = this.#ackedAt + ACK_INTERVAL_MS - this.#options.clock.now()
     this.#ackTimer.start(Math.max(0, wait), () => this.#ack())
   }
 
@@ -214,52 +227,56 @@ export class PushSocket {
     void this.#renew(this.#options.clock.now() + ms)
   }
 
-  /** Shows a new ticket on the wire that was asked for it. In vain, the server closes when the time is up. */
+  /**
+   * Sends a new ticket on the same connection. If none can be had until the deadline, the server closes the
+   * socket.
+   */
   async #renew(until: number, failures = 0) {
-    const turn = this.#turn
+    const attempt = this.#attempt
     try {
       const ticket = await this.#options.ticket()
-      if (turn !== this.#turn) return
+      if (attempt !== this.#attempt) return
       this.#renewing = false
       this.#send({ type: 'renew', ticket })
-      // The server waits anew before its next ping, and what it sent last may be a while ago.
+      // The server restarts its ping interval after this message, so the watchdog restarts too.
       this.#watch()
     } catch {
-      if (turn !== this.#turn) return
+      if (attempt !== this.#attempt) return
       const pause = this.#pause(failures)
       this.#renewing = this.#options.clock.now() + pause < until
       if (this.#renewing) this.#renewTimer.start(pause, () => void this.#renew(until, failures + 1))
     }
   }
 
-  #send(frame: Said) {
+  #send(frame: ClientFrame) {
     this.#wire?.send(JSON.stringify(frame))
   }
 
   #closed(code: number, reason: string) {
-    if (code === closeCode.replaced) this.#giveUp('replaced')
-    else if (code === closeCode.policy || code === closeCode.badMessage) this.#giveUp('refused')
-    else this.#retry(delayHint(reason), code === closeCode.tooManyMessages ? CALM_MS : 0)
+    if (code === closeCode.replaced) this.#goOffline('replaced')
+    else if (code === closeCode.policy || code === closeCode.badMessage) this.#goOffline('refused')
+    else
+      this.#retry(delayHint(reason), code === closeCode.tooManyMessages ? TOO_MANY_MESSAGES_MS : 0)
   }
 
-  #giveUp(why: 'replaced' | 'refused' | 'no-network') {
-    this.#drop()
-    this.#enter({ phase: 'offline', why })
+  #goOffline(why: 'replaced' | 'refused' | 'no-network') {
+    this.#disconnect()
+    this.#setState({ phase: 'offline', why })
   }
 
   #retry(hint?: number, calm = 0) {
-    // Asked only after a failure: what a browser says of its network is not always so.
-    if (!this.#options.online()) return this.#giveUp('no-network')
-    this.#drop()
+    // `online` is checked only after a failure, because browsers report the network wrongly at times.
+    if (!this.#options.online()) return this.#goOffline('no-network')
+    this.#disconnect()
     const pause = this.#pause(this.#failures++)
     const delay = calm + (hint ?? pause)
     this.#retryTimer.start(delay, () => void this.#connect())
-    this.#enter({ phase: 'reconnecting', at: this.#options.clock.now() + delay })
+    this.#setState({ phase: 'reconnecting', at: this.#options.clock.now() + delay })
   }
 
   #pause(failures: number): number {
-    const ceiling = Math.min(MAX_DELAY_MS, FIRST_CEILING_MS * 2 ** failures)
-    return MIN_DELAY_MS + this.#options.random() * (ceiling - MIN_DELAY_MS)
+    const limit = Math.min(DELAY_LIMIT_MS, FIRST_DELAY_LIMIT_MS * 2 ** failures)
+    return MIN_DELAY_MS + this.#options.random() * (limit - MIN_DELAY_MS)
   }
 
   #watch() {
@@ -267,11 +284,14 @@ export class PushSocket {
     this.#watchdog.start(SILENCE_MS, () => this.#retry())
   }
 
-  /** Lets go at once: the close event of a dead connection can take minutes. */
-  #drop() {
-    this.#turn++
+  /**
+   * Drops the connection without waiting for its close event, which can take minutes if the connection is
+   * dead.
+   */
+  #disconnect() {
+    this.#attempt++
     const liveFor = this.#options.clock.now() - (this.#liveSince ?? Number.POSITIVE_INFINITY)
-    if (liveFor >= STEADY_MS) this.#failures = 0
+    if (liveFor >= STABLE_MS) this.#failures = 0
     this.#liveSince = null
     this.#watchdog.stop()
     this.#retryTimer.stop()
@@ -285,7 +305,7 @@ export class PushSocket {
     this.#wire = null
   }
 
-  #enter(state: ConnectionState) {
+  #setState(state: ConnectionState) {
     this.#state = state
     this.#options.onState(state)
   }
@@ -303,7 +323,7 @@ function delayHint(reason: string): number | undefined {
   try {
     const ms: unknown = JSON.parse(reason)?.retry_after_ms
     if (typeof ms !== 'number' || !Number.isFinite(ms)) return undefined
-    return Math.min(MAX_HINT_MS, Math.max(MIN_DELAY_MS, ms))
+    return Math.min(HINT_LIMIT_MS, Math.max(MIN_DELAY_MS, ms))
   } catch {
     return undefined
   }

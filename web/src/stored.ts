@@ -1,4 +1,4 @@
-/** One text in localStorage. Where the browser blocks site data it throws; the page works without it. */
+/** Reads and writes one text in localStorage. If the browser blocks site data, the page works without it. */
 export function stored(name: string) {
   return {
     read(): string | null {
@@ -13,7 +13,7 @@ export function stored(name: string) {
         if (text === null) localStorage.removeItem(name)
         else localStorage.setItem(name, text)
       } catch {
-        // As above.
+        // The browser blocks site data.
       }
     },
   }

@@ -1,26 +1,26 @@
 import { expect, test } from 'vitest'
 import { FakeBrowser } from './fakes'
-import { chooseTeller, hold } from './tabs'
+import { chooseTab, holdLock } from './tabs'
 
 const tab = (id: string, visible: boolean, focusedAt: number) => ({ id, visible, focusedAt })
 
 test.each([
-  ['one in sight', [tab('a', false, 9), tab('b', true, 0)], 'b'],
-  ['the one of two in sight that was focused last', [tab('a', true, 1), tab('b', true, 2)], 'b'],
-  ['with none in sight the one focused last', [tab('a', false, 2), tab('b', false, 1)], 'a'],
-  ['the first, if nothing speaks for another', [tab('a', true, 0), tab('b', true, 0)], 'a'],
-])('%s tells', (_, tabs, expected) => {
-  expect(chooseTeller(tabs)).toBe(expected)
+  ['the visible tab', [tab('a', false, 9), tab('b', true, 0)], 'b'],
+  ['of two visible tabs the one focused last', [tab('a', true, 1), tab('b', true, 2)], 'b'],
+  ['without a visible tab the one focused last', [tab('a', false, 2), tab('b', false, 1)], 'a'],
+  ['the first of equal tabs', [tab('a', true, 0), tab('b', true, 0)], 'a'],
+])('%s is chosen', (_, tabs, expected) => {
+  expect(chooseTab(tabs)).toBe(expected)
 })
 
-test('a lock that is no longer wanted when it was stolen is not held', async () => {
+test('a stolen lock is not held if the request was aborted meanwhile', async () => {
   const browser = new FakeBrowser()
   const { locks } = browser.tab()
   const calls: string[] = []
-  const [held, lost] = [() => void calls.push('held'), () => void calls.push('lost')]
-  const unwanted = new AbortController()
-  hold(locks, { name: 'x', signal: unwanted.signal, steal: true, held, lost })
-  unwanted.abort()
+  const [onHeld, onLost] = [() => void calls.push('onHeld'), () => void calls.push('onLost')]
+  const aborted = new AbortController()
+  holdLock(locks, { name: 'x', signal: aborted.signal, steal: true, onHeld, onLost })
+  aborted.abort()
   await locks.request('x', { signal: new AbortController().signal }, () => void calls.push('free'))
   expect(calls).toEqual(['free'])
 })

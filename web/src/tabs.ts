@@ -1,4 +1,4 @@
-import type { Tab } from './words'
+import type { Tab } from './tabMessages'
 
 /** The part of `navigator.locks` that is used. */
 export interface Locks {
@@ -11,43 +11,43 @@ export interface Locks {
 
 interface Hold {
   name: string
-  /** Ends the wait or the hold. */
+  /** Aborts the request, or releases the lock. */
   signal: AbortSignal
   steal?: boolean
-  held: () => void
-  /** Taken away by another tab, or never granted by this browser. */
-  lost: () => void
+  onHeld: () => void
+  /** Called if another tab stole the lock, or the browser refused it. */
+  onLost: () => void
 }
 
-export function hold(locks: Locks, { name, signal, steal = false, held, lost }: Hold) {
+export function holdLock(locks: Locks, { name, signal, steal = false, onHeld, onLost }: Hold) {
   const ended = new Promise<void>((end) => signal.addEventListener('abort', () => end()))
-  // The browser refuses both options at once; what is stolen is granted without a wait.
+  // The browser refuses `steal` together with `signal`. A stolen lock is granted without a wait.
   const request = locks.request(name, steal ? { steal } : { signal }, () => {
-    // What is stolen cannot be called back on its way.
+    // A request to steal cannot be aborted, so the signal is checked here.
     if (signal.aborted) return
-    held()
+    onHeld()
     return ended
   })
   request.catch(() => {
-    if (!signal.aborted) lost()
+    if (!signal.aborted) onLost()
   })
 }
 
-/** The browser gives a tab's lock to who waits for it when the tab is gone, however it went. */
-export function whenGone(locks: Locks, name: string, signal: AbortSignal, gone: () => void) {
+/** Calls `onClosed` when the tab that holds the lock is closed or has crashed. */
+export function onTabClosed(locks: Locks, name: string, signal: AbortSignal, onClosed: () => void) {
   locks
-    .request(name, { signal }, gone)
-    // Whoever waited no longer wants to know.
+    .request(name, { signal }, onClosed)
+    // The request was aborted by `signal`.
     .catch(() => {})
 }
 
-/** The tab that the user looks at; if it is none, the one looked at last. */
-export function chooseTeller(tabs: Iterable<Tab>): string {
+/** Returns the id of the tab that was focused last among the visible ones, or among all if none is visible. */
+export function chooseTab(tabs: Iterable<Tab>): string {
   const [first, ...others] = tabs
-  if (!first) throw new Error('there is always the tab that asks')
-  return others.reduce((best, tab) => (isNearer(tab, best) ? tab : best), first).id
+  if (!first) throw new Error('chooseTab needs at least one tab')
+  return others.reduce((best, tab) => (isBetter(tab, best) ? tab : best), first).id
 }
 
-function isNearer(tab: Tab, other: Tab): boolean {
+function isBetter(tab: Tab, other: Tab): boolean {
   return tab.visible === other.visible ? tab.focusedAt > other.focusedAt : tab.visible
 }

@@ -4,7 +4,7 @@ export interface Clock {
   clearTimeout(handle: number): void
 }
 
-/** One timeout at a time; starting it anew replaces the one that waits. */
+/** One timeout. Starting it again replaces the pending one. */
 export class Timer {
   #handle: number | null = null
 

@@ -3,7 +3,7 @@ import type { Api } from './api'
 import { coalesce } from './coalesce'
 import { asProblem, type Problem } from './problem'
 
-/** `reading` counts: the same balance may have other entries behind it. */
+/** `reading` counts the reads, because the ledger can have new entries although the balance is equal. */
 export type AccountState =
   | { status: 'loading' }
   | { status: 'none' }
@@ -13,7 +13,8 @@ export function useAccount(api: Api) {
   const [state, setState] = useState<AccountState>({ status: 'loading' })
   const [problem, setProblem] = useState<Problem | null>(null)
 
-  // Every change of the balance is read back this way, so that no late answer shows an older one.
+  // Each change of the balance is read with this function. Its reads never overlap, so no late response shows
+  // an old one.
   const refresh = useMemo(
     () =>
       coalesce(async () => {

@@ -1,16 +1,16 @@
 import { useEffect, useRef, useState } from 'react'
 import { asProblem, type Problem } from './problem'
 
-const JUST_NOW_MS = 500
+const DOUBLE_CLICK_MS = 500
 
 /**
- * Runs one request at a time and holds what a form shows of it. Its button is to be `aria-disabled` while it is
- * busy: `disabled` would take the focus away.
+ * Runs one request at a time, and holds its state for a form. While it is busy, the button must be
+ * `aria-disabled`: `disabled` would remove the focus.
  */
 export function useAction<Args extends unknown[]>(run: (...args: Args) => Promise<void>) {
   const [busy, setBusy] = useState(false)
   const [problem, setProblem] = useState<Problem | null>(null)
-  // A second click can come before what the first has changed is rendered.
+  // A ref, because a second click can come before the state of the first click is rendered.
   const running = useRef(false)
   const doneAt = useRef(Number.NEGATIVE_INFINITY)
 
@@ -33,8 +33,8 @@ export function useAction<Args extends unknown[]>(run: (...args: Args) => Promis
     if (!busy) running.current = false
   }, [busy])
 
-  /** Of a double click the second may come after the answer, and mean nothing new. */
-  const justDone = () => performance.now() - doneAt.current < JUST_NOW_MS
+  /** Whether the action has just ended, so that this may be the second click of a double click. */
+  const justDone = () => performance.now() - doneAt.current < DOUBLE_CLICK_MS
 
   return { act, busy, problem, justDone }
 }

@@ -1,19 +1,21 @@
 /**
- * The connection of a page: one socket for all tabs of the user, each change told once a browser.
+ * The connection of a page: one socket for all tabs of the user, and one notification per change in each
+ * browser.
  *
  *     const connection = useConnection(api, {
  *       userId,
  *       onOrder: (order, receivedAt) => orders.take(order),
  *       onWelcome: (gapless) => orders.catchUp(gapless),
- *       onTell: (order) => (document.visibilityState === 'visible' ? toast : notify)(order),
+ *       onNotify: (order) => (document.visibilityState === 'visible' ? toast : notify)(order),
  *     })
- *     const orders = useOrders(api, filter, connection.tell)
- *     // connection.state is to be shown, connection.connect is for the button.
+ *     const orders = useOrders(api, filter, connection.notify)
+ *     // The page shows connection.state, and its button calls connection.connect.
  *
- * It stands before what reads the orders, so that it listens before they are read. `onOrder` and
- * `onWelcome` are called in every tab, so whatever every tab shows (rows, the balance) belongs there.
- * `onTell` is called in the one tab that shall show a toast or a notification. Pushed changes are told
- * by themselves; `tell` is for those found by reading the list again. Every tab may say the same.
+ * The hook must come before the hook that reads the orders, so that it listens before they are read. `onOrder`
+ * and `onWelcome` are called in every tab, and update what every tab shows: the rows and the balance.
+ * `onNotify` is called in one tab, which must show a toast or a notification. Pushed changes need no further
+ * call. For a change that was found by reading the list again, call `notify`. Every tab can report the same
+ * change.
  */
 import { useCallback, useEffect, useEffectEvent, useRef, useState } from 'react'
 import type { Api } from './api'
@@ -22,13 +24,13 @@ import type { Order } from './orders'
 import { SharedSocket, type Sharing } from './sharing'
 import type { ConnectionState } from './socket'
 import type { Clock } from './timer'
-import { runWith } from './wake'
+import { runForPage } from './wake'
 
 interface Listeners {
   userId: string
   onOrder: (order: Order, receivedAt: number) => void
   onWelcome: (gapless: boolean) => void
-  onTell: (order: Order) => void
+  onNotify: (order: Order) => void
 }
 
 const clock: Clock = {
@@ -43,7 +45,7 @@ export function useConnection(api: Api, listeners: Listeners) {
   const socket = useRef<SharedSocket | null>(null)
   const onOrder = useEffectEvent(listeners.onOrder)
   const onWelcome = useEffectEvent(listeners.onWelcome)
-  const onTell = useEffectEvent(listeners.onTell)
+  const onNotify = useEffectEvent(listeners.onNotify)
 
   useEffect(() => {
     const current = new SharedSocket({
@@ -59,25 +61,25 @@ export function useConnection(api: Api, listeners: Listeners) {
       onState: setState,
       onOrder: (...message) => onOrder(...message),
       onWelcome: (gapless) => onWelcome(gapless),
-      onTell: (order) => onTell(order),
+      onNotify: (order) => onNotify(order),
     })
     socket.current = current
-    return runWith(current, { window, document, clock })
+    return runForPage(current, { window, document, clock })
   }, [api, userId])
 
   const connect = useCallback(() => socket.current?.connect(), [])
-  const tell = useCallback((order: Order) => socket.current?.tell(order), [])
-  return { state, connect, tell }
+  const notify = useCallback((order: Order) => socket.current?.notify(order), [])
+  return { state, connect, notify }
 }
 
-/** Plain http has no locks, but for this very machine. */
+/** Returns null without Web Locks, which browsers offer only over https and on localhost. */
 function sharing(): Sharing | null {
   if (!('locks' in navigator && 'BroadcastChannel' in window)) return null
   const { locks } = navigator
   return { locks, channel: (name) => new BroadcastChannel(name), newId: randomKey }
 }
 
-/** A computer without any network still reaches a shop that it runs itself. */
+/** A shop on the same computer is reachable without a network. */
 function isOnline(): boolean {
   return navigator.onLine || /^(localhost|127\.[0-9.]+|\[::1\])$/.test(location.hostname)
 }

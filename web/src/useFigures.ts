@@ -3,16 +3,16 @@ import type { Api, Snapshot } from './api'
 import { type Figures, figures } from './figures'
 import { asProblem } from './problem'
 
-const EVERY_MS = 1_000
+const POLL_MS = 1_000
 const KEPT_SECONDS = 120
-// A rate over a longer time, as after a pause, would pass for one of now.
-const COMPARED_MS = 5_000
+// Longer intervals, as after a pause, give no rate: it would not be the current one.
+const INTERVAL_LIMIT_MS = 5_000
 
-export type Watched = 'loading' | 'live' | 'stale' | 'off'
+export type FiguresState = 'loading' | 'live' | 'stale' | 'off'
 
-/** The last two minutes, for as long as somebody looks. */
+/** Polls backstage while the page is visible, and keeps the figures of the last two minutes. */
 export function useFigures(api: Api) {
-  const [state, setState] = useState<Watched>('loading')
+  const [state, setState] = useState<FiguresState>('loading')
   const [history, setHistory] = useState<readonly Figures[]>([])
 
   useEffect(() => {
@@ -26,9 +26,9 @@ export function useFigures(api: Api) {
         if (left) return
         const before = last
         last = snapshot
-        // The server keeps a snapshot for a moment, so it may be the same one again.
+        // The server caches its snapshot for a moment, so this can be the same one again.
         const passed = before ? Date.parse(snapshot.at) - Date.parse(before.at) : 0
-        if (before && passed > 0 && passed < COMPARED_MS) {
+        if (before && passed > 0 && passed < INTERVAL_LIMIT_MS) {
           const now = figures(before, snapshot)
           setHistory((history) => [...history, now].filter(({ at }) => at > now.at - KEPT_SECONDS))
           setState('live')
@@ -38,11 +38,11 @@ export function useFigures(api: Api) {
         if (asProblem(error).status === 404) return setState('off')
         setState('stale')
       }
-      timer = window.setTimeout(next, EVERY_MS)
+      timer = window.setTimeout(next, POLL_MS)
     }
 
     function next() {
-      if (document.hidden) timer = window.setTimeout(next, EVERY_MS)
+      if (document.hidden) timer = window.setTimeout(next, POLL_MS)
       else void read()
     }
 

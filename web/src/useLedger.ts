@@ -5,9 +5,9 @@ import { mergeEntries, olderThan } from './ledger'
 import { asProblem, type Problem } from './problem'
 import { useAction } from './useAction'
 
-const PAGE = 20
+const PAGE_SIZE = 20
 
-/** Read anew with each reading of the balance. */
+/** The entries of the ledger, read again after each read of the balance (`reading`). */
 export function useLedger(api: Api, reading: number) {
   const [entries, setEntries] = useState<readonly LedgerEntry[] | null>(null)
   const [problem, setProblem] = useState<Problem | null>(null)
@@ -16,7 +16,7 @@ export function useLedger(api: Api, reading: number) {
     () =>
       coalesce(async () => {
         try {
-          const { items } = await api.ledger(PAGE, null)
+          const { items } = await api.ledger(PAGE_SIZE, null)
           setEntries((held) => mergeEntries(held ?? [], items))
           setProblem(null)
         } catch (error) {
@@ -26,12 +26,12 @@ export function useLedger(api: Api, reading: number) {
     [api],
   )
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a reading of the balance says that there may be something new
+  // biome-ignore lint/correctness/useExhaustiveDependencies: after a read of the balance there may be new entries
   useEffect(() => void refresh(), [refresh, reading])
 
   const cursor = olderThan(entries ?? [])
   const older = useAction(async () => {
-    const { items } = await api.ledger(PAGE, cursor)
+    const { items } = await api.ledger(PAGE_SIZE, cursor)
     setEntries((held) => mergeEntries(held ?? [], items))
   })
 

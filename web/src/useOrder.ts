@@ -3,7 +3,11 @@ import type { Api, OrderWithJourney } from './api'
 import { coalesce } from './coalesce'
 import { asProblem, type Problem } from './problem'
 
-/** One order with its journey, for as long as `id` stays the same; read anew when `version`, which is pushed, is newer than what was read. */
+/**
+ * Reads one order with its journey, and again when `version`, the pushed version, changes.
+ *
+ * `id` must stay the same for the life of the component.
+ */
 export function useOrder(api: Api, id: string, version: number) {
   const [order, setOrder] = useState<OrderWithJourney | null>(null)
   const [problem, setProblem] = useState<Problem | null>(null)
@@ -22,7 +26,7 @@ export function useOrder(api: Api, id: string, version: number) {
     [api, id],
   )
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the version says that there is something new
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new version means that the order has changed
   useEffect(() => void refresh(), [refresh, version])
 
   return { order, problem, refresh }

@@ -11,19 +11,19 @@ import {
 import { asProblem, type Problem } from './problem'
 import { useAction } from './useAction'
 
-const PAGE = 20
-const MOST = 100
+const PAGE_SIZE = 20
+const PAGE_SIZE_LIMIT = 100
 
-/** `ends` says of each filter that was read how far back: the last order, or null where there are no more. */
+/** For each filter that was read, the id of the last order that was read; null if there are no older ones. */
 type Ends = Partial<Record<Filter, string | null>>
 
-/** `onNews` gets what a list that was read once more tells; rows that nobody had seen before are none. */
+/** Holds the orders. `onNews` gets each held order whose status has changed when the list was read again. */
 export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => void) {
   const held = useRef<readonly Order[]>([])
   const [rows, setRows] = useState(held.current)
   const [ends, setEnds] = useState<Ends>({})
   const [problem, setProblem] = useState<Problem | null>(null)
-  const turn = useRef(0)
+  const generation = useRef(0)
   const complete = useRef(false)
   const end = ends[filter]
 
@@ -48,20 +48,20 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
   )
 
   const reload = useCallback(async () => {
-    const mine = ++turn.current
+    const own = ++generation.current
     complete.current = false
-    // What is held may have changed, and is read in one go as far as the server allows.
-    const limit = Math.min(MOST, Math.max(PAGE, held.current.length))
+    // All held orders may have changed. They are read in one request, up to the limit of the server.
+    const limit = Math.min(PAGE_SIZE_LIMIT, Math.max(PAGE_SIZE, held.current.length))
     try {
       const read: Ends = {}
       for (const of of new Set<Filter>(['all', filter])) {
         let cursor: string | null = null
         do {
           const page = await readPage(of, limit, cursor)
-          if (mine !== turn.current) return
+          if (own !== generation.current) return
           reread(page.items)
           cursor = page.next_cursor
-          // What is held as NEW beyond this page may have been decided meanwhile.
+          // Goes on while older orders are held as NEW, because they may have been decided meanwhile.
         } while (of === 'all' && hasNewBefore(held.current, cursor))
         read[of] = cursor
       }
@@ -69,7 +69,7 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
       setProblem(null)
       complete.current = true
     } catch (error) {
-      if (mine === turn.current) setProblem(asProblem(error))
+      if (own === generation.current) setProblem(asProblem(error))
     }
   }, [filter, readPage, reread])
 
@@ -77,13 +77,13 @@ export function useOrders(api: Api, filter: Filter, onNews: (order: Order) => vo
 
   const older = useAction(async () => {
     if (!end) return
-    const mine = turn.current
-    const page = await readPage(filter, PAGE, end)
+    const own = generation.current
+    const page = await readPage(filter, PAGE_SIZE, end)
     reread(page.items)
-    if (mine === turn.current) setEnds((ends) => ({ ...ends, [filter]: page.next_cursor }))
+    if (own === generation.current) setEnds((ends) => ({ ...ends, [filter]: page.next_cursor }))
   })
 
-  /** Fills a gap in the pushed messages, or what an earlier reading failed to bring. */
+  /** Reads the orders again if pushed messages may be missing, or if the last read failed. */
   const catchUp = useCallback(
     (recovered: boolean) => {
       if (!recovered || !complete.current) void reload()

@@ -6,7 +6,7 @@ import { useAction } from './useAction'
 
 export const ORDERS = 300
 
-/** It goes on while the shopper looks at other pages of the shop, and ends with them. */
+/** A rush of orders. It continues on other pages of the shop, and ends when the shopper leaves the shop. */
 export function useRush(api: Api) {
   const { text } = useLanguage()
   const [progress, setProgress] = useState<Progress | null>(null)

@@ -5,7 +5,7 @@ test.each(['a', 'Ann.Lee_2-x', 'x'.repeat(64)])('%s is a user id', (value) => {
   expect(isUserId(value)).toBe(true)
 })
 
-test.each(['', 'x'.repeat(65), 'a b', 'Аня', 'a/b', 'a\n'])('%j is none', (value) => {
+test.each(['', 'x'.repeat(65), 'a b', 'Аня', 'a/b', 'a\n'])('%j is not a user id', (value) => {
   expect(isUserId(value)).toBe(false)
 })
 

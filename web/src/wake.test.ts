@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { runWith } from './wake'
+import { runForPage } from './wake'
 
 beforeEach(() => {
   vi.useFakeTimers({ now: 1_000_000 })
@@ -13,13 +13,13 @@ function setUp() {
   const call = (name: string) => () => void calls.push(name)
   const window = new EventTarget()
   const document = Object.assign(new EventTarget(), { visibilityState: 'visible' as const })
-  const end = runWith(
+  const end = runForPage(
     {
       start: call('start'),
       stop: call('stop'),
       wake: call('wake'),
       networkLost: call('networkLost'),
-      looked: call('looked'),
+      pageLooked: call('pageLooked'),
     },
     {
       window,
@@ -37,7 +37,7 @@ function setUp() {
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
 const show = (persisted: boolean) => Object.assign(new Event('pageshow'), { persisted })
 
-test('it starts with the page and stops with it, and then hears nothing more', async () => {
+test('the socket starts and stops with the page, and ignores later events', async () => {
   const { calls, window, end } = setUp()
   expect(calls()).toEqual(['start'])
   end()
@@ -52,7 +52,7 @@ test('it starts with the page and stops with it, and then hears nothing more', a
 test.each([
   ['online', ['wake']],
   ['offline', ['networkLost']],
-  ['focus', ['looked']],
+  ['focus', ['pageLooked']],
   ['pagehide', ['stop']],
 ])('%s', (type, expected) => {
   const { calls, window } = setUp()
@@ -61,7 +61,7 @@ test.each([
   expect(calls()).toEqual(expected)
 })
 
-test('it leaves the lead while the browser freezes the page', () => {
+test('the socket stops while the page is frozen', () => {
   const { calls, document } = setUp()
   calls()
   document.dispatchEvent(new Event('freeze'))
@@ -70,8 +70,8 @@ test('it leaves the lead while the browser freezes the page', () => {
 })
 
 test.each([
-  ['visible', ['looked', 'wake']],
-  ['hidden', ['looked']],
+  ['visible', ['pageLooked', 'wake']],
+  ['hidden', ['pageLooked']],
 ])('made %s', (visibilityState, expected) => {
   const { calls, document } = setUp()
   calls()
@@ -79,7 +79,7 @@ test.each([
   expect(calls()).toEqual(expected)
 })
 
-test('it starts again on the way back to a page that was kept, not on a first show', () => {
+test('the socket starts again when a cached page is shown, but not on the first show', () => {
   const { calls, window } = setUp()
   calls()
   window.dispatchEvent(show(false))
@@ -88,7 +88,7 @@ test('it starts again on the way back to a page that was kept, not on a first sh
   expect(calls()).toEqual(['start'])
 })
 
-test('a sleep is noticed by the clock, which jumped; a slow timer is none', async () => {
+test('a jump of the clock counts as a sleep, and a slow timer does not', async () => {
   const { calls } = setUp()
   calls()
   await pass(60_000)

@@ -4,7 +4,7 @@ import { type Clock, Timer } from './timer'
 const TICK_MS = 5_000
 const JUMP_MS = 15_000
 
-type Followed = Pick<SharedSocket, 'start' | 'stop' | 'wake' | 'networkLost' | 'looked'>
+type PageSocket = Pick<SharedSocket, 'start' | 'stop' | 'wake' | 'networkLost' | 'pageLooked'>
 
 interface Page {
   window: EventTarget
@@ -12,20 +12,20 @@ interface Page {
   clock: Clock
 }
 
-/** Runs the socket while the page lives, and tells it what the browser tells the page. */
-export function runWith(socket: Followed, { window, document, clock }: Page): () => void {
+/** Starts the socket, and passes page and network events on to it until the returned function is called. */
+export function runForPage(socket: PageSocket, { window, document, clock }: Page): () => void {
   const ended = new AbortController()
   const on = (target: EventTarget, type: string, run: (event: Event) => void) =>
     target.addEventListener(type, run, { signal: ended.signal })
 
   on(window, 'online', () => socket.wake())
   on(window, 'offline', () => socket.networkLost())
-  on(window, 'focus', () => socket.looked())
+  on(window, 'focus', () => socket.pageLooked())
   on(document, 'visibilitychange', () => {
-    socket.looked()
+    socket.pageLooked()
     if (document.visibilityState === 'visible') socket.wake()
   })
-  // A page that the browser freezes, or keeps for the way back, leaves the lead to those that run.
+  // If the browser freezes the page, or keeps it in its back/forward cache, another tab must take the lead.
   on(document, 'freeze', () => socket.stop())
   on(document, 'resume', () => socket.start())
   on(window, 'pagehide', () => socket.stop())
@@ -42,7 +42,7 @@ export function runWith(socket: Followed, { window, document, clock }: Page): ()
   }
 }
 
-/** Nothing tells a page that the computer slept, but its clock jumps. */
+/** Calls `wake` after the computer has slept. No event reports that, but the clock jumps. */
 function wakeAfterSleep(clock: Clock, wake: () => void): Timer {
   const timer = new Timer(clock)
   function tick(last: number) {

@@ -20,7 +20,7 @@ export function AccountCard({ api, account }: AccountCardProps) {
     try {
       await api.openAccount()
     } catch (error) {
-      // 409: it was opened in another tab meanwhile, which is what was wanted.
+      // 409: the account was opened in another tab meanwhile.
       if (asProblem(error).status !== 409) throw error
     }
     await refresh()
@@ -50,7 +50,7 @@ export function AccountCard({ api, account }: AccountCardProps) {
         <>
           <p className="balance">
             <span className="muted">{text.account.balance}</span>
-            {/* A new element for each balance, so that it shows that it has changed. */}
+            {/* The key creates a new element for each balance, which starts the animation. */}
             <span key={state.balance} className="changed" data-testid="balance">
               <Price kopecks={state.balance} />
             </span>

@@ -2,7 +2,7 @@ import { Component, type ReactNode } from 'react'
 import { asProblem } from '../problem'
 import { ProblemNote } from './ProblemNote'
 
-/** Instead of a blank page. A part of it may be gone, too: the next release has other files. */
+/** Shows an error instead of a blank page, for example if a script of an older release was deleted. */
 export class Boundary extends Component<{ children: ReactNode }, { error: unknown }> {
   override state = { error: null }
 

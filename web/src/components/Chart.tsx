@@ -9,7 +9,7 @@ export interface Series {
 }
 
 const HEIGHT = 150
-// By the position of the series; the style sheet knows both themes.
+// CSS variables of the colours, by position of the series. The style sheet sets them for both themes.
 const inks = ['--spruce', '--mandarin', '--dusk']
 
 function ink(name: string): string {

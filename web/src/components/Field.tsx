@@ -9,7 +9,7 @@ interface FieldProps {
   testId: string
   inputMode?: 'text' | 'decimal'
   autoComplete?: string
-  /** For text that no keyboard should correct. */
+  /** Turns off autocapitalisation and spell checking. */
   plain?: boolean
 }
 

@@ -5,7 +5,7 @@ import { Intent } from '../intent'
 import { useLanguage } from '../language/useLanguage'
 import { amountForInput, parseAmount } from '../money'
 import type { Order } from '../orders'
-import { fieldInWords } from '../problem'
+import { fieldText } from '../problem'
 import { useAction } from '../useAction'
 import { Field } from './Field'
 import { ProblemNote } from './ProblemNote'
@@ -21,7 +21,7 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
   const place = useAction(async (order: NewOrder) => {
     const placed = await api.placeOrder(order, intent.keyFor(order))
     intent.settled()
-    // What was typed since is the next order.
+    // If the shopper has typed during the request, the text belongs to the next order and stays.
     setAmount((now) => (now === amount ? '' : now))
     setDescription((now) => (now === description ? '' : now))
     onPlaced(placed)
@@ -53,14 +53,14 @@ export function OrderForm({ api, onPlaced }: { api: Api; onPlaced: (order: Order
           label={text.order.description}
           value={description}
           onChange={setDescription}
-          error={fieldInWords(place.problem, 'description', text)}
+          error={fieldText(place.problem, 'description', text)}
           testId="order-description"
         />
         <Field
           label={text.order.amount}
           value={amount}
           onChange={changeAmount}
-          error={error || fieldInWords(place.problem, 'amount', text)}
+          error={error || fieldText(place.problem, 'amount', text)}
           testId="order-amount"
           inputMode="decimal"
         />

@@ -12,7 +12,7 @@ interface OrderPageProps {
   api: Api
   id: string
   rows: readonly Order[]
-  /** When its change came over the socket, if this page was open then. */
+  /** When the change was pushed, in milliseconds since 1970; undefined if the page was not open then. */
   shownAt: number | undefined
 }
 

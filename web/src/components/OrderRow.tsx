@@ -4,7 +4,7 @@ import { useLanguage } from '../language/useLanguage'
 import { type Order, placedAt } from '../orders'
 import { Price } from './Price'
 
-/** Of hundreds of rows, a pushed change concerns one. */
+/** Memoised, because a pushed change concerns one of hundreds of rows. */
 export const OrderRow = memo(function OrderRow({ order }: { order: Order }) {
   const { text, format } = useLanguage()
   const { id, description, amount, status, reason } = order

@@ -1,9 +1,9 @@
 import { useLanguage } from '../language/useLanguage'
-import { inWords, type Problem } from '../problem'
+import { type Problem, problemText } from '../problem'
 
 interface ProblemNoteProps {
   problem: Problem | null
-  /** Fields that show their errors themselves. */
+  /** The fields that show their own errors. */
   beside?: readonly string[]
   onRetry?: () => void
 }
@@ -15,7 +15,7 @@ export function ProblemNote({ problem, beside = [], onRetry }: ProblemNoteProps)
   return (
     <div className="problem" role="alert">
       <strong>{text.problem.title}</strong>
-      <p>{inWords(problem, text)}</p>
+      <p>{problemText(problem, text)}</p>
       {rest.length > 0 && (
         <ul>
           {rest.map(({ field }) => (

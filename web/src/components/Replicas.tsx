@@ -3,7 +3,7 @@ import { useLanguage } from '../language/useLanguage'
 
 type Replica = Snapshot['replicas'][number]
 
-/** Who is there, and how many sockets each notifier holds. */
+/** Lists the replicas, and the number of sockets of each notifier. */
 export function Replicas({ replicas }: { replicas: readonly Replica[] }) {
   const { text } = useLanguage()
   const most = Math.max(1, ...replicas.map((replica) => socketsOf(replica) ?? 0))

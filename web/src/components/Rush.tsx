@@ -43,7 +43,7 @@ export function Rush({ rush, rows }: RushProps) {
             aria-label={words.title}
           />
           <div className="actions" data-testid="rush-progress">
-            {/* Announced once, when it is over: it changes many times a second. */}
+            {/* Screen readers announce it only at the end, because it changes many times per second. */}
             <p role={seconds === null ? undefined : 'status'}>
               {seconds === null
                 ? words.progress(progress.placed, ORDERS, progress.failed)

@@ -5,9 +5,9 @@ import { useLanguage } from '../language/useLanguage'
 import type { Filter } from '../orders'
 import { useAccount } from '../useAccount'
 import { useConnection } from '../useConnection'
+import { useNotifier } from '../useNotifier'
 import { useOrders } from '../useOrders'
 import { useRush } from '../useRush'
-import { useTelling } from '../useTelling'
 import { AccountCard } from './AccountCard'
 import { Boundary } from './Boundary'
 import { Header } from './Header'
@@ -16,7 +16,7 @@ import { OrderList } from './OrderList'
 import { OrderPage } from './OrderPage'
 import { View } from './View'
 
-// Its charts are a third of the script, and most shoppers never see them.
+// Loaded on demand: the charts are a third of the script, and most shoppers never open them.
 const Behind = lazy(() => import('./Behind'))
 
 export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void }) {
@@ -24,12 +24,12 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
   const api = useMemo(() => createApi(userId), [userId])
   const account = useAccount(api)
   const { refresh } = account
-  const tell = useTelling()
+  const notify = useNotifier()
   const [filter, setFilter] = useState<Filter>('all')
   const [place] = useLocation()
 
   const arrivals = useRef(new Map<string, number>())
-  // Before the orders are read, so that no change falls between.
+  // This hook comes before useOrders, so that no change is lost between reading the orders and listening.
   const connection = useConnection(api, {
     userId,
     onOrder(order, receivedAt) {
@@ -41,9 +41,9 @@ export function Shop({ userId, onLeave }: { userId: string; onLeave: () => void 
       orders.catchUp(gapless)
       if (!gapless) void refresh()
     },
-    onTell: tell,
+    onNotify: notify,
   })
-  const orders = useOrders(api, filter, connection.tell)
+  const orders = useOrders(api, filter, connection.notify)
   const rush = useRush(api)
 
   return (

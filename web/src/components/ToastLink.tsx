@@ -1,7 +1,7 @@
 import { toast } from 'sonner'
 import { Link } from 'wouter'
 
-/** Reaches over its whole toast, so that a click anywhere on it opens the order. */
+/** A link that covers its whole toast, so that a click anywhere opens the order. */
 export function ToastLink({ href, title, id }: { href: string; title: string; id: string }) {
   return (
     <Link

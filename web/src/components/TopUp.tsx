@@ -3,7 +3,7 @@ import type { Api } from '../api'
 import { Intent } from '../intent'
 import { useLanguage } from '../language/useLanguage'
 import { amountForInput, parseAmount } from '../money'
-import { fieldInWords } from '../problem'
+import { fieldText } from '../problem'
 import { useAction } from '../useAction'
 import { Field } from './Field'
 import { ProblemNote } from './ProblemNote'
@@ -51,7 +51,7 @@ export function TopUp({ api, onDone }: { api: Api; onDone: () => Promise<void> }
           label={text.account.amount}
           value={amount}
           onChange={change}
-          error={error || fieldInWords(topUp.problem, 'amount', text)}
+          error={error || fieldText(topUp.problem, 'amount', text)}
           testId="top-up-amount"
           inputMode="decimal"
         />

@@ -5,26 +5,28 @@ interface ViewProps {
   title: string
   children: ReactNode
   className?: string
-  /** The heading is for those who cannot see the page. */
+  /** Hides the heading visually. Screen readers still read it. */
   hidden?: boolean
-  /** Stands before the heading. */
+  /** Shown before the heading. */
   above?: ReactNode
 }
 
 let first = true
 
-/** The shopper came through the door, so the next page is one they went to. */
+/**
+ * Called when the shopper has chosen a user id: the next page is a navigation, and its heading gets the focus.
+ */
 export function entered() {
   first = false
 }
 
-// Going back, the browser scrolls to where the shopper was.
+// After going back, the browser restores the scroll position itself.
 let back = false
 addEventListener('popstate', () => {
   back = true
 })
 
-/** One page of the shop. Coming to it, a keyboard or a screen reader starts at its heading. */
+/** One page of the shop. After a navigation, its heading gets the focus, for keyboards and screen readers. */
 export function View({ title, children, className = 'view', hidden, above }: ViewProps) {
   const { text } = useLanguage()
   const heading = useRef<HTMLHeadingElement>(null)

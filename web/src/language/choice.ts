@@ -6,7 +6,7 @@ export const languages: Record<Language, string> = { en: 'English', ru: 'Рус�
 
 const choice = stored('gozon.language')
 
-/** What was chosen here, or else the first of the browser's languages that we speak. */
+/** Returns the chosen language, or else the first language of the browser that the page has. */
 export function preferred(ofBrowser: readonly string[]): Language {
   for (const tag of [choice.read(), ...ofBrowser]) {
     const language = tag?.toLowerCase().split('-')[0]

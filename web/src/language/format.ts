@@ -10,7 +10,7 @@ export type Format = ReturnType<typeof formatIn>
 
 const locales: Record<Language, string> = { en: 'en-GB', ru: 'ru-RU' }
 
-/** Money is always in roubles, and given in kopecks. */
+/** Formats for a language. Amounts are given in kopecks and shown in roubles. */
 export function formatIn(language: Language) {
   const locale = locales[language]
   const roubles = new Intl.NumberFormat(locale, {
@@ -36,12 +36,12 @@ export function formatIn(language: Language) {
   return {
     money: (kopecks: number) => roubles.format(kopecks / 100),
     signedMoney: (kopecks: number) => signed.format(kopecks / 100),
-    /** Where the kopecks are none. */
+    /** Without kopecks, for whole roubles. */
     wholeMoney: (kopecks: number) => whole.format(kopecks / 100),
     moment: (date: Date) => moment.format(date),
     number: (value: number) => number.format(value),
     change: (value: number) => change.format(value),
-    /** The pieces of `money`; joined they give the same text. */
+    /** Splits the text of `money` into parts that can be styled. */
     moneyParts(kopecks: number): MoneyParts {
       const parts = roubles.formatToParts(kopecks / 100)
       const at = parts.findIndex((part) => part.type === 'decimal')

@@ -17,7 +17,7 @@ describe('the language', () => {
     expect(preferred(ofBrowser)).toBe(language)
   })
 
-  test('what was chosen comes before what the browser says', () => {
+  test('a chosen language overrides the languages of the browser', () => {
     vi.stubGlobal('localStorage', { getItem: () => 'ru' })
     expect(preferred(['en'])).toBe('ru')
     vi.stubGlobal('localStorage', { getItem: () => 'nonsense' })
@@ -36,7 +36,7 @@ describe('Russian', () => {
     expect(ru.toasts.many(finished, cancelled)).toBe(words)
   })
 
-  test('says nothing in English, and leaves nothing out', () => {
+  test('has no English text and no missing text', () => {
     const words = (texts: object): string[] =>
       Object.values(texts).flatMap((text) =>
         typeof text === 'object'
@@ -51,7 +51,7 @@ describe('Russian', () => {
 describe('money', () => {
   const plain = (text: string) => text.replace(/\s/gu, ' ')
 
-  test('kopecks are shown as roubles', () => {
+  test('amounts are shown in roubles', () => {
     expect(plain(formatIn('ru').money(125_050))).toBe('1 250,50 ₽')
     expect(plain(formatIn('en').money(125_050))).toBe('₽1,250.50')
     expect(plain(formatIn('ru').wholeMoney(100_000))).toBe('1 000 ₽')
@@ -66,7 +66,7 @@ describe('money', () => {
     expect(plain(formatIn('ru').money(999_999_999_999))).toBe('9 999 999 999,99 ₽')
   })
 
-  test.each(['en', 'ru'] as const)('in %s the parts joined are the whole text', (language) => {
+  test.each(['en', 'ru'] as const)('in %s the joined parts are the whole text', (language) => {
     const format = formatIn(language)
     const { whole, fraction, unit } = format.moneyParts(125_007)
     expect(whole + fraction + unit).toBe(format.money(125_007))

@@ -1,4 +1,4 @@
-"""What everybody needs of a page: to be read, reached, fetched and used by whoever comes, on whatever they have."""
+"""Accessibility, robustness against double clicks and lost responses, page size and caching."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ SCREENS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-async def test_axe_finds_nothing_serious_and_nothing_is_cut_off(
+async def test_no_screen_has_accessibility_violations_or_overflows(
     new_visitor: NewVisitor, caller: Caller, screen: str
 ) -> None:
     await caller.open_account(50_000)
@@ -31,33 +31,33 @@ async def test_axe_finds_nothing_serious_and_nothing_is_cut_off(
     visitor = await new_visitor(**SCREENS[screen])
 
     await visitor.page.goto(visitor.url)
-    await is_sound(visitor)
+    await assert_accessible(visitor)
     await visitor.enter(caller.user_id)
     await visitor.part("ledger").locator("summary").click()
     await expect(visitor.part("entry")).to_have_count(2)
     await visitor.order("1.00", "a candle")
     await expect(visitor.part("toast-link")).to_be_visible()
-    await is_sound(visitor)
+    await assert_accessible(visitor)
     await visitor.screenshot(f"shop-{screen.replace(' ', '-')}")
     await visitor.order("nothing", "")
     await expect(visitor.page.get_by_role("alert").first).to_be_visible()
-    await is_sound(visitor)
+    await assert_accessible(visitor)
     await visitor.page.goto(f"{visitor.url}/orders/{declined}")
     await expect(visitor.part("hop").first).to_be_visible()
-    await is_sound(visitor)
+    await assert_accessible(visitor)
 
 
-async def is_sound(visitor: Visitor) -> None:
-    # What is still fading in has too little contrast for a moment.
+async def assert_accessible(visitor: Visitor) -> None:
+    # Waits for animations: an element that fades in has too little contrast for a moment.
     await visitor.page.evaluate(
         "Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => {})))"
     )
-    assert await visitor.barriers() == []
+    assert await visitor.accessibility_violations() == []
     beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert await visitor.page.evaluate(beyond) <= 0
 
 
-async def test_the_shop_by_keyboard_alone(visitor: Visitor) -> None:
+async def test_the_shop_can_be_used_by_keyboard_alone(visitor: Visitor) -> None:
     keyboard = visitor.page.keyboard
     await visitor.page.goto(visitor.url)
     await visitor.part("user-id-input").focus()
@@ -92,13 +92,13 @@ async def test_the_shop_by_keyboard_alone(visitor: Visitor) -> None:
     await expect(heading).to_be_focused()
 
 
-async def test_a_toast_is_announced_and_moves_nothing(visitor: Visitor) -> None:
-    pushes = await visitor.pushes_to_hold()
+async def test_a_toast_is_announced_and_shifts_no_layout(visitor: Visitor) -> None:
+    pushes = await visitor.holdable_pushes()
     await open_account(visitor)
     pushes.hold()
     await visitor.order("1.00", "a candle")
     await visitor.sees_order("a candle", "NEW")
-    await visitor.hands_off()
+    await visitor.record_shifts()
     pushes.release()
     await visitor.sees_toast("Order paid")
     region = visitor.page.get_by_role("status").filter(has=visitor.page.locator("[data-sonner-toast]"))
@@ -106,7 +106,8 @@ async def test_a_toast_is_announced_and_moves_nothing(visitor: Visitor) -> None:
     await visitor.page.locator("[data-sonner-toast]").first.evaluate(
         "toast => Promise.all(toast.getAnimations().map(({ finished }) => finished))"
     )
-    # The words in the badge are others now; a row that moves by a line is over a hundred times as much.
+    # The text of the badge changes its width a little. A row that moves by a line counts over a hundred times as
+    # much.
     assert sum(value for value, *_ in await visitor.shifts()) < 0.0005
 
 
@@ -123,7 +124,7 @@ async def test_a_double_click_orders_once(visitor: Visitor) -> None:
     await expect(visitor.page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_an_order_whose_answer_got_lost_is_repeated_and_placed_once(visitor: Visitor) -> None:
+async def test_an_order_whose_response_got_lost_is_repeated_and_placed_once(visitor: Visitor) -> None:
     await open_account(visitor)
     lost = asyncio.Event()
 
@@ -146,7 +147,7 @@ async def test_an_order_whose_answer_got_lost_is_repeated_and_placed_once(visito
     await expect(visitor.part("order-row")).to_have_count(2)
 
 
-async def test_the_first_load_is_less_than_150_kib_of_script_and_style(visitor: Visitor) -> None:
+async def test_the_first_load_has_less_than_150_kib_of_script_and_style(visitor: Visitor) -> None:
     await visitor.enter(new_user())
     sizes: dict[str, int] = await visitor.page.evaluate(
         "Object.fromEntries(performance.getEntries().map(({ name, encodedBodySize }) => [name, encodedBodySize]))"
@@ -157,7 +158,7 @@ async def test_the_first_load_is_less_than_150_kib_of_script_and_style(visitor: 
     assert sum(code.values()) < 150 * 1024
 
 
-async def test_what_has_a_hash_in_its_name_is_kept_and_the_page_is_asked_for_anew(visitor: Visitor) -> None:
+async def test_hashed_assets_are_cached_forever_and_the_page_is_revalidated(visitor: Visitor) -> None:
     kept: dict[str, str] = {}
     visitor.page.on(
         "response", lambda response: kept.update({response.url: response.headers.get("cache-control", "")})

@@ -1,14 +1,14 @@
+import type { Due } from './notified'
 import type { Order } from './orders'
 import type { ConnectionState, Position } from './socket'
-import type { Due } from './told'
 
-// During an update pages of two builds are open. What one of them would misread needs another number,
-// and then each build has a socket of its own.
+// During an update, pages of two builds are open. If a change makes messages that the other build would
+// misread, it must increase this number. Each build then has its own socket.
 const VERSION = 1
 
-/** No user id has a slash, so no two names are alike. */
-export const names = (userId: string) => ({
-  /** Of the channel, and of the lock of the tab that leads. */
+/** Names of the channel and the locks of a user. A user id has no slash, so names never collide. */
+export const tabNames = (userId: string) => ({
+  /** The channel, and the lead lock. */
   push: `gozon.push.${VERSION}/${userId}`,
   tab: (id: string) => `gozon.tab.${VERSION}/${userId}/${id}`,
 })
@@ -16,12 +16,12 @@ export const names = (userId: string) => ({
 export interface Tab {
   id: string
   visible: boolean
-  /** In milliseconds since 1970; 0 for never. */
+  /** When the tab was last focused, in milliseconds since 1970; 0 for never. */
   focusedAt: number
 }
 
-/** What the tabs of one user say to each other on the channel. */
-export type Word = FromLeader | FromAny
+/** A message between the tabs of one user. */
+export type TabMessage = FromLeader | FromAny
 
 export type FromLeader =
   | {
@@ -37,18 +37,21 @@ export type FromLeader =
       order: Order
       receivedAt: number
       position: Position | null
-      /** The id of the tab that tells of it; null if it is no news. */
+      /** The id of the tab that must notify the user; null if no notification is needed. */
       teller: string | null
     }
   | { type: 'welcome'; gapless: boolean; position: Position | null }
 
 export type FromAny =
-  /** Said by a tab that is new or looked at. The leader answers with `standing`. */
+  /** A tab is new, or its visibility or focus has changed. The leader replies with `standing`. */
   | { type: 'here'; tab: Tab }
-  /** A change that was found by reading: the leader is to choose who tells of it. */
+  /** A change that was found by reading the orders. The leader must choose the tab that notifies the user. */
   | { type: 'news'; order: Order }
-  /** Said by the leader, be it one that does not know yet that it leads no more. */
+  /**
+   * The leader has chosen the tab `teller`. A former leader that has not noticed its end can send this, too.
+   */
   | { type: 'tell'; order: Order; teller: string }
+  /** The user was notified of this version. */
   | { type: 'told'; id: string; version: number }
   | { type: 'connect' }
   | { type: 'wake' }
@@ -64,7 +67,7 @@ const tab = { id: text, visible: flag, focusedAt: number }
 const order = { id: text, amount: number, description: text, status: text, version: number }
 const position = orNull({ epoch: text, offset: number })
 
-const shapes: Record<Word['type'], { [field: string]: Shape }> = {
+const shapes: Record<TabMessage['type'], { [field: string]: Shape }> = {
   standing: {
     state: { phase: text },
     position,
@@ -82,13 +85,13 @@ const shapes: Record<Word['type'], { [field: string]: Shape }> = {
   wake: {},
 }
 
-/** Null for what no page of this version says: anybody of this origin can write on the channel. */
-export function parseWord(data: unknown): Word | null {
+/** Returns null for an invalid message. Any script of this origin can write to the channel. */
+export function parseTabMessage(data: unknown): TabMessage | null {
   if (!fits(data, { type: (type: unknown) => text(type) && Object.hasOwn(shapes, `${type}`) })) {
     return null
   }
-  const word = data as Word
-  return fits(word, shapes[word.type]) ? word : null
+  const message = data as TabMessage
+  return fits(message, shapes[message.type]) ? message : null
 }
 
 function fits(value: unknown, shape: Shape): boolean {

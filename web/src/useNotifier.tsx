@@ -10,8 +10,11 @@ import type { Order } from './orders'
 const READ_MS = 6_000
 const READ_REASON_MS = 10_000
 
-/** Tells the shopper how an order ended: a toast, or the browser's notification while the page is hidden. */
-export function useTelling() {
+/**
+ * Returns a function that reports the outcome of an order: a toast, or a browser notification while the page
+ * is hidden.
+ */
+export function useNotifier() {
   const { text, format } = useLanguage()
   const [, navigate] = useLocation()
   const burst = useRef(new Burst(() => Date.now()))

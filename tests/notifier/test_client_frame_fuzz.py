@@ -1,4 +1,4 @@
-"""Whatever a client sends, it is understood or closed with a documented code, and is no error of the replica's."""
+"""Fuzz tests of client frames: each is accepted or closes with a documented code, and the replica logs no error."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
 from notifier.close_codes import Close
-from notifier.messages import OFFSET_LIMIT, Ack, decode_said
+from notifier.messages import OFFSET_LIMIT, Ack, decode_client_frame
 from tests.conftest import Spawn
 from tests.fuzzing import fuzz
 from tests.notifier.push_events import ORIGIN, on
 from tests.support import Replica
 
-BY_THE_PROTOCOL = {1002, 1007, 1009}
-BY_WHAT_WAS_SAID = BY_THE_PROTOCOL | {Close.BAD_MESSAGE, Close.BAD_TICKET, Close.TOO_MUCH}
+WEBSOCKET_CODES = {1002, 1007, 1009}
+DOCUMENTED_CODES = WEBSOCKET_CODES | {Close.BAD_MESSAGE, Close.BAD_TICKET, Close.TOO_MUCH}
 SEVERE = ('"level": "error"', '"level": "critical"', "Traceback")
 
 numbers = st.one_of(
@@ -46,29 +46,31 @@ types = st.sampled_from(['"pong"', '"ack"', '"renew"', '"order"']) | values
 members = st.tuples(st.sampled_from(["o", "ticket", "x", "type"]), values).map('"{0[0]}":{0[1]}'.format)
 
 
-def said(kind: str, others: list[str], last: bool) -> str:
+def message_text(kind: str, others: list[str], last: bool) -> str:
     members = [*others, f'"type":{kind}'] if last else [f'"type":{kind}', *others]
     return f"{{{','.join(members)}}}"
 
 
-texts = st.builds(said, types, st.lists(members, max_size=4), st.booleans()) | values | st.text(max_size=300)
+texts = (
+    st.builds(message_text, types, st.lists(members, max_size=4), st.booleans()) | values | st.text(max_size=300)
+)
 
 
 @fuzz(200)
 @given(texts)
 @example('{"type":"pong","x":' + "[" * 1_000)
 @example('{"type":"ack","o":' + "9" * 4_000 + "}")
-def test_a_text_is_a_message_or_refused_as_none(text: str) -> None:
+def test_a_text_is_decoded_or_rejected_with_a_decode_error(text: str) -> None:
     with suppress(msgspec.DecodeError):
-        match decode_said(text):
+        match decode_client_frame(text):
             case Ack(offset):
                 assert 0 <= offset < OFFSET_LIMIT
-            case understood:
-                assert decode_said(msgspec.json.encode(understood).decode()) == understood
+            case frame:
+                assert decode_client_frame(msgspec.json.encode(frame).decode()) == frame
 
 
 def framed(opcode: Opcode, data: bytes, fin: bool, reserved: bool) -> bytes:
-    """A frame under a mask of zeros, also one that WebSocket does not allow."""
+    """Returns a frame masked with zeros, possibly one that WebSocket forbids."""
     long = len(data) > 125
     head = bytes([fin << 7 | reserved << 6 | opcode, 0x80 | (126 if long else len(data))])
     return head + (len(data).to_bytes(2) if long else b"") + bytes(4) + data
@@ -105,10 +107,10 @@ async def replica(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> Rep
 @example([framed(Opcode.BINARY, b'{"type":"pong","x":"\xff"}', fin=True, reserved=False)])
 @example([framed(Opcode.TEXT, b'{"type":"pong","x":' + b"[" * 1_000, fin=True, reserved=False)])
 @example([framed(Opcode.TEXT, b"\xff", fin=True, reserved=False)])
-async def test_frames_of_any_kind_are_answered_with_a_documented_code_and_log_no_error(
+async def test_arbitrary_frames_close_with_a_documented_code_and_log_no_error(
     replica: Replica, session: aiohttp.ClientSession, sent: Sequence[bytes]
 ) -> None:
     connection = (await on(replica, session).socket(origin=ORIGIN)).connection
-    assert await closed_with(connection, b"".join(sent)) in BY_WHAT_WAS_SAID | {None}
+    assert await closed_with(connection, b"".join(sent)) in DOCUMENTED_CODES | {None}
     connection.transport.abort()
     assert not [line for line in replica.log().splitlines() if any(word in line for word in SEVERE)]

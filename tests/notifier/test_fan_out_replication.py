@@ -1,4 +1,4 @@
-"""Fan-out that waits for replicas of Redis, of which a primary has none at first."""
+"""Fan-out that waits for Redis replicas. Most tests start with a primary without any."""
 
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -12,7 +12,7 @@ from redis.asyncio.sentinel import Sentinel as Watching
 
 from notifier.fan_out import FanOut, NotReplicated
 from notifier.messages import OrderStatusEvent, decode_order_status
-from notifier.sentinel import by_sentinel
+from notifier.sentinel import sentinel_options
 from notifier.streams import connect
 from tests.notifier.push_events import status_event
 from tests.notifier.sentinel import Sentinel
@@ -25,7 +25,7 @@ Start = Callable[..., Awaitable[OwnRedis]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncGenerator[Start]:
-    """`await start("name")` is a Redis, and with `of` a replica of that one."""
+    """`await start("name")` starts a Redis. With `of`, it is a replica of that Redis."""
     async with AsyncExitStack() as stack:
 
         async def started(name: str, of: OwnRedis | None = None) -> OwnRedis:
@@ -57,7 +57,7 @@ def counts() -> tuple[float, float]:
     return counted("gozon_notifications_published"), counted("gozon_duplicate_events", stage="notifications")
 
 
-async def test_a_primary_that_has_lost_its_replicas_is_left_for_the_one_that_the_sentinels_name(
+async def test_fan_out_moves_to_the_primary_of_the_sentinels_if_its_primary_has_lost_its_replicas(
     start: Start, tmp_path: Path
 ) -> None:
     alone, another = await start("alone"), await start("another")
@@ -71,11 +71,11 @@ async def test_a_primary_that_has_lost_its_replicas_is_left_for_the_one_that_the
         fan_out, event = FanOut(redis, copies=1), an_event()
         with pytest.raises(NotReplicated):
             await fan_out([event])
-        await sentinel.names(another)
+        await sentinel.set_primary(another)
         await succeeds(lambda: fan_out([event]))
 
 
-async def test_what_replicas_have_only_at_the_second_attempt_is_counted_once(start: Start) -> None:
+async def test_an_event_that_is_replicated_on_the_second_attempt_is_counted_once(start: Start) -> None:
     primary = await start("primary")
     async with connected(primary.url) as redis:
         fan_out, event = FanOut(redis, copies=1), an_event()
@@ -88,13 +88,14 @@ async def test_what_replicas_have_only_at_the_second_attempt_is_counted_once(sta
         assert counts()[0] == published + 1
 
 
-def test_an_address_of_sentinels_is_taken_apart() -> None:
-    told = by_sentinel("redis+sentinel://us%40er:p%3Aw@one:1,two:2,three/shop/3")
-    assert (told["username"], told["password"], told["primary"], told["db"]) == ("us@er", "p:w", "shop", 3)
-    addresses = [sentinel.connection_pool.connection_kwargs for sentinel in told["sentinel"].sentinels]
+def test_a_sentinel_url_is_parsed() -> None:
+    options = sentinel_options("redis+sentinel://us%40er:p%3Aw@one:1,two:2,three/shop/3")
+    assert (options["username"], options["password"]) == ("us@er", "p:w")
+    assert (options["primary"], options["db"]) == ("shop", 3)
+    addresses = [sentinel.connection_pool.connection_kwargs for sentinel in options["sentinel"].sentinels]
     assert [(each["host"], each["port"]) for each in addresses] == [("one", 1), ("two", 2), ("three", 26379)]
     assert {(each["username"], each["password"]) for each in addresses} == {("us@er", "p:w")}
-    bare = by_sentinel("redis+sentinel://one/shop")
+    bare = sentinel_options("redis+sentinel://one/shop")
     assert (bare["username"], bare["password"], bare["db"]) == (None, None, 0)
 
 
@@ -108,6 +109,6 @@ def test_an_address_of_sentinels_is_taken_apart() -> None:
         "redis+sentinel://:1/shop",
     ],
 )
-def test_an_address_of_sentinels_has_a_host_and_a_primary(url: str) -> None:
+def test_a_sentinel_url_without_host_or_primary_is_rejected(url: str) -> None:
     with pytest.raises(ValueError, match="names no"):
-        by_sentinel(url)
+        sentinel_options(url)

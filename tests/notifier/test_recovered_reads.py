@@ -15,19 +15,21 @@ def at_thirty(after: int, *kept: StreamEntry) -> Read:
     ("since", "read", "all_there"),
     [
         pytest.param(None, at_thirty(30), True, id="a first visit has missed nothing"),
-        pytest.param(None, at_thirty(10, TWENTY, THIRTY), True, id="what was not acknowledged is there"),
-        pytest.param(None, at_thirty(5, TWENTY, THIRTY), False, id="some of what was not acknowledged is gone"),
-        pytest.param(Position("now", 30), at_thirty(30), True, id="nothing new"),
+        pytest.param(None, at_thirty(10, TWENTY, THIRTY), True, id="all unacknowledged messages are kept"),
+        pytest.param(None, at_thirty(5, TWENTY, THIRTY), False, id="some unacknowledged messages are not kept"),
+        pytest.param(Position("now", 30), at_thirty(30), True, id="no new message"),
         pytest.param(Position("now", 31), at_thirty(31), True, id="ahead of a Redis that lost its last second"),
-        pytest.param(Position("now", 10), at_thirty(10, TWENTY, THIRTY), True, id="all is still there"),
+        pytest.param(Position("now", 10), at_thirty(10, TWENTY, THIRTY), True, id="all missed messages are kept"),
         pytest.param(Position("now", 15), at_thirty(15, TWENTY, THIRTY), True, id="between two offsets"),
-        pytest.param(Position("now", 5), at_thirty(5, TWENTY, THIRTY), False, id="the first is gone"),
-        pytest.param(Position("now", 20), at_thirty(20), False, id="kept nothing of it"),
+        pytest.param(
+            Position("now", 5), at_thirty(5, TWENTY, THIRTY), False, id="the first missed one is not kept"
+        ),
+        pytest.param(Position("now", 20), at_thirty(20), False, id="no missed message is kept"),
         pytest.param(Position("before", 30), at_thirty(30), False, id="another epoch"),
-        pytest.param(Position("before", 10), at_thirty(10, TWENTY), False, id="another epoch, and some of this"),
+        pytest.param(Position("before", 10), at_thirty(10, TWENTY), False, id="another epoch, with new messages"),
     ],
 )
-def test_what_was_missed_is_known_or_said_to_be_unknown(
+def test_a_read_is_recovered_only_if_no_message_is_missing(
     since: Position | None, read: Read, all_there: bool
 ) -> None:
     assert recovered(since, read) is all_there
@@ -43,6 +45,6 @@ def test_what_was_missed_is_known_or_said_to_be_unknown(
         (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
     ],
 )
-def test_a_text_frame_begins_as_the_protocol_says(length: int, header: bytes) -> None:
+def test_a_text_frame_has_the_header_of_rfc_6455(length: int, header: bytes) -> None:
     text = b"x" * length
     assert text_frame(text) == header + text

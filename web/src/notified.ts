@@ -1,43 +1,43 @@
 import type { Order } from './orders'
 
-// The server keeps about the last hundred messages of a user, and a page reads as many orders at once.
-// What it could not come upon again need not be remembered.
-const REMEMBERED = 300
+// The server keeps about the last hundred messages of a user, and a page reads at most a hundred orders per
+// request. Older orders cannot come again, so they need not be remembered.
+const REMEMBERED_LIMIT = 300
 
 export interface Due {
   order: Order
-  /** The id of the tab that was chosen; null until one is. */
+  /** The id of the tab that was chosen to notify the user; null until one is chosen. */
   teller: string | null
 }
 
-/** Of each order, the version that the user was told of last, and what some tab has yet to tell. */
-export class Told {
+/** The last version of each order that the user was notified of, and the changes that are still due. */
+export class NotifiedOrders {
   readonly #versions = new Map<string, number>()
   readonly #due = new Map<string, Due>()
 
   isNews({ id, status, version }: Order): boolean {
-    return status !== 'NEW' && version > this.#told(id) && version > this.#dueVersion(id)
+    return status !== 'NEW' && version > this.#notifiedVersion(id) && version > this.#dueVersion(id)
   }
 
-  /** False if it was told before. */
+  /** Records that a change is due in the tab `teller`. Returns false if the user was notified of it before. */
   assign(order: Order, teller: string | null): boolean {
-    if (order.version <= this.#told(order.id)) return false
+    if (order.version <= this.#notifiedVersion(order.id)) return false
     if (order.version >= this.#dueVersion(order.id)) this.#due.set(order.id, { order, teller })
     return true
   }
 
-  mark(id: string, version: number) {
-    if (version <= this.#told(id)) return
+  markNotified(id: string, version: number) {
+    if (version <= this.#notifiedVersion(id)) return
     this.#versions.delete(id)
     this.#versions.set(id, version)
     if (version >= this.#dueVersion(id)) this.#due.delete(id)
     for (const oldest of this.#versions.keys()) {
-      if (this.#versions.size <= REMEMBERED) break
+      if (this.#versions.size <= REMEMBERED_LIMIT) break
       this.#versions.delete(oldest)
     }
   }
 
-  dropDue() {
+  clearDue() {
     this.#due.clear()
   }
 
@@ -49,7 +49,7 @@ export class Told {
     return [...this.#versions]
   }
 
-  #told(id: string): number {
+  #notifiedVersion(id: string): number {
     return this.#versions.get(id) ?? 0
   }
 
