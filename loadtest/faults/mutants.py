@@ -1,13 +1,13 @@
-"""Mistakes, each a small textual change of the sources that breaks one promise, and what must notice it.
+"""The mutations: small changes of the sources, each of which breaks one guarantee.
 
-Where a promise is kept twice, the mistake takes away both, and says so.
+Where two places of the code enforce a guarantee, the mutation changes both, and a comment says so.
 """
 
 from typing import NamedTuple
 
 
 class Edit(NamedTuple):
-    """`old` must stand in the file exactly once."""
+    """Replaces `old`, which the file must contain exactly once."""
 
     file: str
     old: str
@@ -15,15 +15,16 @@ class Edit(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """One of `turns_red` must not hold after `faults`.
+    """A mutation and the invariants or tests that must catch it.
 
-    Without `faults` the shop repairs what the mistake breaks, and `turns_red` names the tests that must fail.
+    After `faults`, at least one invariant of `caught_by` must be broken. If the shop repairs the damage by itself,
+    `faults` is empty and `caught_by` names tests, of which at least one must fail.
     """
 
     name: str
     edits: tuple[Edit, ...]
     faults: tuple[str, ...]
-    turns_red: tuple[str, ...]
+    caught_by: tuple[str, ...]
 
 
 DECIDED_AGAIN = (
@@ -48,14 +49,15 @@ RESULTS = "tests/orders/test_payment_results.py"
 JOINING = "tests/notifier/test_hub_joining.py"
 
 MUTANTS = (
-    # The key of payments, what is read of them and the key of the ledger each keep this alone.
+    # Three parts enforce this, each by itself: the primary key of payments, the lookup of recorded decisions, and
+    # the unique constraint of the ledger. The mutation removes all three.
     Mutant(
         "an order that was decided is decided again",
         DECIDED_AGAIN,
         ("remind of everything",),
         ("charged-once",),
     ),
-    # Without the second half nothing happens: the payment is known, and its outcome is sent once more.
+    # Without DECIDED_AGAIN the mutation has no effect: the payment is known, and its result is only sent once more.
     Mutant(
         "the inbox takes an event twice (and payments are forgotten)",
         (*SEEN_AGAIN, *DECIDED_AGAIN),
@@ -86,15 +88,15 @@ MUTANTS = (
         ("copy everything",),
         ("books",),
     ),
-    # A deadlock is only a pause: one of the two batches is tried again.
+    # No fault shows this: a deadlock only delays, because one of the two batches is retried.
     Mutant(
         "a batch of results does not lock its orders first",
         (Edit("orders/apply_payment_results.py", "    await connection.execute(LOCK, ids)\n", ""),),
         (),
         (f"{RESULTS}::test_a_batch_locks_its_orders_in_the_order_of_their_ids",),
     ),
-    # With the settings of `shopkit/db/connect.py` PostgreSQL walks along the primary key, in the order of ids, also
-    # without ORDER BY. With any other plan the line keeps two replicas from a deadlock.
+    # With the settings of `shopkit/db/connect.py`, PostgreSQL scans the primary key in the order of ids even
+    # without ORDER BY. With any other plan, ORDER BY prevents a deadlock of two replicas.
     Mutant(
         "orders are locked in the order in which a plan finds them",
         (Edit("orders/apply_payment_results.py", " ORDER BY id FOR NO KEY UPDATE", " FOR NO KEY UPDATE"),),
@@ -136,7 +138,7 @@ MUTANTS = (
                 "    placed = Placed(new.id, __import__('datetime').datetime.now().astimezone(), replayed=False)",
             ),
         ),
-        # An order is gone when its answer was on its way before the kill. Else the key finds another order.
+        # If the response left before the kill, the order is missing. If not, the retry creates another order.
         ("kill before-order-commit",) * 3,
         ("answer-kept", "key-honoured"),
     ),
@@ -164,7 +166,7 @@ MUTANTS = (
         ("kill notifier",),
         ("no-toast-lost",),
     ),
-    # The subscription must be replaced between a read and its reply, which no fault brings about.
+    # No fault shows this: the subscription would have to be replaced between a read and its reply.
     Mutant(
         "a socket that joins does not notice that the subscription was replaced",
         (Edit("notifier/hub.py", "if self.subscriber.sessions != session:", "if False:"),),
@@ -184,7 +186,7 @@ MUTANTS = (
         (),
         (f"{JOINING}::test_sockets_whose_openings_are_answered_too_late_give_their_places_back",),
     ),
-    # Without the second half the process ends with its consumer, and the supervisor starts a whole one.
+    # Without the second edit the process exits with its consumer, and the supervisor starts a new one.
     Mutant(
         "a lost session ends the consumer for good",
         (
