@@ -29,7 +29,7 @@ SHORT_PLAN = (
 
 
 @pytest.fixture(autouse=True)
-def whole_again() -> None:
+def healthy_shop() -> None:
     """Replaces the fixture of the package: these tests do not use its shop."""
 
 
