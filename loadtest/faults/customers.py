@@ -1,6 +1,6 @@
 """A steady load of three kinds of customers: rich, poor and newcomers.
 
-How many of their orders must be paid is known in advance, whatever faults happen.
+The number of their orders that must be paid is known in advance and does not depend on the faults.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ REPEATED_SHARE, TOP_UP_SHARE, NEWCOMER_SHARE = 0.25, 0.1, 0.02
 class Customer:
     """A customer with open pages.
 
-    `affords` is the number of orders that the balance pays for. None means all; 0 means that there is no account.
+    `affords` is the number of orders that the balance pays for. 0 means no account, and None no limit.
     """
 
     def __init__(self, user_id: str, affords: int | None, pages: list[PageUnderFaults]) -> None:

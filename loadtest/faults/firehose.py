@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 
 class PublishedMessage(NamedTuple):
-    """A message as it was published.
+    """A published message.
 
     `queue` is its routing key. The firehose does not say whether a queue of this name existed.
     `properties` holds the AMQP properties that are set, including the headers.

@@ -74,7 +74,7 @@ class KeyedRequest(msgspec.Struct):
 
 
 def tally(requests: list[KeyedRequest]) -> dict[str, int]:
-    """Counts the outcomes of first attempts, the repeated requests, and those that had succeeded before."""
+    """Counts the outcomes of first attempts, the repeated requests, and the repeated ones that had succeeded."""
     first = Counter(request.outcomes[0] for request in requests if request.outcomes)
     repeated = [request for request in requests if len(request.outcomes) > 1]
     succeeded = Counter(request.outcomes[0] for request in repeated if request.replayed)

@@ -37,7 +37,7 @@ class Toast(NamedTuple):
 class SocketClose(NamedTuple):
     at: float
     replica: str
-    code: int | None  # None: the connection ended without a close frame
+    code: int | None  # None if the connection ended without a close frame
 
 
 class PageUnderFaults:

@@ -29,7 +29,7 @@ def describe(closes: dict[str, list[SocketClose]]) -> str:
 
 
 def pacing_errors(closes: dict[str, list[SocketClose]]) -> list[str]:
-    """Returns what is wrong with the closes. It is an error too if no socket was closed: nothing was observed."""
+    """Returns the errors in the pace or the codes. No closed socket at all is an error too."""
     errors: list[str] = [] if closes else ["no replica closed a socket"]
     for replica, of in closes.items():
         if other_codes := {close.code for close in of} - {RESTARTING}:

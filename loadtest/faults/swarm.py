@@ -17,7 +17,7 @@ from loadtest.faults.programs import run_program
 from loadtest.faults.stores import ROOT, Stores
 
 STACK = "gozon-faults"
-# Each user has ten sockets, the limit per user. So many show how fast a replica closes its sockets.
+# Each user has ten sockets, the limit per user. 300 sockets show how fast a replica closes its sockets.
 ONLOOKERS, SOCKETS = 30, 10
 FIRST_TAG, NEXT_TAG = "faults", "faults-next"
 NEVER_READY = "gozon:never-ready"

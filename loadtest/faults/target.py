@@ -37,7 +37,7 @@ TargetT = TypeVar("TargetT", bound=FaultTarget)
 class InjectedFault(NamedTuple, Generic[TargetT]):
     """A fault. `inflict` returns after the end of the fault.
 
-    `inflict` returns a description of what it did, and raises FaultNotInjected if the fault had no effect.
+    `inflict` returns a description of the effect, and raises FaultNotInjected if there was none.
     The shop must have healed `limit` seconds after the end of the fault.
     """
 

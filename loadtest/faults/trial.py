@@ -26,7 +26,7 @@ FAULT_SECONDS = 600
 class Happening(msgspec.Struct, frozen=True):
     """One injected fault and how the shop healed. All times are in seconds.
 
-    `at` is the start of the fault since the start of the trial, and `what` describes what it did.
+    `at` is the start of the fault since the start of the trial, and `what` describes its effect.
     `in_flight` is the number of undecided orders at its start. `left` is the number of orders at its end that were
     undecided or not yet shown on every page.
     `no_order` and `no_toast` are the longest times since its start without an accepted order, and without an order
@@ -167,7 +167,7 @@ class Trial(Generic[TargetT]):
 
 
 async def inflict(fault: InjectedFault[TargetT], shop: TargetT, random: Random, verdict: Verdict) -> str:
-    """Injects a fault. Returns a description of what it did.
+    """Injects a fault. Returns a description of its effect.
 
     A fault that raises breaks `fault-happened`, and the trial continues.
     """

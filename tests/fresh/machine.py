@@ -1,7 +1,7 @@
 """A fresh Debian on this host: its own root folder, in its own namespaces of processes, mounts and network.
 
-It has only the programs of Debian's smallest installation and those that the README requires. It reaches the package
-registries through NAT, with the settings of the host.
+It has only the programs of Debian's smallest installation and those that the README requires. It reaches the
+package registries through NAT, with the settings of the host.
 """
 
 import os
@@ -147,7 +147,7 @@ class Machine:
         ]
 
     def _pid(self) -> str:
-        """Returns the pid of the machine's first process after its chroot. Raises Unavailable if it exited before."""
+        """Returns the pid of the machine's first process after its chroot. Raises Unavailable if it has exited."""
         assert self._process
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         while self._process.poll() is None:
