@@ -59,7 +59,7 @@ MUTANTS = (
     ),
     # Without DECIDED_AGAIN the mutation has no effect: the payment is known, and its result is only sent once more.
     Mutant(
-        "the inbox takes an event twice (and payments are forgotten)",
+        "the inbox stores an event twice (and recorded payments are ignored)",
         (*SEEN_AGAIN, *DECIDED_AGAIN),
         ("copy everything",),
         ("charged-once",),
@@ -98,7 +98,7 @@ MUTANTS = (
     # With the settings of `shopkit/db/connect.py`, PostgreSQL scans the primary key in the order of ids even
     # without ORDER BY. With any other plan, ORDER BY prevents a deadlock of two replicas.
     Mutant(
-        "orders are locked in the order in which a plan finds them",
+        "orders are locked in the order of the query plan",
         (Edit("orders/apply_payment_results.py", " ORDER BY id FOR NO KEY UPDATE", " FOR NO KEY UPDATE"),),
         (),
         (f"{RESULTS}::test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan",),
@@ -116,7 +116,7 @@ MUTANTS = (
         ("order-decided", "no-toast-lost"),
     ),
     Mutant(
-        "a status is told before it is committed",
+        "a status is published before it is committed",
         (
             Edit(
                 "orders/apply_payment_results.py",
@@ -155,13 +155,13 @@ MUTANTS = (
         ("key-honoured",),
     ),
     Mutant(
-        "Redis publishes an event as often as it comes",
+        "Redis publishes a redelivered event again",
         (Edit("notifier/fan_out.lua", "'NX', ", ""),),
         ("copy everything",),
         ("no-toast-doubled",),
     ),
     Mutant(
-        "who comes back is not given what it missed",
+        "a client that reconnects does not receive the missed frames",
         (Edit("notifier/hub.py", "frames = [entry.frame for entry in read.kept]", "frames = []"),),
         ("kill notifier",),
         ("no-toast-lost",),
@@ -174,7 +174,7 @@ MUTANTS = (
         (f"{JOINING}::test_what_is_published_while_the_subscription_is_lost_is_given_to_a_socket_that_joins",),
     ),
     Mutant(
-        "a socket that leaves before it has joined keeps its place",
+        "a socket that closes before it has joined stays in the list of sockets",
         (
             Edit(
                 "notifier/hub.py",
@@ -188,7 +188,7 @@ MUTANTS = (
     ),
     # Without the second edit the process exits with its consumer, and the supervisor starts a new one.
     Mutant(
-        "a lost session ends the consumer for good",
+        "a consumer does not reconnect after a lost session",
         (
             Edit(
                 "shopkit/messaging/subscription.py",

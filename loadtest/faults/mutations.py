@@ -43,7 +43,7 @@ def mutated(edits: Sequence[Edit], tree: Path) -> Path:
 
 async def run_trial(shop: ShopUnderFaults, tree: Path, faults: Sequence[str]) -> Outcome:
     """Runs a brief trial on an empty shop with the sources in `tree`."""
-    await shop.start_afresh(tree)
+    await shop.restart_empty(tree)
     outcome = await Trial(shop, seed=1, limit=HEALING_SECONDS, brief=True).run([FAULTS[name] for name in faults])
     if outcome.error:
         raise SystemExit(outcome.error)
@@ -112,7 +112,7 @@ def main() -> None:
     rows = cancellation.run_until_signal(run(options))
     for name, failed, expected in rows:
         note = "" if expected else "   WRONG" if name == UNCHANGED else "   UNNOTICED"
-        print(f"{name:<62} {failed or 'no failure'}{note}")
+        print(f"{name:<72} {failed or 'no failure'}{note}")
     sys.exit(not all(expected for _, _, expected in rows))
 
 

@@ -16,14 +16,14 @@ START_SECONDS, WRONG_CLOCK_SECONDS = 30.0, 10.0
 
 
 async def killed(service: str, shop: ShopUnderFaults, random: Random) -> str:
-    replica = random.choice(shop.of(service))
+    replica = random.choice(shop.replicas_of(service))
     await shop.kill(replica)
     return replica
 
 
 async def killed_at(point: str, shop: ShopUnderFaults, random: Random) -> str:
     """Kills a replica at a point in the code, which the load makes it reach."""
-    replica = random.choice(shop.of(*POINTS[point].services))
+    replica = random.choice(shop.replicas_of(*POINTS[point].services))
     count = random.randint(1, 5)
     trap = shop.directory / "traps" / replica
     trap.write_text(f"{point} {count}")
@@ -37,7 +37,7 @@ async def killed_at(point: str, shop: ShopUnderFaults, random: Random) -> str:
 
 
 async def frozen(service: str, seconds: float, shop: ShopUnderFaults, random: Random) -> str:
-    replica = random.choice(shop.of(service))
+    replica = random.choice(shop.replicas_of(service))
     await shop.signal(replica, signal.SIGSTOP)
     try:
         await asyncio.sleep(seconds)
@@ -50,7 +50,7 @@ async def wrong_clock(shop: ShopUnderFaults, random: Random) -> str:
     """Runs a replica with a clock that is an hour fast or slow, for ten seconds."""
     if not FAKETIME.exists():
         raise FaultNotInjected(f"{FAKETIME} does not exist; `make faults` installs it if it may use apt-get")
-    replica = random.choice(shop.of("orders", "payments", "notifier"))
+    replica = random.choice(shop.replicas_of("orders", "payments", "notifier"))
     shop.set_clock(replica, hours := random.choice(["-1h", "+1h"]))
     await shop.kill(replica)
     try:

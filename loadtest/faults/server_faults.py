@@ -80,7 +80,7 @@ async def unroutable(queue: Queue, shop: ShopUnderFaults, random: Random) -> str
 async def relay_failures(shop: ShopUnderFaults) -> float:
     """Returns how many passes of all relays were rolled back. A returned message is one cause."""
     failures = 0.0
-    for replica in shop.of("orders", "payments"):
+    for replica in shop.replicas_of("orders", "payments"):
         async with shop.session.get(f"{shop.replicas[replica]}/metrics") as response:
             lines = (await response.text()).splitlines()
         failures += sum(float(line.rsplit(" ")[-1]) for line in lines if line.startswith(RELAY_FAILURES))

@@ -64,7 +64,7 @@ class Crowd:
 
         await eventually(they_are_placed)
 
-    async def missed_nothing(self) -> None:
+    async def check_nothing_missed(self) -> None:
         """Checks that every page has received the final status of each order of its user exactly once.
 
         Delivery is at least once, but these pages receive no duplicates: a page that reconnects names its last
@@ -159,7 +159,7 @@ async def test_a_rolling_restart_of_all_notifiers_under_load_loses_nothing(
     crowd.stop_ordering()
 
     closes = [close for page in crowd.pages for close in page.closes]
-    assert minimum >= 3 * DRAIN_STEP, "all sockets were in one batch"
+    assert minimum >= 3 * DRAIN_STEP, "there were too few sockets for several batches"
     assert duration >= minimum / 2
     assert {close.code for close in closes} == {Code.RESTARTING}
     hints = [close.hint for close in closes]
