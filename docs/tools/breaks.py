@@ -225,7 +225,9 @@ def _bindings(before: Document, after: Document, old: Json, new: Json) -> Iterat
                 for difference in differences(before, after, *schemas, TAKEN):
                     yield Break(address, *difference)
         else:
-            was, now = (dict(_leaves("", them.get(protocol, {}))) for them in (old["bindings"], new_bindings))
+            was, now = (
+                dict(_leaves("", bindings.get(protocol, {}))) for bindings in (old["bindings"], new_bindings)
+            )
             for field in sorted(was.keys() | now.keys()):
                 if was.get(field) != now.get(field) and not field.endswith("bindingVersion"):
                     yield Break(address, field, f"was {was.get(field)} and is {now.get(field)}")

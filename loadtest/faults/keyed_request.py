@@ -65,11 +65,11 @@ class KeyedRequest(msgspec.Struct):
         return self.path == ACCOUNT and bool(self.outcomes)
 
     def _succeeded(self, body: dict[str, Any]) -> Outcome:
-        given = str(body.get("id", body.get("user_id")))
+        response_id = str(body.get("id", body.get("user_id")))
         if self.id is None:
-            self.id = given
-        elif self.id != given:
-            self.conflicting_ids.append(given)
+            self.id = response_id
+        elif self.id != response_id:
+            self.conflicting_ids.append(response_id)
         return "ok"
 
 

@@ -116,8 +116,8 @@ class ShopUnderFaults:
         program["command"] = re.sub(r"-m (\w+)$", r"-m loadtest.faults.service_under_faults \1", program["command"])
         for link in self.links.values():
             if link.route.service == service:
-                real, ours = (f"127.0.0.1:{port}" for port in (link.route.real_port, link.route.port))
-                program["environment"] = program["environment"].replace(real, ours)
+                server, proxy = (f"127.0.0.1:{port}" for port in (link.route.real_port, link.route.port))
+                program["environment"] = program["environment"].replace(server, proxy)
         if "FAULTS_DIR" not in program["environment"]:
             program["environment"] += f',FAULTS_DIR="{self.directory}"'
 

@@ -80,8 +80,8 @@ class Swarm:
     async def _all_run(self, tag: str) -> bool:
         words = ("--filter", "desired-state=running", "--format", "{{.Image}} {{.CurrentState}}")
         tasks = [line.split() for line in (await self.docker("stack", "ps", *words, STACK)).splitlines()]
-        ours = [(image.partition(":")[2], state) for image, state, *_ in tasks if image.startswith("gozon")]
-        return set(ours) == {(tag, "Running")}
+        replicas = [(image.partition(":")[2], state) for image, state, *_ in tasks if image.startswith("gozon")]
+        return set(replicas) == {(tag, "Running")}
 
     async def update(self, name: str, *words: str) -> None:
         await self.docker("service", "update", "--quiet", *words, f"{STACK}_{name}")

@@ -70,14 +70,14 @@ async def wait_until_healed(
         if (ready and not undecided and not unshown and not unaccepted) or missing or took > limit:
             break
         await asyncio.sleep(0.3)
-    late = f"after {took:.0f} s"
+    after = f"after {took:.0f} s"
     verdict.expect("answer-kept", not missing, f"{len(missing)} orders are missing: {missing[:3]}")
     if not missing:
-        verdict.expect("ready-again", ready, f"not all replicas are ready {late}")
-        verdict.expect("order-decided", not undecided, f"{len(undecided)} undecided {late}: {undecided[:3]}")
-        verdict.expect("no-toast-lost", not unshown, f"{len(unshown)} toasts are missing {late}: {unshown[:3]}")
+        verdict.expect("ready-again", ready, f"not all replicas are ready {after}")
+        verdict.expect("order-decided", not undecided, f"{len(undecided)} undecided {after}: {undecided[:3]}")
+        verdict.expect("no-toast-lost", not unshown, f"{len(unshown)} toasts are missing {after}: {unshown[:3]}")
         if probes:
-            verdict.expect("accepts-again", not unaccepted, f"not accepted {late}: {unaccepted}")
+            verdict.expect("accepts-again", not unaccepted, f"not accepted {after}: {unaccepted}")
     return left, took
 
 

@@ -260,8 +260,8 @@ def test_services_list_the_addresses_of_all_replicas(manifests: list[Manifest]) 
 
 
 def test_production_runs_this_release(production: list[Manifest]) -> None:
-    ours = {part.image for part in of_kubernetes(production).values() if "gozon" in part.image}
-    assert ours == {f"registry.example/gozon:{VERSION}", f"registry.example/gozon-web:{VERSION}"}
+    images = {part.image for part in of_kubernetes(production).values() if "gozon" in part.image}
+    assert images == {f"registry.example/gozon:{VERSION}", f"registry.example/gozon-web:{VERSION}"}
 
 
 def test_each_release_has_its_own_migrations(manifests: list[Manifest]) -> None:

@@ -140,9 +140,9 @@ def _to_dns(pods: dict[str, Pod]) -> set[tuple[str, str, Port]]:
 
 
 def _pods(manifests: list[Manifest]) -> dict[str, Pod]:
-    ours = (template["metadata"]["labels"] for _, template in pod_templates(manifests))
+    labels_of_pods = (template["metadata"]["labels"] for _, template in pod_templates(manifests))
     return (
-        {labels["app.kubernetes.io/name"]: Pod(NAMESPACE, labels) for labels in ours}
+        {labels["app.kubernetes.io/name"]: Pod(NAMESPACE, labels) for labels in labels_of_pods}
         | {name: Pod(NAMESPACE, labels) for name, labels in SERVERS.items()}
         | {name: Pod(name, {}) for name in OTHER_NAMESPACES}
     )
