@@ -1,4 +1,4 @@
-# One image for orders, payments, notifier, gateway, backstage and auditor; docker-compose.yml gives each its command.
+# One image for orders, payments, notifier, gateway, backstage and auditor. docker-compose.yml sets their commands.
 ARG PYTHON_IMAGE=python:3.14-slim
 
 FROM ${PYTHON_IMAGE} AS build
@@ -8,7 +8,7 @@ WORKDIR /app
 COPY pyproject.toml uv.lock ./
 RUN uv sync --locked --no-dev
 
-# For tests/image/run: the same environment with the tools of the tests.
+# The same environment with the test tools, for tests/image/run.
 FROM build AS test
 RUN uv sync --locked --all-groups
 

@@ -1,4 +1,4 @@
-"""A memory alarm of a local RabbitMQ: it then takes no messages, and sends those that it has."""
+"""Raises a memory alarm in a local RabbitMQ: publishers are blocked, and consumers continue."""
 
 import os
 from asyncio.subprocess import PIPE
@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from loadtest.faults.programs import ended
+from loadtest.faults.programs import run_program
 from loadtest.faults.servers import RABBITMQCTL
 
 
 @asynccontextmanager
 async def memory_alarm(servers: dict[str, Any]) -> AsyncGenerator[None]:
-    """`servers` is what shop.json says. The alarm is raised before the block and cleared after it."""
+    """Keeps the alarm raised while the block runs. `servers` is the content of shop.json."""
     await _set_watermark(servers, "0.00001")
     try:
         yield
@@ -29,5 +29,6 @@ async def _set_watermark(servers: dict[str, Any], share: str) -> None:
         "ERL_EPMD_PORT": str(base_port + 369),
     }
     node = ("-n", f"gozon-{base_port}@localhost")
-    done = await ended(RABBITMQCTL, *node, "set_vm_memory_high_watermark", share, env=environment, stdout=PIPE)
-    assert done.status == 0, done.said
+    command = (RABBITMQCTL, *node, "set_vm_memory_high_watermark", share)
+    result = await run_program(*command, env=environment, stdout=PIPE)
+    assert result.status == 0, result.output

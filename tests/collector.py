@@ -1,4 +1,4 @@
-"""A collector of spans: what an OTLP endpoint is to the services."""
+"""An OTLP endpoint that collects the spans of the services."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,6 +12,8 @@ from tests.support import free_port
 
 
 class Collected(msgspec.Struct, frozen=True):
+    """A span that the collector has received."""
+
     service: str
     replica: str
     name: str
@@ -19,10 +21,10 @@ class Collected(msgspec.Struct, frozen=True):
     id: str
     parent: str
     links: list[str]
-    """The ids of the spans that it is linked to."""
+    """The ids of the linked spans."""
     status: int
     answered: int | None
-    """The status of the HTTP answer."""
+    """The status of the HTTP response, if the span has one."""
 
     @property
     def traceparent(self) -> str:
@@ -36,7 +38,7 @@ class Collector:
         self.spans: list[Collected] = []
 
     def of(self, trace: str) -> dict[tuple[str, str], Collected]:
-        """The spans of one trace by service and name."""
+        """Returns the spans of one trace by service and name, which must be unique."""
         spans = [span for span in self.spans if span.trace == trace]
         found = {(span.service, span.name): span for span in spans}
         assert len(found) == len(spans)
@@ -46,15 +48,15 @@ class Collector:
         return [span for span in self.spans if span.name == name]
 
     async def receive(self, request: web.Request) -> web.Response:
-        for of_resource in ExportTraceServiceRequest.FromString(await request.read()).resource_spans:
-            resource = {given.key: given.value.string_value for given in of_resource.resource.attributes}
-            for scope in of_resource.scope_spans:
+        for resource_spans in ExportTraceServiceRequest.FromString(await request.read()).resource_spans:
+            resource = {pair.key: pair.value.string_value for pair in resource_spans.resource.attributes}
+            for scope in resource_spans.scope_spans:
                 self.spans += [_collected(resource, span) for span in scope.spans]
         return web.Response()
 
 
 def _collected(resource: dict[str, str], span: Any) -> Collected:
-    answered = {given.key: given.value.int_value for given in span.attributes}
+    attributes = {pair.key: pair.value.int_value for pair in span.attributes}
     return Collected(
         resource["service.name"],
         resource["service.instance.id"],
@@ -64,7 +66,7 @@ def _collected(resource: dict[str, str], span: Any) -> Collected:
         span.parent_span_id.hex(),
         [link.span_id.hex() for link in span.links],
         span.status.code,
-        answered.get("http.response.status_code"),
+        attributes.get("http.response.status_code"),
     )
 
 

@@ -1,6 +1,6 @@
-"""Fixtures on real servers. `make test` starts them and a whole shop, and says in GOZON_SHOP where they are.
+"""Fixtures with real servers. `make test` starts a whole shop and sets GOZON_SHOP to its shop.json.
 
-With GOZON_URL instead, the tests of `tests/e2e` and `tests/browser` run against a shop that is already there.
+With GOZON_URL instead, the tests of `tests/e2e` and `tests/browser` run against a shop that already runs there.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from tests.support import OPENED, Caller, Replica
 Spawn = Callable[..., Awaitable[Replica]]
 Serve = Callable[[Handler], Awaitable[StandIn]]
 
-# Cores are shared, so an example may take its time; and each run is to try something new, in CI as well.
+# No deadline, because other processes use the cores too. Not derandomized, so that each run tries new examples.
 settings.register_profile(
     "gozon", deadline=None, derandomize=False, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -35,12 +35,12 @@ settings.load_profile("gozon")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The audit of the whole shop comes last: it judges what all the other tests have left there."""
+    """Moves the audit of the whole shop to the end, so that it checks the data of all other tests."""
     items.sort(key=lambda item: item.path.name == "test_audit.py")
 
 
 class Shop:
-    """The whole shop. `servers` says where its parts are, when they are ours to stop and start."""
+    """The whole shop. `servers` is its shop.json. A test that reads `servers` is skipped with GOZON_URL."""
 
     def __init__(self, url: str, servers: dict[str, Any] | None) -> None:
         self.url = url
@@ -49,11 +49,11 @@ class Shop:
     @property
     def servers(self) -> dict[str, Any]:
         if self._servers is None:
-            pytest.skip("needs the servers that `make test` starts")
+            pytest.skip("needs the shop of `make test`")
         return self._servers
 
     async def supervisorctl(self, *words: str) -> str:
-        """`supervisorctl stop redis` and the like."""
+        """Runs supervisorctl, for example with `stop redis`, and returns its output."""
         process = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("supervisorctl"),
             "-c",
@@ -71,7 +71,7 @@ def shop() -> Shop:
         return Shop(url, None)
     description = Path(os.environ.get("GOZON_SHOP", ".run/test/shop.json"))
     if not description.exists():
-        pytest.exit("no servers to test on: run `make test`", returncode=2)
+        pytest.exit("no running servers: run `make test`", returncode=2)
     servers = json.loads(description.read_text())
     return Shop(servers["entrance"], servers)
 
@@ -103,13 +103,13 @@ async def close_sockets() -> AsyncGenerator[None]:
 
 @pytest.fixture
 def caller(session: aiohttp.ClientSession, shop: Shop) -> Caller:
-    """A new user at the front door."""
+    """A new user, who calls the shop through nginx."""
     return Caller(session, shop.url)
 
 
 @pytest.fixture(scope="session")
 async def template_databases(servers: dict[str, Any]) -> AsyncGenerator[dict[str, str]]:
-    """A migrated database of each service, to copy from."""
+    """The name of a migrated database of each service, which serves as a template."""
     names = {service: f"template_{service}_{uuid4().hex[:8]}" for service in ("orders", "payments")}
     for service, name in names.items():
         await admin(servers, f"CREATE DATABASE {name}")
@@ -121,14 +121,14 @@ async def template_databases(servers: dict[str, Any]) -> AsyncGenerator[dict[str
 
 @pytest.fixture
 async def orders_url(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[str]:
-    """A migrated, empty orders database of this test alone."""
+    """The URL of a migrated, empty orders database for this test only."""
     async with CopyOf(servers, template_databases["orders"]) as url:
         yield url
 
 
 @pytest.fixture
 async def payments_url(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[str]:
-    """A migrated, empty payments database of this test alone."""
+    """The URL of a migrated, empty payments database for this test only."""
     async with CopyOf(servers, template_databases["payments"]) as url:
         yield url
 
@@ -159,7 +159,7 @@ class _opened:
 
 @pytest.fixture
 async def broker_url(servers: dict[str, Any], session: aiohttp.ClientSession) -> AsyncGenerator[str]:
-    """A RabbitMQ virtual host of this test alone."""
+    """The URL of a RabbitMQ virtual host for this test only."""
     vhost = f"test-{uuid4().hex[:12]}"
     management = urlsplit(str(servers["broker_management"]))
     authority = management.netloc.rpartition("@")[2]
@@ -167,9 +167,9 @@ async def broker_url(servers: dict[str, Any], session: aiohttp.ClientSession) ->
     headers = {"Authorization": aiohttp.encode_basic_auth(management.username or "", management.password or "")}
     async with session.put(f"{api}/vhosts/{vhost}", headers=headers) as response:
         response.raise_for_status()
-    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    all_permissions = {"configure": ".*", "write": ".*", "read": ".*"}
     user = quote(management.username or "", safe="")
-    async with session.put(f"{api}/permissions/{vhost}/{user}", json=everything, headers=headers) as response:
+    async with session.put(f"{api}/permissions/{vhost}/{user}", json=all_permissions, headers=headers) as response:
         response.raise_for_status()
     yield urlsplit(str(servers["broker"]))._replace(path=f"/{vhost}").geturl()
     async with session.delete(f"{api}/vhosts/{vhost}", headers=headers) as response:
@@ -178,28 +178,28 @@ async def broker_url(servers: dict[str, Any], session: aiohttp.ClientSession) ->
 
 @pytest.fixture
 async def broker(broker_url: str) -> AsyncGenerator[Broker]:
-    """The virtual host of this test with the whole topology in it."""
+    """A client of the virtual host of this test, in which the whole topology is declared."""
     async with Broker(broker_url) as broker:
         yield broker
 
 
 @pytest.fixture
 async def way_to() -> AsyncGenerator[Callable[[str], Forwarder]]:
-    """`way_to(url)` is a way to that server which is not open yet, and which can be cut."""
-    ways: list[Forwarder] = []
+    """`way_to(url)` returns a proxy to that server, which is not open yet. All proxies are cut at the end."""
+    forwarders: list[Forwarder] = []
 
-    def lay(url: str) -> Forwarder:
-        ways.append(Forwarder(url))
-        return ways[-1]
+    def create(url: str) -> Forwarder:
+        forwarders.append(Forwarder(url))
+        return forwarders[-1]
 
-    yield lay
-    for way in ways:
-        await way.cut()
+    yield create
+    for forwarder in forwarders:
+        await forwarder.cut()
 
 
 @pytest.fixture
 async def serve() -> AsyncGenerator[Serve]:
-    """`await serve(handler)` starts an HTTP server in the place of a service."""
+    """`await serve(handler)` starts an HTTP server that replaces a service."""
     started: list[StandIn] = []
 
     async def start(handler: Handler) -> StandIn:
@@ -214,7 +214,7 @@ async def serve() -> AsyncGenerator[Serve]:
 
 @pytest.fixture
 async def redis(servers: dict[str, Any]) -> AsyncGenerator[Redis]:
-    """The Redis that the shop uses; keys are kept apart by the users' ids."""
+    """The Redis of the shop. Tests do not collide, because each uses its own user ids."""
     async with Redis.from_url(servers["redis"], protocol=2) as redis:
         yield redis
 
@@ -223,7 +223,7 @@ async def redis(servers: dict[str, Any]) -> AsyncGenerator[Redis]:
 async def spawn(session: aiohttp.ClientSession, tmp_path: Path) -> AsyncGenerator[Spawn]:
     """`await spawn("payments", DATABASE_URL=...)` starts a replica and waits until it is ready.
 
-    With `wait=False` it does not wait. Every replica is ended after the test.
+    With `wait=False` it does not wait. Every replica is stopped after the test.
     """
     started: list[Replica] = []
 

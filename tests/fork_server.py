@@ -1,7 +1,7 @@
 """Starts Python programs as forks of one process that has imported their libraries.
 
-Importing libraries takes most of the start of a replica, and the tests start some 300 of them. A fork is a process
-like any other: it has its own id and memory, and it can be killed. It imports the project's own modules itself.
+A replica spends most of its start on importing libraries, and the tests start some 300 replicas. A fork is a normal
+process: it has its own id and memory, and it can be killed. It imports the modules of the project itself.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-# What every service imports. Other modules of the project register metrics that not every service has.
-IMPORTED = (
+# Modules that every service imports. Other modules of the project register metrics that not every service has.
+PRELOADED = (
     "shopkit.web.service",
     "shopkit.db.migrations",
     "aio_pika",
@@ -37,7 +37,7 @@ IMPORTED = (
 
 
 class Fork:
-    """A process that the server has forked, with the interface of asyncio's."""
+    """A forked process, with the interface of asyncio.subprocess.Process."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -61,19 +61,19 @@ class Fork:
 
 
 class ForkServer:
-    """The client's side. One server starts on demand and ends with the process that runs the tests."""
+    """The client of the fork server. Starts the server on demand; it exits with the process of the tests."""
 
     def __init__(self) -> None:
         self._forks: dict[int, Fork] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._started: asyncio.Queue[Fork] = asyncio.Queue()
-        self._one_at_a_time = asyncio.Lock()
+        self._request_lock = asyncio.Lock()
 
     async def fork(
         self, module: str, *arguments: str, environment: Mapping[str, str], stdout: Path, stderr: Path
     ) -> Fork:
         """Runs `python -m module arguments`. Output is appended to the files."""
-        async with self._one_at_a_time:
+        async with self._request_lock:
             if self._process is None:
                 self._process = await self._start()
             request = {
@@ -142,7 +142,7 @@ def serve() -> dict[str, Any] | None:
                     events.unregister(key.fd)
                     os.close(key.fd)
                     _, status = os.waitpid(key.data, 0)
-                    _say(key.data, os.waitstatus_to_exitcode(status))
+                    _report(key.data, os.waitstatus_to_exitcode(status))
                     continue
                 received = os.read(0, 65536)
                 if not received:
@@ -153,10 +153,10 @@ def serve() -> dict[str, Any] | None:
                     if pid == 0:
                         return json.loads(request)
                     events.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
-                    _say(pid, None)
+                    _report(pid, None)
 
 
-def _say(pid: int, status: int | None) -> None:
+def _report(pid: int, status: int | None) -> None:
     os.write(1, json.dumps([pid, status]).encode() + b"\n")
 
 
@@ -175,9 +175,9 @@ def become(request: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    for name in IMPORTED:
+    for name in PRELOADED:
         importlib.import_module(name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, and that ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C the tests exit, and then this process does
     request = serve()
     if request is not None:
         become(request)

@@ -1,4 +1,4 @@
-"""Fuzz tests: Hypothesis on the parsers that read what a stranger sends."""
+"""Fuzz tests: Hypothesis tests of the parsers of untrusted input."""
 
 import os
 from collections.abc import Callable
@@ -18,13 +18,13 @@ def fuzz(examples: int) -> Callable[[Test], Test]:
 
     GOZON_FUZZ multiplies the number of examples and the time limit of the test. `.ci/long` sets it.
     """
-    tries = settings(
+    hypothesis_settings = settings(
         max_examples=examples * GOZON_FUZZ,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
 
     def mark(test: Test) -> Test:
-        limited = pytest.mark.timeout(TIMEOUT_SECONDS * GOZON_FUZZ)(tries(test))
+        limited = pytest.mark.timeout(TIMEOUT_SECONDS * GOZON_FUZZ)(hypothesis_settings(test))
         return pytest.mark.fuzz(limited)
 
     return mark

@@ -1,4 +1,4 @@
-"""The ways to deploy Gozon, read so that they can be compared."""
+"""Reads the Compose files and the Kubernetes manifests into comparable structures."""
 
 import re
 import subprocess
@@ -13,27 +13,27 @@ Manifest = dict[str, Any]
 
 TOOLS = Path("tests/tools/kubernetes")
 KUBECTL = TOOLS / "node_modules/kubectl"
-# What a probe decides by its name in Kubernetes.
+# Short names for the probes of Kubernetes.
 PROBES = {"readinessProbe": "ready", "livenessProbe": "live", "startupProbe": "started"}
 
 
 class Probe(NamedTuple):
     port: int
-    path: str | None  # None: whether the port is open
+    path: str | None  # None: only checks that the port is open
 
 
 class Part(NamedTuple):
     image: str
     command: list[str]
-    environment: dict[str, str | None]  # None: known only where it runs
+    environment: dict[str, str | None]  # None: only known at run time
     port: int | None
     probes: dict[str, Probe]
-    memory: str  # as Kubernetes writes it
-    written: set[str]  # folders in memory or on the node that end with the container
+    memory: str  # in the notation of Kubernetes
+    written: set[str]  # writable folders that are deleted with the container
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows Compose's `!reset` and `!override`."""
+    """A YAML loader that accepts Compose's tags `!reset` and `!override`."""
 
 
 def _untagged(loader: _Loader, _tag: str, node: yaml.Node) -> object:
@@ -50,7 +50,7 @@ _Loader.add_multi_constructor("!", _untagged)
 
 
 def install() -> None:
-    """kubectl and the types of the kinds, as package-lock.json has them."""
+    """Installs kubectl and the TypeScript types of the manifests, in the versions of package-lock.json."""
     lock = TOOLS / "package-lock.json"
     if KUBECTL.exists() and KUBECTL.stat().st_mtime > lock.stat().st_mtime:
         return
@@ -61,7 +61,7 @@ def install() -> None:
 
 
 def build(overlay: str) -> list[Manifest]:
-    """The words are those of docs/kubernetes.md."""
+    """Builds an overlay with the command of docs/kubernetes.md."""
     folder = f"deploy/kubernetes/overlays/{overlay}"
     command = [KUBECTL, "kustomize", "--load-restrictor", "LoadRestrictionsNone", folder]
     return list(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True).stdout))
@@ -79,28 +79,31 @@ def pod_templates(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
 
 
 def of_kubernetes(manifests: list[Manifest]) -> dict[str, Part]:
-    """What runs and stays, and the auditor; not the jobs of a release."""
+    """Returns the parts with permanent pods, and the auditor. Leaves out the migration jobs."""
     jobs = of_kind(manifests, "Job")
     return {name: _of_pod(template) for name, template in pod_templates(manifests) if name not in jobs}
 
 
 def services_of(*files: Path) -> dict[str, Any]:
-    """As Compose puts files together, but for a list without `!override`: here it is the last file's."""
-    together: Manifest = {}
+    """Merges the services of Compose files like Compose.
+
+    One difference: Compose appends a list without `!override`, and this function replaces it.
+    """
+    merged: Manifest = {}
     for file in files:
-        together = _merged(together, _loaded(file))
-    return {name: _extended(service) for name, service in together["services"].items()}
+        merged = _merged(merged, _loaded(file))
+    return {name: _extended(service) for name, service in merged["services"].items()}
 
 
 def of_compose(*files: Path) -> dict[str, Part]:
-    """The parts that are ours, and nginx."""
-    every = services_of(*files)
-    ours = {name: each for name, each in every.items() if re.match("gozon|nginx", default(each["image"]))}
-    return {name: _of_service(each) for name, each in ours.items()}
+    """Returns the parts with an image of Gozon, and nginx."""
+    services = services_of(*files)
+    own = {name: each for name, each in services.items() if re.match("gozon|nginx", default(each["image"]))}
+    return {name: _of_service(each) for name, each in own.items()}
 
 
 def default(value: object) -> str:
-    """What Compose makes of a value when no variable is set. A default may hold variables itself."""
+    """Returns the value that Compose uses if no variable is set. A default can contain variables too."""
     text = str(value)
     while (innermost := re.sub(r"\$\{\w+(?::?-([^{}]*))?\}", lambda match: match[1] or "", text)) != text:
         text = innermost
@@ -108,7 +111,7 @@ def default(value: object) -> str:
 
 
 def _loaded(file: Path) -> Manifest:
-    return yaml.load(file.read_text(), _Loader)  # noqa: S506 (it is a safe one)
+    return yaml.load(file.read_text(), _Loader)  # noqa: S506 (a subclass of SafeLoader)
 
 
 def _extended(service: Manifest) -> Manifest:
@@ -117,10 +120,10 @@ def _extended(service: Manifest) -> Manifest:
     return _merged(_loaded(Path(base["file"]))["services"][base["service"]], service)
 
 
-def _merged(below: Any, above: Any) -> Any:
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    lower, upper = cast("Manifest", below), cast("Manifest", above)
+def _merged(base: Any, override: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(override, dict)):
+        return override
+    lower, upper = cast("Manifest", base), cast("Manifest", override)
     return lower | {name: _merged(lower.get(name), value) for name, value in upper.items()}
 
 
@@ -134,21 +137,21 @@ def _of_pod(template: Manifest) -> Part:
         next(iter(ports.values()), None),
         {kind: _probe(container[probe], ports) for probe, kind in PROBES.items() if probe in container},
         container["resources"]["limits"]["memory"],
-        {each["mountPath"] for each in container.get("volumeMounts", []) if each["name"] in _emptied(template)},
+        {each["mountPath"] for each in container.get("volumeMounts", []) if each["name"] in _empty_dirs(template)},
     )
 
 
-def _emptied(template: Manifest) -> set[str]:
+def _empty_dirs(template: Manifest) -> set[str]:
     return {volume["name"] for volume in template["spec"].get("volumes", []) if "emptyDir" in volume}
 
 
 def _probe(probe: Manifest, ports: Mapping[str, int]) -> Probe:
-    asked = probe.get("httpGet") or probe["tcpSocket"]
-    return Probe(ports.get(asked["port"]) or int(asked["port"]), asked.get("path"))
+    check = probe.get("httpGet") or probe["tcpSocket"]
+    return Probe(ports.get(check["port"]) or int(check["port"]), check.get("path"))
 
 
 def _of_service(service: Mapping[str, Any]) -> Part:
-    probes = _asked(" ".join(service.get("healthcheck", {}).get("test", [])))
+    probes = _checks_of(" ".join(service.get("healthcheck", {}).get("test", [])))
     words: list[str] = service.get("entrypoint") or service.get("command") or []
     return Part(
         default(service["image"]),
@@ -157,7 +160,7 @@ def _of_service(service: Mapping[str, Any]) -> Part:
         probes["ready"].port if probes else None,
         probes,
         memory_of(service),
-        in_memory(service),
+        tmpfs_folders(service),
     )
 
 
@@ -166,14 +169,14 @@ def memory_of(service: Mapping[str, Any]) -> str:
     return service["deploy"]["resources"]["limits"]["memory"].upper() + "i"
 
 
-def in_memory(service: Mapping[str, Any]) -> set[str]:
+def tmpfs_folders(service: Mapping[str, Any]) -> set[str]:
     volumes: list[Any] = service.get("volumes") or []
     return {each["target"] for each in volumes if isinstance(each, dict) and each["type"] == "tmpfs"}
 
 
-def _asked(test: str) -> dict[str, Probe]:
-    """What a check of Compose asks for. A second path is what it asks for once the first was answered."""
-    # curl http://127.0.0.1:8080/health, or bash's way to say it.
+def _checks_of(test: str) -> dict[str, Probe]:
+    """Returns the probes of a Compose health check. A second path is requested after the first has succeeded."""
+    # Either curl http://127.0.0.1:8080/health, or bash with /dev/tcp/127.0.0.1/8000.
     if url := re.search(r"http://127\.0\.0\.1(?::(\d+))?(/\S*)", test):
         return {"ready": Probe(int(url[1] or 80), url[2])}
     if bash := re.search(r"/dev/tcp/127\.0\.0\.1/(\d+)", test):

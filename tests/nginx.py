@@ -1,4 +1,4 @@
-"""An nginx of one test, with a configuration of the project."""
+"""Runs an nginx for one test, with a configuration of the project."""
 
 import asyncio
 import os
@@ -23,13 +23,13 @@ async def nginx(home: Path, port: int) -> AsyncGenerator[None]:
     """Runs nginx with `nginx.conf` of `home` while it listens on `port`. Its access log is `home`/access.log."""
     with (home / "access.log").open("wb") as log:
         directives = (
-            f"daemon off; pid {home}/pid; user root;"  # root for the files in `home`; others run it as they are
+            f"daemon off; pid {home}/pid; user root;"  # lets root read `home`; nginx ignores it for other users
         )
         process = await asyncio.create_subprocess_exec(
             PROGRAM, "-c", str(home / "nginx.conf"), "-e", "stderr", "-g", directives, stdout=log
         )
 
-    async def it_listens() -> bool:
+    async def nginx_listens() -> bool:
         assert process.returncode is None
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -39,7 +39,7 @@ async def nginx(home: Path, port: int) -> AsyncGenerator[None]:
         return True
 
     try:
-        await eventually(it_listens)
+        await eventually(nginx_listens)
         yield
     finally:
         if process.returncode is None:

@@ -1,4 +1,4 @@
-"""The commands of `python -m gozon`, as operators give them."""
+"""Runs the commands of `python -m gozon` like an operator."""
 
 import io
 import json
@@ -17,7 +17,7 @@ class Outcome(NamedTuple):
     complaints: str
 
     def letters(self) -> list[dict[str, Any]]:
-        """What `list --json` has printed."""
+        """Returns the dead letters that `list --json` has printed."""
         assert (self.status, self.complaints) == (0, "")
         return [json.loads(line) for line in self.output.splitlines()]
 
@@ -35,5 +35,5 @@ async def dead_letters_process(*words: str, **environment: str) -> Outcome:
 
 
 async def shopkit_process(*words: str, **environment: str) -> Outcome:
-    ran = await FORK_SERVER.run("gozon", *words, environment={"PATH": os.environ["PATH"], **environment})
-    return Outcome(*ran)
+    result = await FORK_SERVER.run("gozon", *words, environment={"PATH": os.environ["PATH"], **environment})
+    return Outcome(*result)

@@ -1,4 +1,4 @@
-"""Databases, the broker, stand-ins for services and the ways to them; workers that run inside a test."""
+"""Databases, the broker, replacements of services, proxies to servers, and workers that run inside a test."""
 
 import asyncio
 import json
@@ -31,20 +31,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def succeeds(check: Callable[[], Awaitable[None]], seconds: float = PATIENCE) -> None:
     """Waits until `check` no longer raises."""
 
-    async def its_success() -> bool:
+    async def check_succeeds() -> bool:
         try:
             await check()
-        except Exception:  # noqa: BLE001 (whatever it is, it does not succeed yet)
+        except Exception:  # noqa: BLE001 (any error means that it does not succeed yet)
             return False
         return True
 
-    await eventually(its_success, seconds)
+    await eventually(check_succeeds, seconds)
 
 
 async def stalls(check: Callable[[], Awaitable[None]]) -> None:
     """Waits until `check` raises Stalled."""
 
-    async def it_has_stalled() -> bool:
+    async def check_raises_stalled() -> bool:
         try:
             await check()
         except Stalled:
@@ -53,12 +53,12 @@ async def stalls(check: Callable[[], Awaitable[None]]) -> None:
             return False  # there is no session yet
         return False
 
-    await eventually(it_has_stalled)
+    await eventually(check_raises_stalled)
 
 
 @asynccontextmanager
 async def running(*workers: Worker) -> AsyncGenerator[None]:
-    """Runs them as a service does; they end in reverse order."""
+    """Runs the workers like a service, and stops them in reverse order."""
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
         yield
@@ -69,7 +69,7 @@ async def running(*workers: Worker) -> AsyncGenerator[None]:
 
 
 async def rows(database: Database, query: str, **values: Any) -> list[Row]:
-    """What `query` finds, if anything; it has its `values` by name, as in `:user_id`."""
+    """Returns the rows of `query`. Its `values` are named, as in `:user_id`."""
     names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", query)))
     numbered = re.sub(r"(?<!:):(\w+)", lambda match: f"${names.index(match[1]) + 1}", query)
     async with database.begin() as connection:
@@ -77,17 +77,17 @@ async def rows(database: Database, query: str, **values: Any) -> list[Row]:
 
 
 async def stands_still(database: Database) -> bool:
-    """Whether somebody waits for a lock that somebody else holds."""
+    """Returns whether a statement waits for a lock of another transaction."""
     return bool(await rows(database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
 
 
 def counted(metric: str, **labels: str) -> float:
-    """What a counter of this process stands at."""
+    """Returns the value of a counter of this process."""
     return REGISTRY.get_sample_value(f"{metric}_total", labels) or 0.0
 
 
 class Broker:
-    """RabbitMQ as those see it who publish to the shop or look into its queues."""
+    """A client of RabbitMQ that publishes to the queues of the shop and reads them."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -110,7 +110,7 @@ class Broker:
         return self._channel
 
     async def publish(self, *events: Outgoing) -> None:
-        """One message of `events`, as their sender's relay would publish it."""
+        """Publishes the events in one message, like the relay of their sender."""
         await self.publish_body(events[0].routing_key, encode_batch([event.event for event in events]))
 
     async def publish_body(self, routing_key: str, body: bytes) -> None:
@@ -122,10 +122,10 @@ class Broker:
         """Waits for the next message in the queue and removes it."""
         queue = await self.channel.get_queue(name, ensure=False)
 
-        async def its_next_message() -> AbstractIncomingMessage | None:
+        async def next_message() -> AbstractIncomingMessage | None:
             return await queue.get(no_ack=True, fail=False)
 
-        message = await eventually(its_next_message)
+        message = await eventually(next_message)
         assert message is not None
         return message
 
@@ -134,23 +134,23 @@ class Broker:
         return json.loads((await self.take(name)).body)
 
     async def ready_in(self, name: str) -> int:
-        """How many messages lie in the queue, held by no consumer."""
+        """Returns the number of messages in the queue that no consumer has received."""
         queue = await self.channel.declare_queue(name, passive=True)
         return queue.declaration_result.message_count or 0
 
     async def left_in(self, name: str) -> int:
-        """How many messages are left once nobody consumes; those that were not acknowledged are back by then."""
+        """Waits until the queue has no consumer. Returns its number of messages, including unacknowledged ones."""
 
-        async def nobody_consumes() -> bool:
+        async def queue_has_no_consumer() -> bool:
             queue = await self.channel.declare_queue(name, passive=True)
             return queue.declaration_result.consumer_count == 0
 
-        await eventually(nobody_consumes)
+        await eventually(queue_has_no_consumer)
         return await self.ready_in(name)
 
 
 class StandIn:
-    """An HTTP server in the place of a service, so that a test decides how it answers."""
+    """An HTTP server that replaces a service, so that a test decides its responses."""
 
     def __init__(self, handler: Handler) -> None:
         self._port = free_port()
@@ -175,7 +175,7 @@ class StandIn:
             await self._runner.cleanup()
 
 
-class Line:
+class ProxiedConnection:
     """One connection through a Forwarder."""
 
     def __init__(self, *ends: asyncio.StreamWriter) -> None:
@@ -186,85 +186,89 @@ class Line:
 
 
 class Forwarder:
-    """A way to a server: closed at first, then open, and cut or held up at any time."""
+    """A TCP proxy to a server, closed at first. A test opens it, and can cut, hold or slow down its connections."""
 
     def __init__(self, url: str) -> None:
-        there = urlsplit(url)
+        target = urlsplit(url)
         self.port = free_port()
-        user, at, _ = there.netloc.rpartition("@")
-        self.url = there._replace(netloc=f"{user}{at}127.0.0.1:{self.port}").geturl()
-        self._there = (there.hostname, there.port)
+        user, at, _ = target.netloc.rpartition("@")
+        self.url = target._replace(netloc=f"{user}{at}127.0.0.1:{self.port}").geturl()
+        self._target = (target.hostname, target.port)
         self._listener: asyncio.Server | None = None
-        self._lines: set[Line] = set()
-        self._holds: Callable[[Line], bool] = _nothing
+        self._connections: set[ProxiedConnection] = set()
+        self._holds: Callable[[ProxiedConnection], bool] = _nothing
         self._bytes_per_second = float("inf")
 
     async def open(self) -> None:
         self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
     def hold(self, *, subscriptions_only: bool = False) -> None:
-        """Connections stay, new ones are taken, and nothing goes through; or nothing of those that subscribe."""
+        """Holds all data, or only that of connections that subscribe. Connections stay open; new ones can open."""
         self._holds = _subscribed if subscriptions_only else _everything
-        for line in self._lines:
-            self._consider(line)
+        for connection in self._connections:
+            self._update(connection)
 
     def resume(self, *, forget: bool = False) -> None:
-        """What was held goes on; or those connections stay dumb for ever, as if a router had forgotten them."""
+        """Stops holding data. With `forget`, held connections stay silent, as if a router had forgotten them."""
         self._holds = _nothing
         if not forget:
-            for line in self._lines:
-                line.flowing.set()
+            for connection in self._connections:
+                connection.flowing.set()
 
     def slow_down(self, bytes_per_second: float) -> None:
-        """Each connection lets through so much in each direction."""
+        """Limits the rate of each connection, in both directions."""
         self._bytes_per_second = bytes_per_second
 
     async def cut(self) -> None:
         if self._listener is not None:
-            # asyncio leaks a connection that was accepted and not yet handed on when its listener closes.
+            # asyncio leaks a connection that is accepted but not yet passed on when its listener closes.
             for socket in self._listener.sockets:
                 asyncio.get_running_loop().remove_reader(socket.fileno())
             await asyncio.sleep(0)
             self._listener.close()
             self._listener = None
-        for line in self._lines:
-            for end in line.ends:
+        for connection in self._connections:
+            for end in connection.ends:
                 end.transport.abort()
         self.resume()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(*self._there)
-        line = Line(writer, there_writer)
-        self._lines.add(line)
-        await asyncio.gather(self._copy(line, reader, there_writer), self._copy(line, there_reader, writer))
-        self._lines.discard(line)
+        server_reader, server_writer = await asyncio.open_connection(*self._target)
+        connection = ProxiedConnection(writer, server_writer)
+        self._connections.add(connection)
+        await asyncio.gather(
+            self._copy(connection, reader, server_writer), self._copy(connection, server_reader, writer)
+        )
+        self._connections.discard(connection)
 
-    async def _copy(self, line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self, connection: ProxiedConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                line.subscribed |= b"SUBSCRIBE" in data
-                self._consider(line)
-                await line.flowing.wait()
+                connection.subscribed |= b"SUBSCRIBE" in data
+                self._update(connection)
+                await connection.flowing.wait()
                 await asyncio.sleep(len(data) / self._bytes_per_second)
                 writer.write(data)
                 await writer.drain()
         writer.close()
 
-    def _consider(self, line: Line) -> None:
-        if self._holds(line):
-            line.flowing.clear()
+    def _update(self, connection: ProxiedConnection) -> None:
+        if self._holds(connection):
+            connection.flowing.clear()
 
 
-def _nothing(_line: Line) -> bool:
+def _nothing(_connection: ProxiedConnection) -> bool:
     return False
 
 
-def _everything(_line: Line) -> bool:
+def _everything(_connection: ProxiedConnection) -> bool:
     return True
 
 
-def _subscribed(line: Line) -> bool:
-    return line.subscribed
+def _subscribed(connection: ProxiedConnection) -> bool:
+    return connection.subscribed
 
 
 async def admin(servers: dict[str, Any], statement: str) -> None:
@@ -282,7 +286,7 @@ def database_at(servers: dict[str, Any], name: str) -> str:
 
 
 class CopyOf:
-    """A new database, copied from `template` and dropped at the end; entered, it gives its URL."""
+    """A database that is copied from `template` and dropped at the end. The context manager returns its URL."""
 
     def __init__(self, servers: dict[str, Any], template: str) -> None:
         self._servers = servers
@@ -301,7 +305,7 @@ class CopyOf:
 async def without_broker(
     service: str, database: Database, session: aiohttp.ClientSession, log: Path
 ) -> AsyncGenerator[Replica]:
-    """A replica that has its database and never a broker, so that nothing leaves its outbox."""
+    """Runs a replica with its database and without a broker, so that no event leaves its outbox."""
     settings = {
         "DATABASE_URL": database.url,
         "BROKER_URL": f"amqp://nobody@127.0.0.1:{free_port()}/",

@@ -1,4 +1,4 @@
-"""What may stand in an event, for tests that try everything."""
+"""Hypothesis strategies for the fields of events."""
 
 from datetime import UTC, datetime
 from string import ascii_letters, digits
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shopkit.messaging.journey import Hop
 
-# What code that looks into an event without parsing it might take for a part of its envelope.
+# Text that code could mistake for a part of the envelope, if it searches an event without parsing it.
 TRAPS = [
     "}]}",
     "}}",

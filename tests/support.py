@@ -1,4 +1,4 @@
-"""What several tests need: a running shop, replicas started for one test, a caller, a socket."""
+"""Helpers of several tests: clients of a shop, WebSockets, and replicas that run for one test."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def new_user() -> str:
 
 
 async def eventually(look: Callable[[], Awaitable[T]], seconds: float = PATIENCE) -> T:
-    """The first true thing that `look` finds; fails when it finds none in time."""
+    """Calls `look` until it returns a true value, and returns that. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = await look()
@@ -52,14 +52,14 @@ class Answer(msgspec.Struct, frozen=True):
     body: Any
 
     def fields(self) -> set[str]:
-        """The fields that a problem document names."""
+        """Checks that this is a problem document. Returns the fields of its `errors`."""
         assert self.headers["Content-Type"] == "application/problem+json"
         assert self.body["status"] == self.status
         return {error["field"] for error in self.body.get("errors", [])}
 
 
 class Caller:
-    """Somebody who uses the shop at `url`, as the user `user_id`."""
+    """A client of the shop at `url` that acts as the user `user_id`."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, user_id: str | None = None) -> None:
         self.session = session
@@ -67,10 +67,10 @@ class Caller:
         self.user_id = user_id or new_user()
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """`body` is sent as JSON; bytes are sent as they are."""
-        given = {"X-User-Id": self.user_id, "Content-Type": "application/json"}
+        """Sends a request. `body` is sent as JSON, or unchanged if it is bytes."""
+        defaults = {"X-User-Id": self.user_id, "Content-Type": "application/json"}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        sent = given | {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = defaults | {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.session.request(method, self.url + path, data=data, headers=sent) as response:
             content = await response.read()
             decoded = json.loads(content) if "json" in response.headers.get("Content-Type", "") else content
@@ -95,7 +95,7 @@ class Caller:
         return answer.body["id"]
 
     async def decided(self, order_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
-        """The order, once it is no longer NEW."""
+        """Waits until the order is no longer NEW, and returns it."""
 
         async def final_order() -> dict[str, Any] | None:
             answer = await self.call("GET", f"/api/orders/{order_id}")
@@ -113,7 +113,7 @@ class Caller:
     async def socket(
         self, url: str | None = None, query: str = "", origin: str | None = None, sock: sockets.socket | None = None
     ) -> "Socket":
-        """An open socket with its welcome read, at `url` or at the shop itself."""
+        """Opens a socket at `url`, or at the shop, and reads its welcome frame."""
         connection = await self.connect(url, query, origin, sock=sock)
         return Socket(connection, json.loads(await connection.recv()))
 
@@ -125,9 +125,9 @@ class Caller:
         ticket: str | None = None,
         sock: sockets.socket | None = None,
     ) -> ClientConnection:
-        at = urlsplit(url or self.url)
+        target = urlsplit(url or self.url)
         connection = await websockets.connect(
-            f"ws://{at.netloc}/ws{query}",
+            f"ws://{target.netloc}/ws{query}",
             subprotocols=[Subprotocol("gozon.v1"), Subprotocol(f"ticket.{ticket or await self.ticket()}")],
             origin=Origin(origin or self.url),
             compression=None,
@@ -138,7 +138,7 @@ class Caller:
 
 
 async def said(host: str, port: int, request: bytes) -> Answer:
-    """The answer to what no HTTP client would send, read until the server closes the connection."""
+    """Sends bytes that no HTTP client would send. Reads the response until the server closes the connection."""
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(request)
     async with asyncio.timeout(PATIENCE):
@@ -149,7 +149,7 @@ async def said(host: str, port: int, request: bytes) -> Answer:
 
 
 def parsed(answer: bytes) -> Answer:
-    """An answer with its length, as it came; the body is JSON."""
+    """Parses a raw HTTP response that is not chunked and has a JSON body."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = CIMultiDict[str]()
@@ -160,7 +160,7 @@ def parsed(answer: bytes) -> Answer:
 
 
 class Socket:
-    """`given` holds the `welcome` and `order` frames that were read after the first welcome."""
+    """An open WebSocket. `given` holds the `welcome` and `order` frames that were read after the first welcome."""
 
     def __init__(self, connection: ClientConnection, welcome: dict[str, Any]) -> None:
         assert welcome["type"] == "welcome"
@@ -170,7 +170,7 @@ class Socket:
         self.given: list[dict[str, Any]] = []
 
     async def next_order(self, seconds: float = PATIENCE) -> dict[str, Any]:
-        """The next `order` frame; pings are answered on the way."""
+        """Returns the next `order` frame. Responds to pings meanwhile."""
         async with asyncio.timeout(seconds):
             while True:
                 frame = json.loads(await self.connection.recv())
@@ -183,19 +183,19 @@ class Socket:
                     return frame
 
     async def silent_for(self, seconds: float) -> None:
-        """Fails when an order frame comes within `seconds`."""
+        """Fails if an order frame arrives within `seconds`."""
         try:
             frame = await self.next_order(seconds)
         except TimeoutError:
             return
-        raise AssertionError(f"not expected: {frame}")
+        raise AssertionError(f"unexpected frame: {frame}")
 
     async def close(self) -> None:
         await self.connection.close()
 
 
 class Replica:
-    """A service process of our own, with its own settings."""
+    """A service process that a test starts, with its own settings."""
 
     def __init__(self, service: str, settings: Mapping[str, str], log: Path) -> None:
         self.service = service
@@ -220,14 +220,14 @@ class Replica:
         )
 
     async def _start_interpreter(self, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
-        """Python's own variables take effect when an interpreter starts, and a fork starts none."""
+        """Starts a new interpreter: the variables of Python itself have no effect in a fork."""
         with self._log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 sys.executable, "-m", self.service, cwd=ROOT, env=environment, stdout=log, stderr=log
             )
 
     async def readiness(self, session: aiohttp.ClientSession) -> tuple[int, dict[str, Any]]:
-        """Status and body of its readiness; (0, {}) while it does not listen."""
+        """Returns the status and body of `/health/ready`, or (0, {}) while the replica does not listen."""
         try:
             async with session.get(self.url + "/health/ready") as response:
                 return response.status, await response.json()
@@ -235,11 +235,11 @@ class Replica:
             return 0, {}
 
     async def ready(self, session: aiohttp.ClientSession) -> None:
-        async def its_readiness() -> bool:
+        async def replica_is_ready() -> bool:
             assert self.running, self.log()
             return (await self.readiness(session))[0] == 200
 
-        await eventually(its_readiness, 60)
+        await eventually(replica_is_ready, 60)
 
     async def has_its_database(self, session: aiohttp.ClientSession) -> None:
         async def database_ok() -> bool:
@@ -252,13 +252,13 @@ class Replica:
         return self.process is not None and self.process.returncode is None
 
     async def kill(self) -> None:
-        """As a machine dies: nothing is finished."""
+        """Kills the process with SIGKILL, so it finishes nothing."""
         assert self.process is not None
         self.process.kill()
         await self.process.wait()
 
     async def stop(self) -> int:
-        """Asks it to end, and returns its exit status."""
+        """Sends SIGTERM, and returns the exit status."""
         assert self.process is not None
         if self.running:
             self.process.terminate()
@@ -284,7 +284,7 @@ async def metric(session: aiohttp.ClientSession, url: str, named: str) -> float:
 
 
 async def audited(*options: str, **variables: str) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of `python -m auditor`."""
+    """Runs `python -m auditor`. Returns its exit status, output and error output."""
     return await FORK_SERVER.run("auditor", *options, environment={"PATH": os.environ["PATH"]} | variables)
 
 

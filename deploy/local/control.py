@@ -1,4 +1,4 @@
-"""Talks to the shop's supervisord."""
+"""Controls the supervisord of a shop, and stops processes that a killed one has left."""
 
 import contextlib
 import http.client
@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from place import Shop, socket_path
+from layout import Shop, socket_path
 
 BIN = Path(sys.executable).parent
+# This environment variable of every process names the data folder of its shop.
 MARK = "GOZON_RUN_DIR"
 
 
@@ -45,7 +46,7 @@ class Supervisor:
         self._rpc: Any = xmlrpc.client.ServerProxy("http://localhost", transport).supervisor
 
     def runs(self) -> bool:
-        """False once it has ended: one that is ending, because `down` was interrupted, is waited for."""
+        """Returns whether supervisord runs. Waits while it shuts down, for example after an interrupted `down`."""
         while True:
             try:
                 self._rpc.getPID()
@@ -64,14 +65,14 @@ class Supervisor:
         }
         command = [str(BIN / "supervisord"), "-c", str(shop.supervisor_conf)]
         marked = environment | {MARK: str(shop.dir)}
-        # In a session of its own, where Ctrl-C does not reach it.
+        # A new session, so that Ctrl-C in the terminal does not reach supervisord.
         subprocess.run(command, check=True, env=marked, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def states(self) -> dict[str, str]:
         return {program["name"]: program["statename"] for program in self._rpc.getAllProcessInfo()}
 
     def reread(self) -> tuple[list[str], list[str], list[str]]:
-        """Names of the programs that are new, changed and gone."""
+        """Reads supervisord.conf again. Returns the names of the new, changed and removed programs."""
         [[added, changed, removed]] = self._rpc.reloadConfig()
         return added, changed, removed
 
@@ -88,7 +89,7 @@ class Supervisor:
         self._rpc.signalProcess(name, str(number))
 
     def stop(self, names: Iterable[str]) -> None:
-        """Stops them side by side; supervisord's own shutdown goes one by one."""
+        """Stops the programs in parallel. supervisord itself would stop one after another."""
         names = [name for name in names if self.states()[name] in ("STARTING", "RUNNING", "BACKOFF")]
         for name in names:
             self._rpc.stopProcess(name, False)
@@ -103,20 +104,20 @@ class Supervisor:
 
 
 def stop_leftovers(directory: Path) -> None:
-    """Ends what a killed supervisord left behind, recognised by the mark in its environment."""
+    """Stops processes of this shop that a killed supervisord has left."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        left = _marked(directory)
+        left = _processes_of(directory)
         if left:
-            print(f"ending {len(left)} processes that an earlier run left behind", flush=True)
+            print(f"stopping {len(left)} processes of an earlier run", flush=True)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-        give_up = time.monotonic() + 15
-        while left and _marked(directory) and time.monotonic() < give_up:
+        deadline = time.monotonic() + 15
+        while left and _processes_of(directory) and time.monotonic() < deadline:
             time.sleep(0.2)
 
 
-def _marked(directory: Path) -> list[int]:
+def _processes_of(directory: Path) -> list[int]:
     mark = f"{MARK}={directory}\0".encode()
     found: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -129,7 +130,10 @@ def _marked(directory: Path) -> list[int]:
 
 
 def _server_in(directory: Path, process: Path) -> bool:
-    """Some servers write their title over their environment; they run in the folder of their data."""
+    """Returns whether the process is a server with its data in `directory`.
+
+    These servers overwrite their environment with a process title, but run in their data folder.
+    """
     name = (process / "comm").read_text().strip()
     return name in ("redis-server", "nginx", "postgres") and directory in (process / "cwd").readlink().parents
 

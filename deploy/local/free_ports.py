@@ -2,9 +2,9 @@
 
 import socket
 
-# A range has room for the shop of the tests and, from 1000 up, for the one that tests of the fault suite start.
+# A test shop uses the first 1000 ports, and the shop of tests/faults/test_fault_suite.py the second 1000.
 RANGE = 2000
-# Below the ports that the kernel gives to outgoing connections, and without the range of `make up`.
+# Below the ports of outgoing connections, and without the ports of `make up`.
 FIRST_PORTS = (*range(10_000, 18_000, RANGE), *range(20_000, 32_000, RANGE))
 _claims: list[socket.socket] = []
 
@@ -12,24 +12,26 @@ _claims: list[socket.socket] = []
 def claim() -> int:
     """Returns the first port of a free range. No other process can claim the range until this process ends.
 
-    Raises SystemExit when a port is in use in every range.
+    Raises SystemExit if every range has a port that is in use.
     """
     for first in FIRST_PORTS:
-        with socket.socket() as claimed:
-            if _bound(claimed, first) and all(is_free(port) for port in range(first + 1, first + RANGE)):
-                _claims.append(claimed.dup())
+        with socket.socket() as listener:
+            if _can_bind(listener, first) and all(is_free(port) for port in range(first + 1, first + RANGE)):
+                _claims.append(listener.dup())
                 return first
-    raise SystemExit(f"no {RANGE} free ports in a row from {FIRST_PORTS[0]} up; --base-port names other ones")
+    raise SystemExit(
+        f"no {RANGE} consecutive ports from {FIRST_PORTS[0]} on are free; choose other ports with --base-port"
+    )
 
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # Without the option, a port is busy for a minute after its last connection.
+        # Without the option, a port is in use for a minute after its last connection.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return _bound(probe, port)
+        return _can_bind(probe, port)
 
 
-def _bound(probe: socket.socket, port: int) -> bool:
+def _can_bind(probe: socket.socket, port: int) -> bool:
     try:
         probe.bind(("127.0.0.1", port))
     except OSError:

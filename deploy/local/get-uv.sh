@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts uv into the folder $1. Debian's python3 comes without venv's pip.
+# Installs uv into the folder $1. Installs Debian's python3-venv first if it is missing.
 set -eu
 python3 deploy/local/packages.py uv
 python3 -m venv --clear "$1"

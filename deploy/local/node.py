@@ -1,6 +1,6 @@
-"""Finds Node.js: the machine's own, or else the one that uv.lock pins and uv installs under .run/node.
+"""Finds a Node.js: the one of the machine, or else the one of uv.lock, which uv installs under .run/node.
 
-A shell takes it with `export PATH=$(python3 deploy/local/node.py)`.
+In a shell: `export PATH=$(python3 deploy/local/node.py)`.
 """
 
 import json
@@ -9,19 +9,19 @@ import shutil
 import subprocess
 import sys
 
-from place import REPOSITORY
+from layout import REPOSITORY
 
 INSTALLED = REPOSITORY / ".run" / "node"
 
 
 def path() -> str:
-    """Returns a PATH on which node and npm are new enough. Raises SystemExit when there are none and uv fails."""
+    """Returns a PATH with a new enough node and npm. Raises SystemExit if they cannot be installed."""
     inherited = os.environ.get("PATH", os.defpath)
     if _is_new_enough():
         return inherited
     uv = shutil.which("uv", path=f"{inherited}{os.pathsep}{REPOSITORY / '.run/tools/bin'}")
     if uv is None:
-        raise SystemExit("there is no uv to install Node.js with; `make check` installs uv")
+        raise SystemExit("uv is missing, which installs Node.js; `make check` installs uv")
     _install(uv)
     return f"{INSTALLED / 'bin'}{os.pathsep}{inherited}"
 
@@ -40,17 +40,21 @@ def _required() -> str:
 
 
 def _numbers(version: str) -> list[int]:
-    """Returns an empty list, which is older than any version, for a program that printed none."""
+    """Returns the numbers of a version, or an empty list, which is less than any version, for other text."""
     return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def _install(uv: str) -> None:
     if not INSTALLED.exists():
-        print(f"installing Node.js, because the machine has no {_required()} or newer", file=sys.stderr, flush=True)
+        print(
+            f"installing Node.js, because this machine has none of {_required()} or newer",
+            file=sys.stderr,
+            flush=True,
+        )
     command = [uv, "sync", "--quiet", "--locked", "--only-group", "web"]
     environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(INSTALLED)}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
+    result = subprocess.run(command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL)
+    if result.returncode != 0:
         raise SystemExit(f"uv could not install Node.js; please install {_required()} or newer with npm")
 
 

@@ -1,4 +1,4 @@
-"""Installs what is missing with apt, or says what to install."""
+"""Installs missing programs with apt, or names the packages to install."""
 
 import importlib.util
 import os
@@ -13,10 +13,10 @@ from types import FrameType
 
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 POLICY = Path("/usr/sbin/policy-rc.d")
-START_NOTHING = "#!/bin/sh\n# Gozon installs servers and starts them itself.\nexit 101\n"
-# Without it the package would create a cluster of its own.
+START_NOTHING = "#!/bin/sh\n# Gozon starts the servers that it installs itself.\nexit 101\n"
+# Without this file the postgresql package would create a database cluster.
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/gozon.conf")
-# dpkg leaves its journal here when it is interrupted, and apt then refuses to install.
+# An interrupted dpkg leaves its journal here. apt then installs nothing until it is repaired.
 JOURNAL = Path("/var/lib/dpkg/updates")
 UNFINISHED = ("half-installed", "unpacked", "half-configured")
 
@@ -34,11 +34,11 @@ def _find(name: str) -> str | None:
         newest = sorted(versions, key=lambda path: float(path.parts[4]))
         return str(newest[-1]) if newest else shutil.which(name)
     if name == "rabbitmq-server":
-        # Debian's wrapper in /usr/sbin insists on its own user and folders.
-        own = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-        return str(own) if own.exists() else shutil.which(name, path=SEARCH_PATH)
+        # Debian's wrapper in /usr/sbin only works with the system's user and folders.
+        unwrapped = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+        return str(unwrapped) if unwrapped.exists() else shutil.which(name, path=SEARCH_PATH)
     if name == "uv" and importlib.util.find_spec("ensurepip"):
-        return sys.executable  # It can make an environment with pip, and pip installs uv.
+        return sys.executable  # it can create an environment with pip, which installs uv
     return shutil.which(name, path=SEARCH_PATH)
 
 
@@ -62,13 +62,13 @@ def ensure(*programs: str) -> None:
     if not missing:
         return
     if shutil.which("apt-get") is None:
-        raise SystemExit(f"apt is not here; {_by_hand(programs)}")
+        raise SystemExit(f"apt-get is missing; {_by_hand(programs)}")
     if os.getuid() != 0 and shutil.which("sudo") is None:
-        raise SystemExit(f"neither root nor sudo; {_by_hand(programs)}")
+        raise SystemExit(f"installing needs root or sudo; {_by_hand(programs)}")
     print(f"installing {' '.join(missing)}", flush=True)
     try:
         _apt("update")
-        with _starting_nothing():
+        with _without_starting_services():
             if JOURNAL.exists() and any(JOURNAL.iterdir()):
                 _finish("dpkg", "--configure", "-a")
             if "postgresql" in missing:
@@ -83,7 +83,7 @@ def ensure(*programs: str) -> None:
 
 
 def _missing(programs: Iterable[str]) -> list[str]:
-    """Packages whose program is not there, or whose installation was interrupted."""
+    """Returns the packages whose program is missing or whose installation was interrupted."""
     packages = {package: name for name in programs for package in PACKAGES[name]}
     unfinished = _unfinished(packages)
     return [package for package, name in packages.items() if _find(name) is None or package in unfinished]
@@ -98,7 +98,7 @@ def _unfinished(packages: Iterable[str]) -> set[str]:
 
 
 def _by_hand(programs: Iterable[str]) -> str:
-    """Names the packages of all steps, so that a user without rights asks an administrator once."""
+    """Returns a request to install the packages of all steps, so that the user asks an administrator only once."""
     always = (name for name in PACKAGES if name not in FOR_TESTS)
     needed = _missing(dict.fromkeys([*always, *programs]))
     later = [package for package in _missing(["chromium"]) if package not in needed]
@@ -107,9 +107,9 @@ def _by_hand(programs: Iterable[str]) -> str:
 
 
 @contextmanager
-def _starting_nothing() -> Generator[None]:
-    """Debian starts what it installs, some of it open to the network; nobody asked for those instances."""
-    if POLICY.exists() and POLICY.read_text() != START_NOTHING:  # the machine has its own rule
+def _without_starting_services() -> Generator[None]:
+    """Prevents apt from starting the servers that it installs: the shop starts its own instances."""
+    if POLICY.exists() and POLICY.read_text() != START_NOTHING:  # keep the machine's own policy
         yield
         return
     _write_as_root(POLICY, START_NOTHING)
@@ -125,7 +125,7 @@ def _write_as_root(path: Path, content: str) -> None:
 
 
 def _install(*names: str) -> None:
-    """Ctrl-C ends the download; what follows is short, and is finished."""
+    """Installs packages. Ctrl-C stops the download, but not the short installation after it."""
     install = ("install", "-y", "--no-install-recommends")
     _apt(*install, "--download-only", *names)
     _finish(*_APT, *install, *names)
@@ -139,27 +139,31 @@ def _apt(*arguments: str) -> None:
 
 
 def _finish(*command: str) -> None:
-    """Runs a command to its end. Ctrl-C, which would break dpkg, does not reach it and takes effect afterwards."""
-    # Only the shell that waits is in the terminal's session, where sudo asks for a password.
+    """Runs a command to its end. Ctrl-C, which would break dpkg, takes effect after the command."""
+    # The command has its own session. Only the waiting shell stays in the session where sudo asks for a password.
     with _interrupts_afterwards():
         _as_root("sh", "-c", 'trap "" INT; exec setsid --wait "$@"', "sh", *command)
 
 
 @contextmanager
 def _interrupts_afterwards() -> Generator[None]:
-    """Raises KeyboardInterrupt at the end if a signal came that should stop this program."""
+    """Delays signals that stop this program. Raises KeyboardInterrupt at the end if there was one."""
     caught: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if not caught:
-            print("stopping when the installation is finished: half of it would have to be repaired", flush=True)
+            print(
+                "stopping after the installation, because an interrupted one would have to be repaired", flush=True
+            )
         caught.append(number)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {
+        number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
     if caught:
         raise KeyboardInterrupt
@@ -168,7 +172,7 @@ def _interrupts_afterwards() -> Generator[None]:
 def _as_root(*command: str) -> None:
     sudo = [] if os.getuid() == 0 else ["sudo"]
     command = (*sudo, "env", "DEBIAN_FRONTEND=noninteractive", *command)
-    # debconf complains to standard error about what is missing for questions, which are not asked here.
+    # The output is captured, because debconf warns about missing tools for questions that it does not ask here.
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 

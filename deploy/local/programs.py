@@ -1,4 +1,4 @@
-"""Writes supervisord.conf: the servers, the replicas of the services, the two nginx."""
+"""Writes supervisord.conf with the servers, the replicas of the services, and two nginx."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import servers
 from control import open_files_limit
-from place import REPOSITORY, Replica, Shop, socket_path, write_private
+from layout import REPOSITORY, Replica, Shop, socket_path, write_private
 from servers import Program
 
 
@@ -23,7 +23,7 @@ def write_conf(shop: Shop) -> None:
 
 
 def service(shop: Shop, replica: Replica) -> Program:
-    # Supervisor keeps the link's name: the interpreter's target is outside the environment.
+    # The link in the virtual environment, not its target: the target does not find the environment's packages.
     python = Path(sys.prefix) / "bin" / "python"
     environment = {
         "HOST": "127.0.0.1",
@@ -38,21 +38,21 @@ def service(shop: Shop, replica: Replica) -> Program:
 
 
 def _revision() -> str:
-    """Of the sources; a shop that was unpacked from an archive does not know it."""
+    """Returns the git revision of the sources, or `unknown` outside a git clone."""
     command = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
     found = subprocess.run(command, capture_output=True, text=True) if shutil.which("git") else None
     return found.stdout.strip() if found and found.returncode == 0 else "unknown"
 
 
 def settings(shop: Shop, service: str) -> dict[str, str]:
-    """Where a service finds the others."""
+    """Returns the environment variables that tell a service the addresses of servers and other services."""
     if service == "gateway":
         web = f"http://127.0.0.1:{shop.web_port}"
         return _urls(shop, "orders", "payments", "notifier", "backstage") | {"WEB_URLS": web}
     if service == "backstage":
         return _urls(shop, "orders", "payments", "notifier", "gateway") | {"BROKER_URL": shop.broker}
     if service == "notifier":
-        # Browsers find *.localhost by themselves; under such a name the page is as on any network.
+        # Browsers resolve *.localhost themselves, so the page can be tried under another host name.
         names = ("127.0.0.1", "localhost", "gozon.localhost")
         origins = ",".join(f"http://{name}:{shop.entrance_port}" for name in names)
         return {"BROKER_URL": shop.broker, "REDIS_URL": shop.redis, "ALLOWED_ORIGINS": origins}
@@ -104,7 +104,7 @@ def _program(shop: Shop, program: Program) -> str:
         "redirect_stderr = true",
         "autorestart = true",
         "startsecs = 1",
-        # The pause grows by a second with each failed start, and a start that lasts resets it.
+        # The pause grows by a second with each failed start. A successful start resets it.
         "startretries = 1000",
         "stopwaitsecs = 60",
         "killasgroup = true",

@@ -1,4 +1,4 @@
-"""PostgreSQL, RabbitMQ, Redis and the two nginx: their files, and the command that runs each."""
+"""Writes the configuration of PostgreSQL, RabbitMQ, Redis and two nginx, and returns their commands."""
 
 import os
 import pwd
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from layout import DATABASES, DISK_FREE_LIMIT_MB, REPOSITORY, Shop, private_folder, write_private
 from packages import program
-from place import DATABASES, DISK_FREE_LIMIT_MB, REPOSITORY, Shop, private_folder, write_private
 
 HERE = Path(__file__).parent
-UPSTREAM_TEMP = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+TEMP_FOLDERS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def postgres(shop: Shop) -> Program:
 
 
 def _create_cluster(shop: Shop, data: Path, user: str | None) -> None:
-    # Under another name until it is complete, so that an interrupted start begins anew.
+    # The cluster gets its name when it is complete, so after an interruption the next start creates it again.
     new = data.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
@@ -52,7 +52,7 @@ def _create_cluster(shop: Shop, data: Path, user: str | None) -> None:
     locale = ["--encoding=UTF8", "--locale=C.UTF-8"]
     _run([program("initdb"), "-D", str(new), *options, *locale], new, user)
     password.unlink()
-    # Single-user mode takes one statement a line; passwords are URL-safe base64 and need no escaping.
+    # Single-user mode reads one statement per line. Passwords are URL-safe base64, so they need no escaping.
     statements = [
         statement
         for name in DATABASES
@@ -69,7 +69,7 @@ def _create_cluster(shop: Shop, data: Path, user: str | None) -> None:
 
 def _run(command: list[str], directory: Path, user: str | None, text: str = "") -> None:
     groups: list[str] | None = [] if user else None
-    done = subprocess.run(
+    result = subprocess.run(
         command,
         input=text,
         capture_output=True,
@@ -79,8 +79,8 @@ def _run(command: list[str], directory: Path, user: str | None, text: str = "") 
         group=user,
         extra_groups=groups,
     )
-    if done.returncode != 0 or "ERROR" in done.stderr:
-        raise SystemExit(f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr}")
+    if result.returncode != 0 or "ERROR" in result.stderr:
+        raise SystemExit(f"{Path(command[0]).name} failed:\n{result.stdout}{result.stderr}")
 
 
 def epmd(shop: Shop) -> Program:
@@ -107,7 +107,7 @@ def rabbitmq(shop: Shop) -> Program:
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(shop.port("epmd")),
         "ERL_FLAGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-        # epmd is a program of its own here, so that it stops with the shop.
+        # supervisord runs epmd as a separate program, so it stops with the shop.
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false",
         "RABBITMQ_NODENAME": f"gozon-{shop.base_port}@localhost",
         "RABBITMQ_DIST_PORT": str(shop.port("dist")),
@@ -119,7 +119,7 @@ def rabbitmq(shop: Shop) -> Program:
         "RABBITMQ_MNESIA_BASE": str(home / "data"),
         "RABBITMQ_LOG_BASE": str(home / "log"),
         "RABBITMQ_LOGS": "-",
-        # The script then becomes the Erlang VM instead of waiting for it, so signals reach the VM itself.
+        # With this variable the start script replaces itself by the Erlang VM, so signals reach the VM.
         "RUNNING_UNDER_SYSTEMD": "true",
     }
     wait = f"until {program('epmd')} -names >/dev/null 2>&1; do sleep 0.1; done"
@@ -158,7 +158,7 @@ def web(shop: Shop) -> Program:
         shop, "web", REPOSITORY / "web" / "nginx.conf", f"listen 127.0.0.1:{shop.web_port};", f"root {html};"
     )
     shutil.copy("/etc/nginx/mime.types", home / "mime.types")
-    # A copy: nginx's workers may not be able to enter the repository, and a build in progress is not served.
+    # nginx serves a copy: its workers may be unable to enter the repository, and a build can be in progress there.
     shutil.rmtree(html, ignore_errors=True)
     shutil.copytree(REPOSITORY / "web" / "dist", html)
     return _nginx("web", home, 20)
@@ -175,14 +175,14 @@ def _nginx_home(shop: Shop, name: str, conf: Path, *listen: str) -> Path:
     home = shop.dir / name
     home.mkdir(exist_ok=True)
     shutil.copy(conf, home / "nginx.conf")
-    temp = [f"{kind}_temp_path {home}/temp_{kind};" for kind in UPSTREAM_TEMP]
+    temp = [f"{kind}_temp_path {home}/temp_{kind};" for kind in TEMP_FOLDERS]
     (home / "listen.conf").write_text("\n".join([*listen, *temp]) + "\n")
     return home
 
 
 def _upstream(name: str, ports: list[int], before: Sequence[str] = (), after: Sequence[str] = ()) -> str:
-    # A refused connection costs nothing here, so no replica is set aside: two restarts close together
-    # would otherwise leave none to try.
+    # max_fails=0: nginx never skips a replica after a failure. A refused connection costs nothing here, and after
+    # two restarts in a row nginx would otherwise skip all replicas.
     servers = [f"server 127.0.0.1:{port} max_fails=0;" for port in ports]
     lines = [f"zone {name} 128k;", *before, *servers, *after]
     return f"upstream {name} {{\n" + "".join(f"    {line}\n" for line in lines) + "}\n"

@@ -1,4 +1,4 @@
-"""Runs the whole shop on this machine without containers."""
+"""Starts, shows and stops a whole shop on this machine, without containers."""
 
 import argparse
 import dataclasses
@@ -9,16 +9,17 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import free_ports
 import node
 import packages
-import page
+import preflight
 import programs
 import ready
-import refusals
+import web_build
 from control import BIN, Supervisor, stop_leftovers
-from place import (
+from layout import (
     DATABASES,
     DEFAULT_REPLICAS,
     PORTS,
@@ -32,8 +33,8 @@ from place import (
     remove_dir,
 )
 
-# The entrance of a test shop, counted from its base port. Browsers open no page on port 10080.
-TEST_ENTRANCE = 90
+# Added to the base port of a test shop, it is the port of nginx. Not 80: browsers block port 10080.
+TEST_ENTRANCE_OFFSET = 90
 
 
 def up(options: argparse.Namespace) -> None:
@@ -41,20 +42,20 @@ def up(options: argparse.Namespace) -> None:
     supervisor = Supervisor(directory)
     running = supervisor.runs()
     shop = _shop(options, directory, running)
-    refusals.warn_of_many(shop)
+    preflight.warn_of_too_many_replicas(shop)
     if not running:
         stop_leftovers(directory)
-        refusals.refuse_full(directory)
-        refusals.refuse_busy(shop.ports())
+        preflight.require_free_disk(directory)
+        preflight.require_free_ports(shop.ports())
     packages.ensure("postgres", "rabbitmq-server", "redis-server")
     if not options.servers_only:
         packages.ensure("nginx")
-        page.build()
+        web_build.build()
     if running:
         _refresh(shop, supervisor)
     else:
         _start(shop, supervisor)
-    _addresses(shop)
+    _print_addresses(shop)
 
 
 def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
@@ -66,24 +67,24 @@ def _shop(options: argparse.Namespace, directory: Path, running: bool) -> Shop:
 
 
 def _port(options: argparse.Namespace, name: str, last: dict[str, int]) -> int:
-    """A shop that runs keeps its ports. Raises SystemExit if an option names another port."""
+    """Returns a port. A running shop keeps its ports: raises SystemExit if an option names another one."""
     variable, usual = PORTS[name]
-    asked, wished = getattr(options, name), refusals.port(name, os.environ.get(variable))
+    by_option, by_variable = getattr(options, name), preflight.port(name, os.environ.get(variable))
     if not last:
-        return asked or wished or usual
-    if asked not in (None, last[name]):
-        raise SystemExit(f"the shop runs with {name} {last[name]}; take it down first")
-    if options.command == "up" and not asked and wished not in (None, last[name]):
-        kept = f"the shop runs and stays on {name.replace('_', ' ')} {last[name]}"
-        print(f"{kept}; to move it: make down, then {variable}={wished} make up", flush=True)
+        return by_option or by_variable or usual
+    if by_option not in (None, last[name]):
+        raise SystemExit(f"the shop runs with {name} {last[name]}; stop it first to change that")
+    if options.command == "up" and not by_option and by_variable not in (None, last[name]):
+        kept = f"the running shop stays on {name.replace('_', ' ')} {last[name]}"
+        print(f"{kept}; to change it: make down, then {variable}={by_variable} make up", flush=True)
     return last[name]
 
 
 def _replicas(options: argparse.Namespace, last: dict[str, int]) -> dict[str, int]:
-    """As they are asked for, or else as they were. Of backstage there is one or none."""
+    """Returns the numbers of the options, or else those of the last start. Backstage has one replica or none."""
     replicas = DEFAULT_REPLICAS | last
-    for asked in options.replicas:
-        replicas |= asked
+    for counts in options.replicas:
+        replicas |= counts
     if options.backstage:
         replicas["backstage"] = int(options.backstage == "on")
     return replicas
@@ -93,15 +94,15 @@ def _counts(word: str) -> dict[str, int]:
     services = [service for service in DEFAULT_REPLICAS if service != "backstage"]
     service, _, count = word.rpartition("=")
     if service not in ("", *services) or not count.isdigit() or not 1 <= int(count) <= REPLICAS_LIMIT:
-        raise argparse.ArgumentTypeError(f"{word}: N or SERVICE=N, from 1 to {REPLICAS_LIMIT}")
+        raise argparse.ArgumentTypeError(f"{word!r} must be N or SERVICE=N, with N from 1 to {REPLICAS_LIMIT}")
     return dict.fromkeys([service] if service else services, int(count))
 
 
 def _start(shop: Shop, supervisor: Supervisor) -> None:
-    # First, so that `status` and the next `up` know a shop whose start was cut short.
+    # Written first, so that `status` and the next `up` know a shop whose start was interrupted.
     shop.describe()
     try:
-        # The servers alone at first: services that find no broker come back to it in their own time.
+        # The servers start first: a service that finds no broker retries only after a pause.
         programs.write_conf(dataclasses.replace(shop, servers_only=True))
         supervisor.start(shop)
         ready.wait(shop, list(supervisor.states()))
@@ -111,24 +112,27 @@ def _start(shop: Shop, supervisor: Supervisor) -> None:
             supervisor.add(name)
         ready.wait(shop, added)
     except KeyboardInterrupt:
-        _take_down(shop.dir)
+        _stop_uninterrupted(shop.dir)
         raise
 
 
-def _take_down(directory: Path) -> None:
-    """After Ctrl-C. Another one does not end it."""
+def _stop_uninterrupted(directory: Path) -> None:
+    """Stops the shop after Ctrl-C. Further signals do not interrupt this."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    print("stopping what was started", flush=True)
+    print("stopping the started programs", flush=True)
     _stop(directory)
 
 
 def _refresh(shop: Shop, supervisor: Supervisor) -> None:
-    """New parts first, changed ones one at a time, the superfluous last, so that no call finds a gap."""
+    """Applies new settings to a running shop, without an interruption of service.
+
+    New programs start first, then changed ones restart one at a time, then removed ones stop.
+    """
     programs.write_conf(shop)
     added, changed, removed = supervisor.reread()
     ports = shop.ports()
-    refusals.refuse_busy({name: ports[name] for name in added if name in ports})
+    preflight.require_free_ports({name: ports[name] for name in added if name in ports})
     shop.describe()
     if not (added or changed or removed):
         print("the shop is running")
@@ -152,10 +156,10 @@ def _refresh(shop: Shop, supervisor: Supervisor) -> None:
 def _reload_nginx(supervisor: Supervisor) -> None:
     if supervisor.states().get("nginx") == "RUNNING":
         supervisor.signal("nginx", signal.SIGHUP)
-        time.sleep(0.5)  # until its new workers have taken over
+        time.sleep(0.5)  # until the new workers have replaced the old ones
 
 
-def _addresses(shop: Shop) -> None:
+def _print_addresses(shop: Shop) -> None:
     if not shop.servers_only:
         print(f"shop        {shop.entrance}")
         print(f"API         {shop.entrance}/api/docs")
@@ -173,7 +177,7 @@ def down(options: argparse.Namespace, quiet: bool = False) -> None:
 def _stop(directory: Path) -> None:
     supervisor = Supervisor(directory)
     if supervisor.runs():
-        # Services first, while the servers they drain into are up.
+        # Services first: they need the servers to finish their work.
         supervisor.stop(name for name in supervisor.states() if "-" in name)
         supervisor.stop(supervisor.states())
         supervisor.shutdown()
@@ -192,8 +196,8 @@ def status(options: argparse.Namespace) -> None:
         raise SystemExit("the shop is not running")
     checks = ready.probes(_shop(options, directory, running=True))
     for name, state in supervisor.states().items():
-        amiss = checks[name]() if name in checks else ""
-        print(f"{name:<12} {state:<9} {amiss or 'ready'}")
+        problem = checks[name]() if name in checks else ""
+        print(f"{name:<12} {state:<9} {problem or 'ready'}")
 
 
 def logs(options: argparse.Namespace) -> None:
@@ -204,14 +208,23 @@ def logs(options: argparse.Namespace) -> None:
 
 
 def audit(options: argparse.Namespace) -> None:
+    if _asks_for_help(options.arguments):
+        _become({}, "auditor", *options.arguments)
     shop = _running_shop(options)
     _become(_database_urls(shop), "auditor", *options.arguments)
 
 
 def dead_letters(options: argparse.Namespace) -> None:
-    """Runs with the environment of payments. `--database orders` reads the dead letters of another service."""
+    """Runs `python -m gozon dead-letters` with the settings of payments, plus the database URLs of all services."""
+    if _asks_for_help(options.arguments):
+        _become({}, "gozon", "dead-letters", *options.arguments)
     shop = _running_shop(options)
     _become(_database_urls(shop) | programs.settings(shop, "payments"), "gozon", "dead-letters", *options.arguments)
+
+
+def _asks_for_help(arguments: list[str]) -> bool:
+    """Returns whether the command only prints its help, for which no shop must run."""
+    return not {"-h", "--help"}.isdisjoint(arguments)
 
 
 def _database_urls(shop: Shop) -> dict[str, str]:
@@ -226,42 +239,43 @@ def _running_shop(options: argparse.Namespace) -> Shop:
     return _shop(options, directory, running=True)
 
 
-def _become(environment: dict[str, str], *module: str) -> None:
-    """The exit status is then the module's."""
+def _become(environment: dict[str, str], *module: str) -> NoReturn:
+    """Replaces this process by `python -m MODULE ARGUMENTS`."""
     os.chdir(REPOSITORY)
     os.execve(sys.executable, [sys.executable, "-m", *module], os.environ | environment)
 
 
 def test(options: argparse.Namespace) -> None:
-    """A fresh shop, pytest, and nothing left running whatever happens."""
-    _refuse_missing_tests(options.arguments)
+    """Runs pytest on an empty shop, and stops the shop at the end, also after an error or Ctrl-C."""
+    _require_tests(options.arguments)
     packages.ensure("chromium")
     options.base_port = options.base_port or free_ports.claim()
-    options.entrance_port = options.entrance_port or options.base_port + TEST_ENTRANCE
+    options.entrance_port = options.entrance_port or options.base_port + TEST_ENTRANCE_OFFSET
     clean(options, quiet=True)
     try:
         up(options)
-        outcome = _pytest(options)
+        status = _pytest(options)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         down(options, quiet=True)  # so that pytest's summary is the last line
-    raise SystemExit(outcome)
+    raise SystemExit(status)
 
 
-def _refuse_missing_tests(arguments: list[str]) -> None:
-    """pytest reports them too, but only when the shop has started. Other words can be values of its options."""
+def _require_tests(arguments: list[str]) -> None:
+    """Raises SystemExit if a test file is missing. pytest would report it only after the start of the shop."""
     for word in arguments:
         path = word.partition("::")[0]
+        # Other words can be values of pytest's options.
         if path.startswith("tests/") and not (REPOSITORY / path).exists():
-            raise SystemExit(f"there is no {path}")
+            raise SystemExit(f"{path} does not exist")
 
 
 def _pytest(options: argparse.Namespace) -> int:
     environment = os.environ | {"GOZON_SHOP": str(real_dir(options.dir) / "shop.json"), "PATH": node.path()}
     command = [str(BIN / "pytest"), *options.arguments]
-    sys.stdout.flush()  # so that pytest's summary is the last thing in a pipe as well
+    sys.stdout.flush()  # in a pipe too, pytest's output must follow
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment) as process:
-        # Ctrl-C reaches pytest by itself; it ends in its own time and this waits for it.
+        # Ctrl-C in the terminal reaches pytest too. This process ignores it and waits until pytest has ended.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             return process.wait()
@@ -282,18 +296,20 @@ COMMANDS = {
 
 
 def main() -> None:
-    # argparse does not take what follows `--` when options stand between it and the command.
+    # Splits at `--` by hand: argparse rejects words after `--` if options precede it.
     own, arguments = sys.argv[1:], list[str]()
     if "--" in own:
-        cut = own.index("--")
-        own, arguments = own[:cut], own[cut + 1 :]
+        position = own.index("--")
+        own, arguments = own[:position], own[position + 1 :]
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="what follows -- goes to pytest, the auditor or dead-letters"
+        description=__doc__, epilog="words after -- are options of pytest, the auditor or dead-letters"
     )
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop")
-    parser.add_argument("--base-port", type=partial(refusals.port, "base_port"))
-    parser.add_argument("--entrance", dest="entrance_port", type=partial(refusals.port, "entrance_port"))
+    parser.add_argument("--dir", type=Path, default=REPOSITORY / ".run" / "shop", help="data folder")
+    parser.add_argument("--base-port", type=partial(preflight.port, "base_port"), help="first port")
+    parser.add_argument(
+        "--entrance", dest="entrance_port", type=partial(preflight.port, "entrance_port"), help="port of nginx"
+    )
     parser.add_argument(
         "--replicas",
         type=_counts,
@@ -301,12 +317,12 @@ def main() -> None:
         action="extend",
         default=[],
         metavar="N",
-        help="of every service but backstage; notifier=N is of that one",
+        help="number of replicas of each service except backstage; notifier=N sets one service",
     )
-    parser.add_argument("--backstage", choices=["on", "off"], help="whether to run it; it has one replica")
-    parser.add_argument("--servers-only", action="store_true", help="PostgreSQL, RabbitMQ and Redis")
+    parser.add_argument("--backstage", choices=["on", "off"], help="start or stop backstage")
+    parser.add_argument("--servers-only", action="store_true", help="start only PostgreSQL, RabbitMQ and Redis")
     options = parser.parse_args(own, argparse.Namespace(arguments=arguments))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # handled like Ctrl-C
     try:
         COMMANDS[options.command](options)
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
-"""What in the documents of the interfaces breaks those who rely on the release before.
+"""Finds breaking changes of the interfaces: changes that break clients of the last release.
 
-`breaks_of_api` compares two OpenAPI documents, `breaks_of_messages` two AsyncAPI documents. A break may be
-announced: the changelog's section Unreleased then has a line under `### Breaking` that names it.
+`breaks_of_api` compares two OpenAPI documents, `breaks_of_messages` two AsyncAPI documents. A break can be
+announced by a line under `### Breaking` in the section Unreleased of the changelog.
 """
 
 import re
@@ -16,7 +16,10 @@ Json: TypeAlias = Mapping[str, Any]
 
 
 class Break(NamedTuple):
-    """`where` is an operation such as `POST /api/orders`, the name of a message, or the address of a channel."""
+    """A breaking change.
+
+    `where` is an operation such as `POST /api/orders`, the name of a message, or the address of a channel.
+    """
 
     where: str
     field: str
@@ -28,24 +31,29 @@ class Break(NamedTuple):
 
 
 def unannounced(breaks: Iterator[Break], changelog: str) -> list[Break]:
-    """Those that no line under Breaking in the section Unreleased names, with where and field as code."""
+    """Returns the breaks that the changelog does not announce.
+
+    A line announces a break if it contains its `where` and `field` in backticks.
+    """
     section = re.search(r"^## \[Unreleased\]$(.*?)(?=^## |\Z)", changelog, re.DOTALL | re.MULTILINE)
     breaking = re.search(
         r"^### Breaking$(.*?)(?=^### |\Z)", section[1] if section else "", re.DOTALL | re.MULTILINE
     )
     lines = re.split(r"^- ", breaking[1] if breaking else "", flags=re.MULTILINE)
     named = [set(re.findall(r"`([^`]+)`", line)) for line in lines]
-    return [it for it in dict.fromkeys(breaks) if not any({it.where, it.field} - {""} <= names for names in named)]
+    return [
+        one for one in dict.fromkeys(breaks) if not any({one.where, one.field} - {""} <= names for names in named)
+    ]
 
 
 def breaks_of_api(old: Json, new: Json) -> Iterator[Break]:
     before, after = Document(old), Document(new)
-    there = dict(_operations(after))
+    new_operations = dict(_operations(after))
     for where, operation in _operations(before):
-        if where not in there:
+        if where not in new_operations:
             yield Break(where, "", "removed")
         else:
-            for difference in _Operation(before, after).compare(operation, there[where]):
+            for difference in _Operation(before, after).compare(operation, new_operations[where]):
                 yield Break(where, *difference)
 
 
@@ -56,11 +64,11 @@ def _operations(document: Document) -> Iterator[tuple[str, Json]]:
         for method in METHODS:
             if method in item:
                 parameters = [*item.get("parameters", []), *item[method].get("parameters", [])]
-                of_all = {
+                inherited = {
                     "parameters": parameters,
                     "security": item[method].get("security", content.get("security")),
                 }
-                yield f"{method.upper()} {path}", item[method] | of_all
+                yield f"{method.upper()} {path}", item[method] | inherited
 
 
 class _Operation:
@@ -74,8 +82,8 @@ class _Operation:
             self._old.resolved(old.get("requestBody")), self._new.resolved(new.get("requestBody"))
         )
         yield from self._responses(old.get("responses", {}), new.get("responses", {}))
-        if not _let_in(old.get("security") or [{}], new.get("security") or [{}]):
-            yield Difference("security", "more is asked of the caller")
+        if not _still_authorized(old.get("security") or [{}], new.get("security") or [{}]):
+            yield Difference("security", "callers need more authorization now")
 
     def _named(self, document: Document, operation: Json) -> dict[str, Json]:
         return {f"{p['in']} {p['name']}": p for p in map(document.resolved, operation["parameters"])}
@@ -109,15 +117,15 @@ class _Operation:
             yield from self._content(f"{status} ", before.get("content", {}), after.get("content", {}), GIVEN)
 
     def _headers(self, place: str, old: Json, new: Json) -> Iterator[Difference]:
-        there = {name.lower(): self._new.resolved(header) for name, header in new.items()}
-        for name, given in old.items():
-            header = self._old.resolved(given)
-            if name.lower() not in there:
+        new_headers = {name.lower(): self._new.resolved(header) for name, header in new.items()}
+        for name, old_header in old.items():
+            header = self._old.resolved(old_header)
+            if name.lower() not in new_headers:
                 yield Difference(f"{place}{name}", "removed")
                 continue
-            if header.get("required") and not there[name.lower()].get("required"):
+            if header.get("required") and not new_headers[name.lower()].get("required"):
                 yield Difference(f"{place}{name}", "may be missing now")
-            yield from self._schemas(f"{place}{name}", header, there[name.lower()], GIVEN)
+            yield from self._schemas(f"{place}{name}", header, new_headers[name.lower()], GIVEN)
 
     def _content(self, place: str, old: Json, new: Json, direction: Direction) -> Iterator[Difference]:
         for kind, media in old.items():
@@ -131,13 +139,16 @@ class _Operation:
         return (Difference(f"{place}{field}".strip(), what) for field, what in found)
 
 
-def _let_in(old: list[Json], new: list[Json]) -> bool:
-    """Whether each way to be let in still is one."""
+def _still_authorized(old: list[Json], new: list[Json]) -> bool:
+    """Returns whether each old way to authorize a call still works."""
     return all(any(set(now) <= set(before) for now in new) for before in old)
 
 
 class MessageSchema(NamedTuple):
-    """`directions`: an event is given by one of our services and taken by another, maybe of another release."""
+    """The schemas of a message.
+
+    An event has both `directions`: one service sends it, and another one, maybe of another release, receives it.
+    """
 
     directions: frozenset[Direction]
     headers: Schema
@@ -146,14 +157,14 @@ class MessageSchema(NamedTuple):
 
 def breaks_of_messages(old: Json, new: Json) -> Iterator[Break]:
     before, after = Document(old), Document(new)
-    there = _messages(after)
+    new_messages = _messages(after)
     for (address, name), message in _messages(before).items():
-        if (address, name) not in there:
-            yield Break(name, address, "is not there any more")
+        if (address, name) not in new_messages:
+            yield Break(name, address, "removed")
             continue
         for direction in sorted(message.directions):
             for part in ("headers", "payload"):
-                schemas = getattr(message, part), getattr(there[address, name], part)
+                schemas = getattr(message, part), getattr(new_messages[address, name], part)
                 for difference in differences(before, after, *schemas, direction):
                     yield Break(name, *difference)
     channels = {channel.get("address"): channel for channel in _resolved(after, "channels").values()}
@@ -166,7 +177,7 @@ def breaks_of_messages(old: Json, new: Json) -> Iterator[Break]:
 
 
 def _messages(document: Document) -> dict[tuple[str, str], MessageSchema]:
-    """By channel and name, those of every channel that some operation sends to or receives from."""
+    """Returns the messages of all operations, by channel and name."""
     found: dict[tuple[str, str], MessageSchema] = {}
     for operation in _resolved(document, "operations").values():
         channel = document.resolved(operation["channel"])
@@ -180,11 +191,11 @@ def _messages(document: Document) -> dict[tuple[str, str], MessageSchema]:
                 directions |= found[place].directions
             headers = [part["headers"] for part in (message, *traits) if "headers" in part]
             found[place] = MessageSchema(directions, {"allOf": headers}, _payload(message))
-    # An event is known by its name, whichever queue it lies in.
-    of_name: dict[str, frozenset[Direction]] = {}
+    # An event in several queues has one name. Its directions are those of all its queues.
+    directions_of: dict[str, frozenset[Direction]] = {}
     for (_, name), message in found.items():
-        of_name[name] = of_name.get(name, frozenset()) | message.directions
-    return {place: message._replace(directions=of_name[place[1]]) for place, message in found.items()}
+        directions_of[name] = directions_of.get(name, frozenset()) | message.directions
+    return {place: message._replace(directions=directions_of[place[1]]) for place, message in found.items()}
 
 
 def _sent(document: Document, operation: Json, channel: Json) -> Iterator[tuple[str, Any]]:
@@ -204,17 +215,19 @@ def _resolved(document: Document, section: str) -> dict[str, Any]:
 
 
 def _bindings(before: Document, after: Document, old: Json, new: Json) -> Iterator[Break]:
-    """Arguments of a queue or an exchange cannot change: RabbitMQ refuses others for one that exists."""
+    """Yields changed bindings. RabbitMQ rejects other arguments for an existing queue or exchange."""
     address = str(old.get("address"))
-    there = new.get("bindings", {})
+    new_bindings = new.get("bindings", {})
     for protocol, binding in old.get("bindings", {}).items():
         if protocol == "ws":
             for part in ("query", "headers"):
-                schemas = binding.get(part, {}), there.get("ws", {}).get(part, {})
+                schemas = binding.get(part, {}), new_bindings.get("ws", {}).get(part, {})
                 for difference in differences(before, after, *schemas, TAKEN):
                     yield Break(address, *difference)
         else:
-            was, now = (dict(_leaves("", them.get(protocol, {}))) for them in (old["bindings"], there))
+            was, now = (
+                dict(_leaves("", bindings.get(protocol, {}))) for bindings in (old["bindings"], new_bindings)
+            )
             for field in sorted(was.keys() | now.keys()):
                 if was.get(field) != now.get(field) and not field.endswith("bindingVersion"):
                     yield Break(address, field, f"was {was.get(field)} and is {now.get(field)}")

@@ -1,15 +1,15 @@
-"""Runs every command that README.md, CONTRIBUTING.md and docs/*.md show, as a reader would.
+"""Runs every command of README.md, CONTRIBUTING.md and docs/*.md like a reader, and checks the shown output.
 
-The blocks of a document run one after the other in one `bash -e` at the root of this clone, with a moment between
-two of them. A document fails when
+The blocks of a document run one after another in one `bash -e` at the root of this clone, with a pause between
+them. A document fails in these cases:
 
-- a command fails, or curl gets an error that the block after it does not show;
-- the block of JSON or text that follows a block is not what it prints (`shapes.py` says what may differ);
-- a block is not run and does not say why, in a comment directly above it:
-  `<!-- not run here: reason -->`. A reason that names `.ci/run` has to be true: its lines stand there.
+- A command fails, or curl gets an error that the document does not show after the block.
+- The output differs from the block of JSON or text after the commands. `output_comparison.py` ignores ids.
+- A block is skipped without a reason. The reason is a comment directly above: `<!-- not run here: reason -->`.
+  If the reason names `.ci/run`, that script must contain the lines of the block.
 
-The shop of this clone is started and removed on the way, so there must be none, and none is left. With
-GOZON_PORT and GOZON_BASE_PORT it is started on other ports, and the commands are changed accordingly.
+The commands start and delete the shop of this clone, so it must have none before. GOZON_PORT and GOZON_BASE_PORT
+select other ports, also in the commands.
 """
 
 import contextlib
@@ -25,28 +25,28 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import FrameType
 
-from docs.tools.blocks import Block, Unclear, blocks
-from docs.tools.shapes import differing, json_values, text_matches
+from docs.tools.blocks import Block, InvalidBlock, blocks
+from docs.tools.output_comparison import differences, json_values, text_matches
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / ".run" / "shop"
-MOMENT = 1.0
-# How long a command that only asks is repeated while its output is not the expected one.
-REPEATED_SECONDS = 10.0
-ASKING, CHANGING = re.compile(r"curl |\w+=\$\(curl "), re.compile(r" -X | -d ")
-PATIENCE = 240.0
-# What curl says goes to the block's output, and its status beside it.
+PAUSE_SECONDS = 1.0
+# For this time a command that only reads is repeated while its output differs.
+RETRY_SECONDS = 10.0
+READING, CHANGING = re.compile(r"curl |\w+=\$\(curl "), re.compile(r" -X | -d ")
+BLOCK_SECONDS = 240.0
+# curl writes its response to stdout and the HTTP status to stderr.
 PRELUDE = r"""
 curl() { command curl -sS -w '%{stderr}status %{http_code}\n' "$@"; }
 """
 
 
-class Wrong(Exception):
-    """What a document says is not so."""
+class DocumentError(Exception):
+    """A document does not match reality."""
 
 
 class Bash:
-    """One `bash -e` that is given a block at a time."""
+    """A `bash -e` that runs one block after another."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,19 +62,19 @@ class Bash:
         os.close(script)
         os.close(ended)
         self._mark = f"printf . >&{ended}\n"
-        self._say(PRELUDE)
+        self._write(PRELUDE)
 
     def run(self, commands: str) -> tuple[str, str]:
-        """Its standard output and its standard error. Raises Wrong when a command fails or takes too long."""
+        """Returns the output and the error output. Raises DocumentError if a command fails or takes too long."""
         output, errors = self._folder / "output", self._folder / "errors"
-        self._say(f"exec >{output} 2>{errors}\n{commands}{self._mark}")
-        late = time.monotonic() + PATIENCE
+        self._write(f"exec >{output} 2>{errors}\n{commands}{self._mark}")
+        deadline = time.monotonic() + BLOCK_SECONDS
         while not select.select([self._ended], [], [], 0.1)[0]:
-            if time.monotonic() > late:
-                raise Wrong(f"not done after {PATIENCE:.0f} s")
-        if not os.read(self._ended, 1):  # it ended without the mark
-            said = output.read_text() + errors.read_text()
-            raise Wrong(f"a command failed with status {self._process.wait()}\n{said[-4000:]}")
+            if time.monotonic() > deadline:
+                raise DocumentError(f"still running after {BLOCK_SECONDS:.0f} s")
+        if not os.read(self._ended, 1):  # bash has exited
+            printed = output.read_text() + errors.read_text()
+            raise DocumentError(f"a command failed with status {self._process.wait()}\n{printed[-4000:]}")
         return output.read_text(), errors.read_text()
 
     def end(self) -> None:
@@ -84,26 +84,26 @@ class Bash:
         self._process.wait()
         os.close(self._ended)
 
-    def _say(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(self._script, text.encode())
 
 
 def run(path: Path) -> list[Block]:
-    """Returns the blocks that were not run."""
+    """Runs the blocks of a document. Returns the skipped ones. Raises DocumentError or InvalidBlock."""
     skipped: list[Block] = []
     with _bash() as bash:
         for block in blocks(path):
             if block.reason is not None:
-                _stands_in_ci(block)
+                _check_in_ci(block)
                 skipped.append(block)
                 continue
-            time.sleep(MOMENT)
+            time.sleep(PAUSE_SECONDS)
             started = time.monotonic()
             try:
-                _look(block, bash)
-            except Wrong as wrong:
-                raise Wrong(f"{block.place}: {wrong}\n\n{block.commands}") from wrong
+                _run_block(block, bash)
+            except DocumentError as error:
+                raise DocumentError(f"{block.place}: {error}\n\n{block.commands}") from error
             print(f"  {block.place:<24} {time.monotonic() - started:5.1f} s  {block.lines()[0][:72]}", flush=True)
     return skipped
 
@@ -118,56 +118,58 @@ def _bash() -> Generator[Bash]:
             bash.end()
 
 
-def _look(block: Block, bash: Bash) -> None:
-    """What only asks is asked again for a while: an order takes its time to be paid."""
-    late = time.monotonic() + REPEATED_SECONDS
+def _run_block(block: Block, bash: Bash) -> None:
+    """Runs a block and checks its output. Repeats a block that only reads: an order takes a moment to be paid."""
+    deadline = time.monotonic() + RETRY_SECONDS
     while True:
-        outputs = bash.run(here(block.commands))
+        outputs = bash.run(with_current_ports(block.commands))
         try:
             return _check(block, *outputs)
-        except Wrong:
-            if not ASKING.match(block.commands) or CHANGING.search(block.commands) or time.monotonic() > late:
+        except DocumentError:
+            if not READING.match(block.commands) or CHANGING.search(block.commands) or time.monotonic() > deadline:
                 raise
-        time.sleep(MOMENT)
+        time.sleep(PAUSE_SECONDS)
 
 
 def _check(block: Block, output: str, errors: str) -> None:
-    shown = here(block.shown)
+    shown = with_current_ports(block.shown)
     statuses = [int(status) for status in re.findall(r"^status (\d+)$", errors, re.MULTILINE)]
-    refused = [status for status in statuses if status >= 400]
+    errors_of_curl = [status for status in statuses if status >= 400]
     expected = list(_problems(json_values(shown))) if block.kind == "json" else []
-    if refused != expected:
-        raise Wrong(f"curl was answered with {refused}, and {expected} was to be expected\n{output}")
+    if errors_of_curl != expected:
+        raise DocumentError(f"curl got the errors {errors_of_curl} instead of {expected}\n{output}")
     if block.kind == "text" and not text_matches(shown, output):
-        raise Wrong(f"it printed\n{output}")
+        raise DocumentError(f"the output was\n{output}")
     if block.kind == "json":
-        wrong = list(differing(json_values(shown), json_values(output)))
-        if wrong:
-            raise Wrong("\n".join([*wrong, output]))
+        different = list(differences(json_values(shown), json_values(output)))
+        if different:
+            raise DocumentError("\n".join([*different, output]))
 
 
 def _problems(values: Iterable[dict[str, object]]) -> Iterable[object]:
     return (value["status"] for value in values if str(value.get("type")).startswith("urn:gozon:problem:"))
 
 
-def here(text: str) -> str:
-    """With the ports of this run."""
+def with_current_ports(text: str) -> str:
+    """Replaces the default ports by those of this run."""
     entrance, base = os.environ.get("GOZON_PORT") or "8080", int(os.environ.get("GOZON_BASE_PORT") or 18000)
     text = text.replace("127.0.0.1:8080", f"127.0.0.1:{entrance}")
     return re.sub(r"127\.0\.0\.1:18(\d{3})", lambda port: f"127.0.0.1:{base + int(port[1])}", text)
 
 
-def _stands_in_ci(block: Block) -> None:
+def _check_in_ci(block: Block) -> None:
     if "`.ci/run`" in (block.reason or ""):
         ci = (ROOT / ".ci" / "run").read_text()
         missing = [line for line in block.lines() if line not in ci]
         if missing:
-            raise Wrong(f"{block.place}: these lines do not stand in .ci/run: {missing}")
+            raise DocumentError(f"{block.place}: .ci/run lacks these lines: {missing}")
 
 
 def main() -> None:
     if SHOP.exists():
-        sys.exit("this clone has a shop, whose data would be removed: `make clean` removes it")
+        sys.exit(
+            "this clone has a shop, whose data this command would delete; delete it yourself with `make clean`"
+        )
     signal.signal(signal.SIGTERM, _terminated)
     paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
     skipped: list[Block] = []
@@ -175,11 +177,11 @@ def main() -> None:
         for path in paths:
             print(path.relative_to(ROOT), flush=True)
             skipped += run(path)
-    except (Wrong, Unclear) as wrong:
-        sys.exit(f"\n{wrong}")
+    except (DocumentError, InvalidBlock) as error:
+        sys.exit(f"\n{error}")
     finally:
         subprocess.run([sys.executable, "deploy/local/shop.py", "clean"], cwd=ROOT, check=False)
-    print("not run:")
+    print("skipped:")
     for block in skipped:
         print(f"  {block.place:<24} {block.lines()[0][:60]}: {block.reason}")
 

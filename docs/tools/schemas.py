@@ -1,10 +1,10 @@
-"""Whether a JSON Schema still keeps what an earlier one promised.
+"""Finds breaking changes between two versions of a JSON Schema.
 
-GIVEN is what we send: each value that the new schema allows has to be one that the old one allowed. TAKEN is
-what we are sent: each value that the old one allowed has to be allowed by the new one. Beyond that, no field may
-go, and a new one is harmless: readers ignore fields that they do not know.
+GIVEN marks data that the shop sends: the old schema must allow each value that the new one allows.
+TAKEN marks data that the shop receives: the new schema must allow each value that the old one allowed.
+In both directions, removing a field is a break and adding one is not, because readers ignore unknown fields.
 
-What cannot be told apart for certain counts as a break: somebody then looks at it.
+A change that the comparison cannot decide counts as a break, so that a developer checks it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,8 @@ TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 COMBINED = ("oneOf", "anyOf", "allOf")
-# They say something about a schema and allow or forbid nothing.
-REMARKS = frozenset(
+# Keywords that neither allow nor forbid a value.
+ANNOTATIONS = frozenset(
     {
         *("$comment", "$defs", "$id", "title", "description", "default", "example", "examples"),
         *("deprecated", "externalDocs", "readOnly", "writeOnly", "xml"),
@@ -29,22 +29,22 @@ REMARKS = frozenset(
 
 
 class Difference(NamedTuple):
-    """`field` as in `items[].status`; empty for the whole."""
+    """A breaking change. `field` is a path such as `items[].status`; it is empty for the whole value."""
 
     field: str
     what: str
 
 
 class Document(NamedTuple):
-    """Follows the references of one document."""
+    """An OpenAPI or AsyncAPI document whose references `resolved` follows."""
 
     content: Mapping[str, Any]
 
     def resolved(self, value: Any) -> Any:
         while isinstance(value, dict) and "$ref" in value:
-            place, _, path = str(cast("Any", value)["$ref"]).partition("#/")
-            if place:
-                raise ValueError(f"only references within the document are followed, not {value}")
+            file, _, path = str(cast("Any", value)["$ref"]).partition("#/")
+            if file:
+                raise ValueError(f"references to other files are not supported: {value}")
             value = self.content
             for step in path.split("/"):
                 value = value[step.replace("~1", "/").replace("~0", "~")]
@@ -54,7 +54,7 @@ class Document(NamedTuple):
 def differences(
     old: Document, new: Document, old_schema: Schema, new_schema: Schema, direction: Direction
 ) -> Iterator[Difference]:
-    """The breaks of `new_schema` against `old_schema`, each in its own document."""
+    """Yields the breaking changes from `old_schema` in the document `old` to `new_schema` in the document `new`."""
     return _Comparison(old, new, direction).compare("", old_schema, new_schema)
 
 
@@ -63,36 +63,36 @@ class _Comparison:
         self._old = old
         self._new = new
         self._given = direction == GIVEN
-        self._under_way: list[tuple[Any, Any]] = []
+        self._open_pairs: list[tuple[Any, Any]] = []
 
     def compare(self, field: str, old: Schema, new: Schema) -> Iterator[Difference]:
-        if (old, new) in self._under_way:  # a schema that contains itself
+        if (old, new) in self._open_pairs:  # the schema is recursive
             return
-        self._under_way.append((old, new))
+        self._open_pairs.append((old, new))
         olds, news = alternatives(self._old, old), alternatives(self._new, new)
         narrow, wide = (news, olds) if self._given else (olds, news)
         for one in narrow:
             yield from self._fits(field, one, wide)
         before, after = (_schema(d.resolved(s)).get("default") for d, s in ((self._old, old), (self._new, new)))
         if not self._given and before is not None and before != after:
-            yield Difference(field, f"left out, it meant {before!r} and means {after!r}")
-        self._under_way.pop()
+            yield Difference(field, f"default was {before!r} and is {after!r}")
+        self._open_pairs.pop()
 
     def _fits(self, field: str, narrow: Schema, wide: list[Schema]) -> Iterator[Difference]:
-        """Whether one of the `wide` alternatives allows all that `narrow` does."""
+        """Yields the differences of the `wide` alternative that is closest to allowing all of `narrow`."""
         alike = [one for one in wide if _includes(one.get("type"), narrow.get("type"))]
         if not alike:
             kind = narrow.get("type", "anything")
-            yield Difference(field, f"may be {kind} now" if self._given else f"may not be {kind} any more")
+            yield Difference(field, f"can be {kind} now" if self._given else f"can no longer be {kind}")
             return
         found = [list(self._within(field, narrow, one)) for one in alike]
         yield from min(found, key=len)
 
     def _within(self, field: str, narrow: Schema, wide: Schema) -> Iterator[Difference]:
         for keyword, value in wide.items():
-            if keyword not in REMARKS and not keyword.startswith("x-"):
+            if keyword not in ANNOTATIONS and not keyword.startswith("x-"):
                 yield from self._keyword(field, keyword, narrow, value)
-        yield from self._properties(field, *self._in_time(narrow, wide))
+        yield from self._properties(field, *self._old_and_new(narrow, wide))
 
     def _keyword(self, field: str, keyword: str, narrow: Schema, wide: Any) -> Iterator[Difference]:
         value = narrow.get(keyword)
@@ -102,43 +102,43 @@ class _Comparison:
             yield from self._enum(field, value, wide)
         elif keyword == "items" or (keyword == "additionalProperties" and isinstance(wide, Mapping)):
             inside = f"{field}[]" if keyword == "items" else _under(field, "*")
-            yield from self.compare(inside, *map(_schema, self._in_time(value, wide)))
+            yield from self.compare(inside, *map(_schema, self._old_and_new(value, wide)))
         elif keyword == "additionalProperties":
             if wide is False and value is not False and not self._given:
-                yield Difference(field, "fields that it does not know are refused now")
-        elif not _holds(keyword, value, wide):
-            before, after = self._in_time(value, wide)
+                yield Difference(field, "unknown fields are rejected now")
+        elif not _is_within(keyword, value, wide):
+            before, after = self._old_and_new(value, wide)
             yield Difference(field, f"{keyword} was {before} and is {after}")
 
     def _enum(self, field: str, narrow: list[Any] | None, wide: list[Any]) -> Iterator[Difference]:
         if narrow is None:
-            yield Difference(field, "may be anything now" if self._given else f"may only be one of {wide} now")
+            yield Difference(field, "can be any value now" if self._given else f"can only be one of {wide} now")
         elif more := [value for value in narrow if value not in wide]:
             named = ", ".join(map(repr, more))
-            yield Difference(field, f"may be {named} now" if self._given else f"may not be {named} any more")
+            yield Difference(field, f"can be {named} now" if self._given else f"can no longer be {named}")
 
-    def _in_time(self, narrow: Any, wide: Any) -> tuple[Any, Any]:
-        """What was before, what is now."""
+    def _old_and_new(self, narrow: Any, wide: Any) -> tuple[Any, Any]:
+        """Returns the pair in the order old, new."""
         return (wide, narrow) if self._given else (narrow, wide)
 
     def _properties(self, field: str, old: Schema, new: Schema) -> Iterator[Difference]:
         before, after = old.get("properties", {}), new.get("properties", {})
-        must, must_now = set(old.get("required", ())), set(new.get("required", ()))
+        required_before, required_now = set(old.get("required", ())), set(new.get("required", ()))
         for name in before:
             if name not in after:
                 yield Difference(_under(field, name), "removed")
             else:
                 yield from self.compare(_under(field, name), before[name], after[name])
         if self._given:
-            for name in sorted(must - must_now - (set(before) - set(after))):
+            for name in sorted(required_before - required_now - (set(before) - set(after))):
                 yield Difference(_under(field, name), "may be missing now")
         else:
-            for name in sorted(must_now - must):
+            for name in sorted(required_now - required_before):
                 yield Difference(_under(field, name), "is required now")
 
 
 def alternatives(document: Document, schema: Schema) -> list[Schema]:
-    """The schema as a choice of schemas of one type each (or of any), without references and combinations."""
+    """Splits a schema into alternatives of one type (or any type) each, without references and combinations."""
     schema = _schema(document.resolved(schema))
     combined = next((keyword for keyword in COMBINED if keyword in schema), None)
     if combined is None:
@@ -187,10 +187,10 @@ def _is(kind: str, value: object) -> bool:
 
 
 def _both(one: Schema, other: Schema) -> dict[str, Any]:
-    """What both allow."""
+    """Returns a schema that allows the values that both allow."""
     merged = dict(one)
     for keyword, value in other.items():
-        if keyword in REMARKS or merged.get(keyword, value) == value:
+        if keyword in ANNOTATIONS or merged.get(keyword, value) == value:
             merged.setdefault(keyword, value)
         elif keyword == "required":
             merged[keyword] = [*merged[keyword], *value]
@@ -212,8 +212,8 @@ def _includes(wide: str | None, narrow: str | None) -> bool:
     return wide in (None, narrow) or (wide, narrow) == ("number", "integer")
 
 
-def _holds(keyword: str, value: Any, limit: Any) -> bool:
-    """Limits may be tighter. Patterns, formats and whatever else there is have to be the same."""
+def _is_within(keyword: str, value: Any, limit: Any) -> bool:
+    """Returns whether a keyword of the narrow schema is within that of the wide one. Only limits can be tighter."""
     if keyword in UPPER:
         return value is not None and value <= limit
     if keyword in LOWER:

@@ -1,4 +1,4 @@
-"""`make openapi`: writes the document of each service, and all of them merged, as the code makes them."""
+"""`make openapi`: writes the OpenAPI document of each service, and a merged one, into docs/openapi."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from shopkit.web.service import Service
 FOLDER = Path(__file__).parents[1] / "openapi"
 DATABASE, BROKER, REDIS, HTTP = "postgresql://nowhere/none", "amqp://nowhere", "redis://nowhere", "http://nowhere"
 
-# In the order in which the merged document has them. Nothing is connected to until they serve.
+# In the order of the merged document. A service connects to its servers only when it serves.
 SERVICES: dict[str, Service] = {
     "orders": orders.app.build(orders.app.OrdersSettings(database_url=DATABASE, broker_url=BROKER)),
     "payments": payments.app.build(payments.app.PaymentsSettings(database_url=DATABASE, broker_url=BROKER)),
@@ -30,7 +30,7 @@ SERVICES: dict[str, Service] = {
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    """By the name of their file."""
+    """Returns the documents by their file name, without `.json`."""
     single = {name: service.document for name, service in SERVICES.items()}
     return single | {"gozon": merge(list(single.values()))}
 

@@ -1,5 +1,6 @@
-"""The fault suite: a shop under load to which everything happens that must not matter.
+"""The fault suite: injects faults into a shop under load and checks its guarantees.
 
-`python -m loadtest.faults` starts a shop of its own, breaks it again and again and says what did not hold;
-`python -m loadtest.faults.mutations` breaks the code instead, and says whether the suite notices.
+`python -m loadtest.faults` starts its own shop, injects one fault after another and reports broken invariants.
+`python -m loadtest.faults.mutations` tests the suite itself: it changes the code and reports whether the suite
+notices.
 """

@@ -1,4 +1,4 @@
-"""A shop in containers on a cluster of servers (deploy/cluster), reached at the addresses of its containers."""
+"""Starts and stops the shop of deploy/cluster in Compose, and reaches its servers at their container addresses."""
 
 import asyncio
 import json
@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 
-from loadtest.faults.contents import DATABASES, ROOT, Contents
-from loadtest.faults.ending import undisturbed
-from loadtest.faults.programs import ended
+from loadtest.faults.cancellation import finish_even_if_cancelled
+from loadtest.faults.programs import run_program
+from loadtest.faults.stores import DATABASES, ROOT, Stores
 
 SERVICES = ("orders", "payments", "notifier", "gateway")
 PASSWORDS = {"ORDERS_DB_PASSWORD": "orders", "PAYMENTS_DB_PASSWORD": "payments", "RABBITMQ_PASSWORD": "gozon"}
@@ -31,7 +31,7 @@ class Cluster:
             **os.environ,
             **PASSWORDS,
             "COMPOSE_FILE": FILES,
-            # Whatever the environment says: in the end this project is taken down with its volumes.
+            # Overrides the caller's environment, because `down` deletes the volumes of this project.
             "COMPOSE_PROJECT_NAME": "gozon-faults",
             "GOZON_PORT": str(port),
         }
@@ -39,28 +39,28 @@ class Cluster:
         self._replicas: dict[str, int] = {}
 
     async def run(self, *command: str) -> str:
-        done = await ended(*command, cwd=ROOT, env=self._environment, stdout=PIPE, stderr=PIPE)
-        if done.status:
-            raise RuntimeError(f"failed: {' '.join(command)}\n{done.errors}")
-        return done.said
+        result = await run_program(*command, cwd=ROOT, env=self._environment, stdout=PIPE, stderr=PIPE)
+        if result.status:
+            raise RuntimeError(f"failed: {' '.join(command)}\n{result.errors}")
+        return result.output
 
     async def compose(self, *words: str) -> str:
         return await self.run("docker", "compose", *words)
 
     async def up(self) -> None:
-        """Starts whatever does not run, and waits until all is healthy and each database has its standby."""
+        """Starts the missing containers. Returns when all are healthy and each database has a standby."""
         await self.compose("up", "--build", "--detach", "--wait")
-        await self.look()
-        self._replicas = await self._wanted()
+        await self.refresh_addresses()
+        self._replicas = await self._configured_replicas()
         deadline = time.monotonic() + STANDBY_SECONDS
         for name in DATABASES:
-            while not await self.contents.sql(name, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"):
+            while not await self.stores.sql(name, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"):
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"{name} has no standby")
+                    raise RuntimeError(f"{name} has no synchronous standby after {STANDBY_SECONDS} s")
                 await asyncio.sleep(0.5)
 
-    async def _wanted(self) -> dict[str, int]:
-        """How many replicas of each service the files ask for."""
+    async def _configured_replicas(self) -> dict[str, int]:
+        """Returns the number of replicas of each service in the Compose files."""
         services = json.loads(await self.compose("config", "--format", "json"))["services"]
         return {name: services[name].get("deploy", {}).get("replicas", 1) for name in SERVICES}
 
@@ -69,24 +69,23 @@ class Cluster:
 
     async def kill(self, service: str) -> str:
         await self.compose("kill", service)
-        await self.look()
+        await self.refresh_addresses()
         return service
 
     async def promote(self, database: str) -> None:
         await self.run("deploy/cluster/promote", database)
 
-    async def look(self) -> None:
-        """Containers that are started again may have other addresses."""
+    async def refresh_addresses(self) -> None:
+        """Reads the addresses of the running containers: a restarted container can have another address."""
         ids = (await self.compose("ps", "--quiet")).split()
         self._addresses = defaultdict(list)
         for container in json.loads(await self.run("docker", "inspect", *ids)):
             networks: dict[str, Any] = container["NetworkSettings"]["Networks"]
             service = container["Config"]["Labels"]["com.docker.compose.service"]
             self._addresses[service] += [next(network["IPAddress"] for network in networks.values())]
-        self.contents = Contents(self._places(), self.session)
+        self.stores = Stores(self._store_urls(), self.session)
 
-    def at(self, address: str) -> str:
-        """Whose it is."""
+    def service_at(self, address: str) -> str:
         return next(service for service, addresses in self._addresses.items() if address in addresses)
 
     def running(self, *services: str) -> list[str]:
@@ -95,7 +94,7 @@ class Cluster:
     def address(self, service: str) -> str:
         return self._addresses[service][0]
 
-    def _places(self) -> dict[str, Any]:
+    def _store_urls(self) -> dict[str, Any]:
         brokers = self.running("rabbitmq", "rabbitmq-2", "rabbitmq-3")
         return {
             "databases": {name: self._database(name) for name in DATABASES},
@@ -106,11 +105,11 @@ class Cluster:
         hosts = ",".join(f"{self.address(s)}:5432" for s in self.running(f"{name}-db", f"{name}-db-2"))
         return f"postgresql://{name}:{name}@{hosts}/{name}?target_session_attrs=read-write"
 
-    async def well(self) -> bool:
-        """As many replicas as there should be, and all of them ready."""
+    async def all_ready(self) -> bool:
+        """Returns whether each service has its configured number of replicas and all of them are ready."""
         if any(len(self._addresses[service]) != count for service, count in self._replicas.items()):
-            with suppress(RuntimeError):  # a container went while it was looked at
-                await self.look()
+            with suppress(RuntimeError):  # a container stopped between `ps` and `inspect`
+                await self.refresh_addresses()
             return False
         replicas = [address for service in SERVICES for address in self._addresses[service]]
         return all(await asyncio.gather(*map(self._ready, replicas)))
@@ -118,21 +117,21 @@ class Cluster:
     async def _ready(self, address: str) -> bool:
         limit = aiohttp.ClientTimeout(total=5)
         try:
-            async with self.session.get(f"http://{address}:8000/health/ready", timeout=limit) as answer:
-                return answer.status == 200
+            async with self.session.get(f"http://{address}:8000/health/ready", timeout=limit) as response:
+                return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 
 
 @asynccontextmanager
-async def a_cluster(port: int) -> AsyncGenerator[Cluster]:
-    """A fresh one, with nothing left running whatever happens."""
+async def running_cluster(port: int) -> AsyncGenerator[Cluster]:
+    """Starts an empty cluster, and takes it down at the end, also after an error or a signal."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         cluster = Cluster(port, session)
         try:
-            began = time.monotonic()
+            started = time.monotonic()
             await cluster.up()
-            print(f"the cluster is up after {time.monotonic() - began:.0f} s", flush=True)
+            print(f"the cluster is up after {time.monotonic() - started:.0f} s", flush=True)
             yield cluster
         finally:
-            await undisturbed(cluster.down())
+            await finish_even_if_cancelled(cluster.down())

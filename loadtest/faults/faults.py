@@ -1,14 +1,12 @@
-"""All that can happen to a shop on this machine."""
+"""The faults of a shop that `make up` started on this machine."""
 
 from functools import partial
 
 from gozon.topology import ORDER_STATUS, TOPOLOGY
-from loadtest.faults.place import InjectedFault
+from loadtest.faults.link_faults import commit_responses_lost, cut, half_open, one_way, slow
 from loadtest.faults.points import POINTS
-from loadtest.faults.shop import ShopUnderFaults
-from loadtest.faults.to_links import answers_to_commit_lost, cut, half_open, one_way, slow
-from loadtest.faults.to_processes import frozen, killed, killed_at, wrong_clock
-from loadtest.faults.to_servers import (
+from loadtest.faults.process_faults import frozen, killed, killed_at, wrong_clock
+from loadtest.faults.server_faults import (
     backends_terminated,
     copied,
     memory_alarm,
@@ -19,28 +17,31 @@ from loadtest.faults.to_servers import (
     stopped,
     unroutable,
 )
+from loadtest.faults.shop import ShopUnderFaults
+from loadtest.faults.target import InjectedFault
 
-# What a deleted queue held is sent again by the reconciler, which looks after a minute.
-REMINDED_IN = 100.0
-# Longer than a confirm, a command of the database, an answer at the gateway and an idle transaction may take; at
-# the notifier, longer than a page waits for a sign of life. The 120 s for which Redis counts a socket that nobody
-# renews are not passed: until then more is missed than a stream keeps, so pages would rightly be told to read anew.
-PAST_EVERY_TIMEOUT = {"orders": 35.0, "payments": 35.0, "notifier": 45.0, "gateway": 35.0}
+# The reconciler sends the events of a deleted queue again, for orders that have been NEW for a minute.
+RECONCILED_SECONDS = 100.0
+# Seconds for which a replica is frozen. They are longer than the timeouts of a confirm, a database command, a
+# gateway response and an idle transaction; at the notifier, also longer than a page waits for a sign of life. They
+# are shorter than the 120 s for which Redis counts a socket without renewal: a page would by then have missed more
+# than a stream keeps, and would rightly have to reload its orders.
+FREEZE_SECONDS = {"orders": 35.0, "payments": 35.0, "notifier": 45.0, "gateway": 35.0}
 
 SERVERS = ("rabbitmq", "redis", "postgres")
 
 FAULTS: dict[str, InjectedFault[ShopUnderFaults]] = {
     fault.name: fault
     for fault in (
-        *(InjectedFault(f"kill {service}", partial(killed, service)) for service in PAST_EVERY_TIMEOUT),
+        *(InjectedFault(f"kill {service}", partial(killed, service)) for service in FREEZE_SECONDS),
         *(InjectedFault(f"kill {point}", partial(killed_at, point)) for point in POINTS),
-        *(InjectedFault(f"freeze {s}", partial(frozen, s, seconds)) for s, seconds in PAST_EVERY_TIMEOUT.items()),
+        *(InjectedFault(f"freeze {s}", partial(frozen, s, seconds)) for s, seconds in FREEZE_SECONDS.items()),
         *(InjectedFault(f"stop {server}", partial(stopped, server)) for server in SERVERS),
         *(InjectedFault(f"kill {server}", partial(server_killed, server)) for server in SERVERS),
         InjectedFault("memory alarm", memory_alarm),
-        # Not the notifier's: the toasts in it would be gone, and nobody sends them again.
+        # Not the notifier's queue: no service would send its lost events again.
         *(
-            InjectedFault(f"delete {q.name}", partial(queue_deleted, q), REMINDED_IN)
+            InjectedFault(f"delete {q.name}", partial(queue_deleted, q), RECONCILED_SECONDS)
             for q in TOPOLOGY
             if q != ORDER_STATUS
         ),
@@ -48,10 +49,7 @@ FAULTS: dict[str, InjectedFault[ShopUnderFaults]] = {
         InjectedFault("wipe redis", redis_wiped),
         InjectedFault("terminate backends", backends_terminated),
         InjectedFault("hold a snapshot", snapshots_held),
-        *(
-            InjectedFault(f"lose commits of {s}", partial(answers_to_commit_lost, s))
-            for s in ("orders", "payments")
-        ),
+        *(InjectedFault(f"lose commits of {s}", partial(commit_responses_lost, s)) for s in ("orders", "payments")),
         InjectedFault("cut a link", cut),
         InjectedFault("half-open link", half_open),
         InjectedFault("one-way link", one_way),

@@ -11,9 +11,10 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 
 class PublishedMessage(NamedTuple):
-    """`queue` is where the message should go; the firehose does not say whether that queue was there to take it.
+    """A published message.
 
-    `properties` holds the properties that are set, with the headers among them.
+    `queue` is its routing key. The firehose does not say whether a queue of this name existed.
+    `properties` holds the AMQP properties that are set, including the headers.
     """
 
     queue: str
@@ -22,6 +23,7 @@ class PublishedMessage(NamedTuple):
 
 
 def published(copy: AbstractIncomingMessage) -> PublishedMessage:
+    """Returns the message whose copy the firehose delivered."""
     about: dict[str, Any] = dict(copy.headers)
     (queue,) = about["routing_keys"]
     return PublishedMessage(queue, copy.body, about["properties"])
@@ -31,7 +33,7 @@ def published(copy: AbstractIncomingMessage) -> PublishedMessage:
 async def firehose(
     channel: AbstractChannel, trace: Callable[[bool], Awaitable[None]]
 ) -> AsyncGenerator[AbstractQueue]:
-    """A queue of copies, to be read with `published`. `trace` switches the tracing of the virtual host."""
+    """Yields a queue of copies; `published` decodes each. `trace` switches the tracing of the virtual host."""
     queue = await channel.declare_queue(exclusive=True)
     await queue.bind("amq.rabbitmq.trace", "publish.#")
     await trace(True)

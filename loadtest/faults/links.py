@@ -1,4 +1,4 @@
-"""Ways between a service and what it needs: TCP through this process, which can be cut, held up or slowed."""
+"""TCP proxies between services and servers, which faults can cut, hold or slow down."""
 
 import asyncio
 from contextlib import suppress
@@ -7,8 +7,8 @@ from typing import NamedTuple
 CHUNK = 65536
 
 
-class Line:
-    """One connection; bytes go `there`, from the service to the server, and `back`."""
+class ProxiedConnection:
+    """One proxied connection with its two ends."""
 
     def __init__(self, *ends: asyncio.StreamWriter) -> None:
         self.ends = ends
@@ -19,7 +19,7 @@ class Line:
 
 
 class LinkRoute(NamedTuple):
-    """From a service to a server's port, by a port of ours."""
+    """The way from a service to the `real_port` of a server. The service connects to `port` instead."""
 
     service: str
     server: str
@@ -32,22 +32,25 @@ class LinkRoute(NamedTuple):
 
 
 class Link:
+    """A proxy for all connections of one route. Data flows in the directions `to_server` and `to_service`."""
+
     def __init__(self, route: LinkRoute) -> None:
         self.route = route
-        self._lines: set[Line] = set()
+        self._connections: set[ProxiedConnection] = set()
         self._listener: asyncio.Server | None = None
-        self._flowing = {"there": asyncio.Event(), "back": asyncio.Event()}
+        self._flowing = {"to_server": asyncio.Event(), "to_service": asyncio.Event()}
         self._latency = 0.0
-        self._snare: tuple[bytes, ...] = ()
-        self.touched = 0  # connections ended, data held up or slowed, answers lost, since it was well
+        self._lossy_words: tuple[bytes, ...] = ()
+        # Connections dropped, chunks held or slowed, and responses lost, since the link was last healed.
+        self.affected = 0
         self.heal()
 
     async def open(self) -> None:
         self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.route.port)
 
     @property
-    def used(self) -> bool:
-        return bool(self._lines)
+    def in_use(self) -> bool:
+        return bool(self._connections)
 
     async def close(self) -> None:
         if self._listener is not None:
@@ -56,63 +59,72 @@ class Link:
         self.abort()
 
     def abort(self) -> None:
-        self.touched += len(self._lines)
-        for line in self._lines:
-            line.abort()
+        self.affected += len(self._connections)
+        for connection in self._connections:
+            connection.abort()
 
     def hold(self, *directions: str) -> None:
-        """Connections stay, new ones are taken, and nothing goes through, or nothing in one direction."""
+        """Holds the data of `directions`, by default of both. Connections stay open, and new ones are accepted."""
         for direction in directions or self._flowing:
             self._flowing[direction].clear()
 
     def slow(self, seconds: float) -> None:
-        """Each chunk takes so long in each direction."""
+        """Delays each chunk by `seconds`, in both directions."""
         self._latency = seconds
 
-    def lose_answers_to(self, *words: bytes) -> None:
-        """What holds all of `words` arrives there, and the connection ends before the answer comes back."""
-        self._snare = words
+    def lose_responses_to(self, *words: bytes) -> None:
+        """Delivers each chunk with all of `words` to the server, and drops its connection before the response."""
+        self._lossy_words = words
 
     def heal(self) -> int:
-        """How much was touched."""
+        """Ends all faults of this link. Returns how often they affected it."""
         for flowing in self._flowing.values():
             flowing.set()
         self._latency = 0.0
-        self._snare = ()
-        touched, self.touched = self.touched, 0
-        return touched
+        self._lossy_words = ()
+        affected, self.affected = self.affected, 0
+        return affected
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.route.real_port)
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.route.real_port)
         except OSError:
             writer.transport.abort()
             return
-        line = Line(writer, there_writer)
-        self._lines.add(line)
+        connection = ProxiedConnection(writer, server_writer)
+        self._connections.add(connection)
         await asyncio.gather(
-            self._copy(line, "there", reader, there_writer), self._copy(line, "back", there_reader, writer)
+            self._copy(connection, "to_server", reader, server_writer),
+            self._copy(connection, "to_service", server_reader, writer),
         )
-        self._lines.discard(line)
+        self._connections.discard(connection)
 
     async def _copy(
-        self, line: Line, direction: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        connection: ProxiedConnection,
+        direction: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(CHUNK):
-                self.touched += self._latency > 0 or not self._flowing[direction].is_set()
+                self.affected += self._latency > 0 or not self._flowing[direction].is_set()
                 await self._flowing[direction].wait()
                 if self._latency:
                     await asyncio.sleep(self._latency)
                 writer.write(data)
-                if direction == "there" and self._snare and all(words in data for words in self._snare):
-                    await self._lose_answer(line, writer)
+                if (
+                    direction == "to_server"
+                    and self._lossy_words
+                    and all(word in data for word in self._lossy_words)
+                ):
+                    await self._lose_response(connection, writer)
                 await writer.drain()
-        await self._flowing[direction].wait()  # an end is held up as well
+        await self._flowing[direction].wait()  # the end of a connection is held like its data
         writer.close()
 
-    async def _lose_answer(self, line: Line, writer: asyncio.StreamWriter) -> None:
-        self.touched += 1
-        line.ends[0].transport.abort()
-        await asyncio.sleep(0.05)  # until the server has read it and done it
+    async def _lose_response(self, connection: ProxiedConnection, writer: asyncio.StreamWriter) -> None:
+        self.affected += 1
+        connection.ends[0].transport.abort()
+        await asyncio.sleep(0.05)  # gives the server time to read and execute the statement
         writer.transport.abort()

@@ -1,13 +1,13 @@
-"""Mistakes, each a small textual change of the sources that breaks one promise, and what must notice it.
+"""The mutations: small changes of the sources, each of which breaks one guarantee.
 
-Where a promise is kept twice, the mistake takes away both, and says so.
+Where two places of the code enforce a guarantee, the mutation changes both, and a comment says so.
 """
 
 from typing import NamedTuple
 
 
 class Edit(NamedTuple):
-    """`old` must stand in the file exactly once."""
+    """Replaces `old`, which the file must contain exactly once."""
 
     file: str
     old: str
@@ -15,15 +15,16 @@ class Edit(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """One of `turns_red` must not hold after `faults`.
+    """A mutation and the invariants or tests that must catch it.
 
-    Without `faults` the shop repairs what the mistake breaks, and `turns_red` names the tests that must fail.
+    After `faults`, at least one invariant of `caught_by` must be broken. If the shop repairs the damage by itself,
+    `faults` is empty and `caught_by` names tests, of which at least one must fail.
     """
 
     name: str
     edits: tuple[Edit, ...]
     faults: tuple[str, ...]
-    turns_red: tuple[str, ...]
+    caught_by: tuple[str, ...]
 
 
 DECIDED_AGAIN = (
@@ -48,16 +49,17 @@ RESULTS = "tests/orders/test_payment_results.py"
 JOINING = "tests/notifier/test_hub_joining.py"
 
 MUTANTS = (
-    # The key of payments, what is read of them and the key of the ledger each keep this alone.
+    # Three parts enforce this, each by itself: the primary key of payments, the lookup of recorded decisions, and
+    # the unique constraint of the ledger. The mutation removes all three.
     Mutant(
         "an order that was decided is decided again",
         DECIDED_AGAIN,
         ("remind of everything",),
         ("charged-once",),
     ),
-    # Without the second half nothing happens: the payment is known, and its outcome is sent once more.
+    # Without DECIDED_AGAIN the mutation has no effect: the payment is known, and its result is only sent once more.
     Mutant(
-        "the inbox takes an event twice (and payments are forgotten)",
+        "the inbox stores an event twice (and recorded payments are ignored)",
         (*SEEN_AGAIN, *DECIDED_AGAIN),
         ("copy everything",),
         ("charged-once",),
@@ -86,17 +88,17 @@ MUTANTS = (
         ("copy everything",),
         ("books",),
     ),
-    # A deadlock is only a pause: one of the two batches is tried again.
+    # No fault shows this: a deadlock only delays, because one of the two batches is retried.
     Mutant(
         "a batch of results does not lock its orders first",
         (Edit("orders/apply_payment_results.py", "    await connection.execute(LOCK, ids)\n", ""),),
         (),
         (f"{RESULTS}::test_a_batch_locks_its_orders_in_the_order_of_their_ids",),
     ),
-    # With the settings of `shopkit/db/connect.py` PostgreSQL walks along the primary key, in the order of ids, also
-    # without ORDER BY. With any other plan the line keeps two replicas from a deadlock.
+    # With the settings of `shopkit/db/connect.py`, PostgreSQL scans the primary key in the order of ids even
+    # without ORDER BY. With any other plan, ORDER BY prevents a deadlock of two replicas.
     Mutant(
-        "orders are locked in the order in which a plan finds them",
+        "orders are locked in the order of the query plan",
         (Edit("orders/apply_payment_results.py", " ORDER BY id FOR NO KEY UPDATE", " FOR NO KEY UPDATE"),),
         (),
         (f"{RESULTS}::test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan",),
@@ -114,7 +116,7 @@ MUTANTS = (
         ("order-decided", "no-toast-lost"),
     ),
     Mutant(
-        "a status is told before it is committed",
+        "a status is published before it is committed",
         (
             Edit(
                 "orders/apply_payment_results.py",
@@ -136,7 +138,7 @@ MUTANTS = (
                 "    placed = Placed(new.id, __import__('datetime').datetime.now().astimezone(), replayed=False)",
             ),
         ),
-        # An order is gone when its answer was on its way before the kill. Else the key finds another order.
+        # If the response left before the kill, the order is missing. If not, the retry creates another order.
         ("kill before-order-commit",) * 3,
         ("answer-kept", "key-honoured"),
     ),
@@ -153,18 +155,18 @@ MUTANTS = (
         ("key-honoured",),
     ),
     Mutant(
-        "Redis publishes an event as often as it comes",
+        "Redis publishes a redelivered event again",
         (Edit("notifier/fan_out.lua", "'NX', ", ""),),
         ("copy everything",),
         ("no-toast-doubled",),
     ),
     Mutant(
-        "who comes back is not given what it missed",
+        "a client that reconnects does not receive the missed frames",
         (Edit("notifier/hub.py", "frames = [entry.frame for entry in read.kept]", "frames = []"),),
         ("kill notifier",),
         ("no-toast-lost",),
     ),
-    # The subscription must be replaced between a read and its reply, which no fault brings about.
+    # No fault shows this: the subscription would have to be replaced between a read and its reply.
     Mutant(
         "a socket that joins does not notice that the subscription was replaced",
         (Edit("notifier/hub.py", "if self.subscriber.sessions != session:", "if False:"),),
@@ -172,7 +174,7 @@ MUTANTS = (
         (f"{JOINING}::test_a_joining_socket_receives_messages_published_while_the_subscription_was_lost",),
     ),
     Mutant(
-        "a socket that leaves before it has joined keeps its place",
+        "a socket that closes before it has joined stays in the list of sockets",
         (
             Edit(
                 "notifier/hub.py",
@@ -184,9 +186,9 @@ MUTANTS = (
         (),
         (f"{JOINING}::test_sockets_that_fail_to_join_in_time_are_removed_from_the_users_sockets",),
     ),
-    # Without the second half the process ends with its consumer, and the supervisor starts a whole one.
+    # Without the second edit the process exits with its consumer, and the supervisor starts a new one.
     Mutant(
-        "a lost session ends the consumer for good",
+        "a consumer does not reconnect after a lost session",
         (
             Edit(
                 "shopkit/messaging/subscription.py",

@@ -1,13 +1,16 @@
-"""The named points at which a replica can be ended: which function, and on which side of it.
+"""The named points at which a fault can kill a replica: before or after the call of a function.
 
-The functions belong to the services, which know nothing of it; `fragile` wraps them from outside.
+The services do not know the points: `service_under_faults` wraps their functions.
 """
 
 from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """`where` is module:function or module:class.function; the end comes before it is called, or after it."""
+    """A point before the function `where` is called, or after it has returned.
+
+    `where` is `module:function` or `module:class.function`.
+    """
 
     services: tuple[str, ...]
     where: str
@@ -20,9 +23,9 @@ CONSUMING = ("orders", "payments", "notifier")
 POINTS = {
     "before-order-commit": Point(("orders",), "orders.place_order:_place"),
     "after-order-commit": Point(("orders",), "orders.place_order:_place", after=True),
-    # The rows are taken from the outbox, and the delete is not committed.
+    # The rows are deleted from the outbox, but not committed.
     "before-publish": Point(RELAYING, "shopkit.messaging.publisher:Publisher.publish"),
-    # The broker has the message and has said so, and nobody has heard it yet.
+    # The broker has stored and confirmed the message, but the relay has not received the confirm.
     "before-confirm": Point(RELAYING, "aiormq.channel:Channel._on_confirm_frame"),
     "after-confirm": Point(RELAYING, "shopkit.messaging.publisher:Publisher.publish", after=True),
     "after-outbox-delete": Point(RELAYING, "shopkit.messaging.relay:Relay._report"),
@@ -30,7 +33,7 @@ POINTS = {
     "after-ingest-commit": Point(("payments",), "shopkit.messaging.inbox_store:store", after=True),
     "before-ack": Point(CONSUMING, "shopkit.messaging.delivery:Delivery.ack"),
     "after-ack": Point(CONSUMING, "shopkit.messaging.delivery:Delivery.ack", after=True),
-    # The last statement of each transaction, and what its commit is followed by.
+    # After the last statement of each transaction, and before the first call after its commit.
     "before-charge-commit": Point(("payments",), "shopkit.messaging.inbox_store:mark_processed", after=True),
     "after-charge-commit": Point(("payments",), "payments.charge_orders:ChargeOrders._report"),
     "before-status-commit": Point(("orders",), "orders.apply_payment_results:_not_applied", after=True),

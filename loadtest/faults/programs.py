@@ -1,24 +1,24 @@
-"""Other programs, which do not outlive who waits for them."""
+"""Runs other programs, and stops them when the caller is cancelled."""
 
 import asyncio
 from typing import Any, NamedTuple
 
 
-class Ended(NamedTuple):
-    """`said` and `errors` are what was piped of stdout and stderr."""
+class ProgramResult(NamedTuple):
+    """The exit status of a program. `output` is its stdout and `errors` its stderr, if they were piped."""
 
     status: int
-    said: str
+    output: str
     errors: str
 
 
-async def ended(*command: object, given: bytes | None = None, **how: Any) -> Ended:
-    """Runs a program to its end, out of reach of the terminal's Ctrl-C, which is meant for the run."""
-    process = await asyncio.create_subprocess_exec(*map(str, command), start_new_session=True, **how)
+async def run_program(*command: object, stdin_data: bytes | None = None, **options: Any) -> ProgramResult:
+    """Runs a program to its end. A Ctrl-C in the terminal reaches only this process, not the program."""
+    process = await asyncio.create_subprocess_exec(*map(str, command), start_new_session=True, **options)
     try:
-        said, errors = await process.communicate(given)
+        output, errors = await process.communicate(stdin_data)
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
-    return Ended(process.returncode or 0, (said or b"").decode(), (errors or b"").decode())
+    return ProgramResult(process.returncode or 0, (output or b"").decode(), (errors or b"").decode())

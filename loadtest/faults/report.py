@@ -1,4 +1,4 @@
-"""The outcome for people and for tools."""
+"""Writes the report of a trial: JSON for tools, HTML and text for readers."""
 
 import time
 from collections.abc import Iterator
@@ -32,21 +32,21 @@ COLUMNS = (
 
 
 def write(outcome: Outcome, folder: Path) -> str:
-    """Leaves report.json and report.html in a folder of this run, and returns the end of the report in words."""
-    place = folder / time.strftime("%Y%m%d-%H%M%S")
-    place.mkdir(parents=True)
-    (place / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(outcome)))
-    (place / "report.html").write_text(page(outcome))
-    return f"{words(outcome)}\n{place / 'report.html'}"
+    """Writes report.json and report.html into a new folder. Returns the report as text, with that path."""
+    run_folder = folder / time.strftime("%Y%m%d-%H%M%S")
+    run_folder.mkdir(parents=True)
+    (run_folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(outcome)))
+    (run_folder / "report.html").write_text(as_html(outcome))
+    return f"{as_text(outcome)}\n{run_folder / 'report.html'}"
 
 
-def words(outcome: Outcome) -> str:
+def as_text(outcome: Outcome) -> str:
     lines = [
         summary(outcome),
         *(f"  {name:<17} {state(outcome, name)}" for name in INVARIANTS),
         *([outcome.error] if outcome.error else []),
     ]
-    return "\n".join([*lines, *(f"{name}: {what}" for name, what in found(outcome))])
+    return "\n".join([*lines, *(f"{name}: {what}" for name, what in violations(outcome))])
 
 
 def state(outcome: Outcome, name: str) -> str:
@@ -59,20 +59,20 @@ def summary(outcome: Outcome) -> str:
     requests = ", ".join(f"{count} {how}" for how, count in outcome.requests.items())
     return (
         f"{len(outcome.happenings)} of {outcome.planned} faults in {outcome.seconds:.0f} s, SEED={outcome.seed}; "
-        f"{outcome.orders} orders; requests by their first try: {requests}"
+        f"{outcome.orders} orders; requests by the outcome of their first attempt: {requests}"
     )
 
 
-def found(outcome: Outcome) -> Iterator[tuple[str, str]]:
+def violations(outcome: Outcome) -> Iterator[tuple[str, str]]:
     for broken in (*(happening.broken for happening in outcome.happenings), outcome.broken):
-        for name, what in broken.items():
-            yield from ((name, one) for one in what[:10])
+        for name, descriptions in broken.items():
+            yield from ((name, description) for description in descriptions[:10])
 
 
-def page(outcome: Outcome) -> str:
+def as_html(outcome: Outcome) -> str:
     head = "".join(f"<th>{column}</th>" for column in COLUMNS)
-    held = "".join(_invariant(name, says, state(outcome, name)) for name, says in INVARIANTS.items())
-    broken = "".join(f"<li><b>{escape(name)}</b> {escape(what)}</li>" for name, what in found(outcome))
+    held = "".join(_invariant(name, meaning, state(outcome, name)) for name, meaning in INVARIANTS.items())
+    broken = "".join(f"<li><b>{escape(name)}</b> {escape(what)}</li>" for name, what in violations(outcome))
     return (
         f"<!doctype html><meta charset=utf-8><title>Faults</title><style>{STYLE}</style>"
         f"<h1>Faults</h1><p>{escape(summary(outcome))}</p><pre class=broken>{escape(outcome.error)}</pre>"
@@ -93,5 +93,5 @@ def _row(happening: Happening) -> str:
     )
 
 
-def _invariant(name: str, says: str, state: str) -> str:
-    return f"<tr><td>{name}<td>{escape(says)}<td class={CLASSES[state]}>{state}</tr>"
+def _invariant(name: str, meaning: str, state: str) -> str:
+    return f"<tr><td>{name}<td>{escape(meaning)}<td class={CLASSES[state]}>{state}</tr>"

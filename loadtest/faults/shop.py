@@ -1,4 +1,7 @@
-"""A shop of its own, as `make up` starts it; its replicas start through `fragile` and reach servers by links."""
+"""Starts a shop like `make up`, with its own data.
+
+Its replicas run through `service_under_faults` and reach the servers through links.
+"""
 
 import asyncio
 import configparser
@@ -18,16 +21,16 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from loadtest.faults.contents import ROOT, Contents
-from loadtest.faults.ending import undisturbed
+from loadtest.faults.cancellation import finish_even_if_cancelled
 from loadtest.faults.links import Link, LinkRoute
-from loadtest.faults.place import NotHappened
-from loadtest.faults.programs import ended
+from loadtest.faults.programs import run_program
+from loadtest.faults.stores import ROOT, Stores
+from loadtest.faults.target import FaultNotInjected
 
 BIN = Path(sys.executable).parent
-FIRST_LINK, EPMD = 700, 369
+FIRST_LINK_OFFSET, EPMD_OFFSET = 700, 369
 REPLICAS = 2
-NEEDS = {
+DEPENDENCIES = {
     "orders": ("postgres", "rabbitmq"),
     "payments": ("postgres", "rabbitmq"),
     "notifier": ("rabbitmq", "redis"),
@@ -36,22 +39,22 @@ NEEDS = {
 
 
 class ShopUnderFaults:
-    """`at` says where everything is: the shop.json that `make up` leaves."""
+    """A running shop. `at` is the shop.json that `make up` writes."""
 
     def __init__(self, directory: Path, base_port: int, at: dict[str, Any], session: aiohttp.ClientSession) -> None:
         self.directory = directory
         self.url: str = at["entrance"]
         self.broker_node = f"gozon-{base_port}@localhost"
-        self.epmd_port = base_port + EPMD
+        self.epmd_port = base_port + EPMD_OFFSET
         self.session = session
-        self.contents = Contents(at, session)
+        self.stores = Stores(at, session)
         self.at = at
         self.replicas = {r["name"]: str(r["url"]) for of in at["replicas"].values() for r in of}
-        routes = [(service, server) for service, servers in NEEDS.items() for server in servers]
+        routes = [(service, server) for service, servers in DEPENDENCIES.items() for server in servers]
         self.links = {
             route.name: Link(route)
             for route in (
-                LinkRoute(service, server, base_port + FIRST_LINK + n, self._port(server))
+                LinkRoute(service, server, base_port + FIRST_LINK_OFFSET + n, self._port(server))
                 for n, (service, server) in enumerate(routes)
             )
         }
@@ -60,7 +63,7 @@ class ShopUnderFaults:
             shutil.rmtree(directory / folder, ignore_errors=True)
             (directory / folder).mkdir()
 
-    def of(self, *services: str) -> list[str]:
+    def replicas_of(self, *services: str) -> list[str]:
         return [name for name in self.replicas if name.rpartition("-")[0] in services]
 
     def _port(self, server: str) -> int:
@@ -77,30 +80,30 @@ class ShopUnderFaults:
         return BIN / "supervisorctl", "-c", self.at["supervisor"]
 
     async def pid(self, program: str) -> int:
-        """0 while it does not run, which supervisorctl takes for a failure."""
+        """Returns 0 if the program does not run. supervisorctl exits with an error then."""
         _, found = await _outcome(*self._supervisorctl, "pid", program)
         return int(found) if found.strip().isdigit() else 0
 
     async def signal(self, program: str, number: int) -> None:
         pid = await self.pid(program)
         if not pid:
-            raise NotHappened(f"{program} does not run")
+            raise FaultNotInjected(f"{program} is not running")
         os.kill(pid, number)
 
     async def stop(self, program: str) -> None:
-        said = await self.supervisorctl("stop", program)
-        if said.strip() != f"{program}: stopped":
-            raise NotHappened(said)
+        output = await self.supervisorctl("stop", program)
+        if output.strip() != f"{program}: stopped":
+            raise FaultNotInjected(output)
 
     async def kill(self, program: str) -> None:
         await self.signal(program, signal.SIGKILL)
 
     async def run_from(self, tree: Path) -> None:
-        """Starts every replica that does not yet run so, from the sources in `tree`."""
-        self._rewrite_conf(tree)
+        """Restarts every replica from the sources in `tree`, through the links."""
+        self._rewrite_supervisor_conf(tree)
         await self.supervisorctl("update")
 
-    def _rewrite_conf(self, tree: Path) -> None:
+    def _rewrite_supervisor_conf(self, tree: Path) -> None:
         conf = configparser.RawConfigParser()
         conf.read(self.at["supervisor"])
         for name in self.replicas:
@@ -110,75 +113,76 @@ class ShopUnderFaults:
 
     def _reroute(self, program: configparser.SectionProxy, service: str, tree: Path) -> None:
         program["directory"] = str(tree)
-        program["command"] = re.sub(r"-m (\w+)$", r"-m loadtest.faults.fragile \1", program["command"])
+        program["command"] = re.sub(r"-m (\w+)$", r"-m loadtest.faults.service_under_faults \1", program["command"])
         for link in self.links.values():
             if link.route.service == service:
-                real, ours = (f"127.0.0.1:{port}" for port in (link.route.real_port, link.route.port))
-                program["environment"] = program["environment"].replace(real, ours)
+                server, proxy = (f"127.0.0.1:{port}" for port in (link.route.real_port, link.route.port))
+                program["environment"] = program["environment"].replace(server, proxy)
         if "FAULTS_DIR" not in program["environment"]:
             program["environment"] += f',FAULTS_DIR="{self.directory}"'
 
-    async def start_afresh(self, tree: Path) -> None:
-        """From the sources in `tree`, and with nothing left of what was."""
+    async def restart_empty(self, tree: Path) -> None:
+        """Deletes all data and restarts the replicas from the sources in `tree`."""
         await self.supervisorctl("stop", *self.replicas)
-        await self.contents.forget()
+        await self.stores.delete_all()
         await _output("redis-cli", "--no-auth-warning", "-u", self.at["redis"], "FLUSHALL")
         self.wiped_at.clear()
         await self.run_from(tree)
-        await self.until_well()
+        await self.wait_until_ready()
 
     def set_clock(self, replica: str, hours: str) -> None:
-        """For its next life: a right one when `hours` is empty."""
+        """Sets the clock of the next process of this replica. An empty `hours` sets the right time."""
         clock = self.directory / "clocks" / replica
         if hours:
             clock.write_text(hours)
         else:
             clock.unlink()
 
-    async def well(self) -> bool:
-        """Whether every replica says that it is ready."""
+    async def all_ready(self) -> bool:
         return all(await asyncio.gather(*map(self.ready, self.replicas)))
 
     async def ready(self, replica: str) -> bool:
         url, limit = f"{self.replicas[replica]}/health/ready", aiohttp.ClientTimeout(total=5)
         try:
-            async with self.session.get(url, timeout=limit) as answer:
-                return answer.status == 200
+            async with self.session.get(url, timeout=limit) as response:
+                return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    async def until_well(self, seconds: float = 120) -> None:
+    async def wait_until_ready(self, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
-        while not await self.well():
+        while not await self.all_ready():
             if time.monotonic() > deadline:
-                raise SystemExit(f"the shop does not become ready; its logs are in {self.directory}/logs")
+                raise SystemExit(
+                    f"the shop is not ready after {seconds:.0f} s; its logs are in {self.directory}/logs"
+                )
             await asyncio.sleep(0.3)
 
 
 async def _output(*command: object) -> str:
-    status, said = await _outcome(*command)
+    status, output = await _outcome(*command)
     if status:
-        raise RuntimeError(f"failed: {' '.join(map(str, command))}\n{said}")
-    return said
+        raise RuntimeError(f"failed: {' '.join(map(str, command))}\n{output}")
+    return output
 
 
 async def _outcome(*command: object) -> tuple[int, str]:
-    done = await ended(*command, stdout=PIPE, stderr=STDOUT)
-    return done.status, done.said
+    result = await run_program(*command, stdout=PIPE, stderr=STDOUT)
+    return result.status, result.output
 
 
 @asynccontextmanager
-async def a_shop(
+async def running_shop(
     directory: Path, base_port: int, entrance: int, tree: Path = ROOT
 ) -> AsyncGenerator[ShopUnderFaults]:
-    """A fresh one, with nothing left running whatever happens."""
+    """Starts an empty shop, and takes it down at the end, also after an error or a signal."""
     directory = ROOT / directory
-    makes = (sys.executable, ROOT / "deploy" / "local" / "shop.py")
-    place = ("--dir", directory, "--base-port", base_port, "--entrance", entrance)
+    shop_command = (sys.executable, ROOT / "deploy" / "local" / "shop.py")
+    location = ("--dir", directory, "--base-port", base_port, "--entrance", entrance)
     size = ("--replicas", REPLICAS, "--backstage", "off")
-    await _run(*makes, "clean", *place)
+    await _run(*shop_command, "clean", *location)
     try:
-        await _run(*makes, "up", *place, *size)
+        await _run(*shop_command, "up", *location, *size)
         at = json.loads((directory / "shop.json").read_text())
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             shop = ShopUnderFaults(directory, base_port, at, session)
@@ -186,15 +190,15 @@ async def a_shop(
                 for link in shop.links.values():
                     await link.open()
                 await shop.run_from(tree)
-                await shop.until_well()
+                await shop.wait_until_ready()
                 yield shop
             finally:
                 for link in shop.links.values():
                     await link.close()
     finally:
-        await undisturbed(_run(*makes, "down", *place))
+        await finish_even_if_cancelled(_run(*shop_command, "down", *location))
 
 
 async def _run(*command: object) -> None:
-    if (await ended(*command)).status:
+    if (await run_program(*command)).status:
         raise SystemExit(f"failed: {' '.join(map(str, command))}")

@@ -1,4 +1,4 @@
-"""One trial: load on, one fault after the other, each healed before the next, and the verdict at the end."""
+"""Runs one trial: under load, injects one fault after another, waits for healing each time, and checks the end."""
 
 import asyncio
 import time
@@ -13,22 +13,25 @@ import msgspec
 
 from loadtest.faults.customers import Crowd
 from loadtest.faults.faults import FAULTS
-from loadtest.faults.history import tally
-from loadtest.faults.place import HEALED_IN, InjectedFault, NotHappened, On
+from loadtest.faults.keyed_request import tally
 from loadtest.faults.shop import ShopUnderFaults
-from loadtest.faults.verdict import Verdict, final, healed
+from loadtest.faults.target import HEALING_SECONDS, FaultNotInjected, InjectedFault, TargetT
+from loadtest.faults.verdict import Verdict, check_end, wait_until_healed
 
-CALM = (0.5, 2.0)
-GATHERED_IN = 120
-INFLICTED_IN = 600
+CALM_SECONDS = (0.5, 2.0)
+GATHERING_SECONDS = 120
+FAULT_SECONDS = 600
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """A fault as it was; times in seconds, `at` since the beginning.
+    """One injected fault and how the shop healed. All times are in seconds.
 
-    `in_flight` orders were not decided then; `left` were not decided or not told of when it ended. `no_order` and
-    `no_toast` are the longest times since then in which no order was accepted, and no page told anything. When
-    nobody could look at the shop any more, `healed_after` is infinite and `left` is -1.
+    `at` is the start of the fault since the start of the trial, and `what` describes its effect.
+    `in_flight` is the number of undecided orders at its start. `left` is the number of orders at its end that were
+    undecided or not yet shown on every page.
+    `no_order` and `no_toast` are the longest times since its start without an accepted order, and without an order
+    frame on any page.
+    If the shop could not be checked after the fault, `healed_after` is infinite and `left` is -1.
     """
 
     fault: str
@@ -44,7 +47,11 @@ class Happening(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """`error`: what ended it before its verdict. `judged`: the invariants that were looked at."""
+    """The result of a trial.
+
+    `error` says why the trial ended before its final checks. `judged` holds the invariants that were checked, and
+    `broken` the violations that the final checks found.
+    """
 
     seed: int
     seconds: float
@@ -58,29 +65,31 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> list[str]:
-        """The invariants that did not hold, at any time."""
+        """Returns the invariants that were broken at any time."""
         return sorted({name for of in (self.broken, *(h.broken for h in self.happenings)) for name in of})
 
 
-def plan(seed: int, rounds: int, among: Iterable[str] = FAULTS) -> list[InjectedFault[ShopUnderFaults]]:
-    """Every fault once before any comes again."""
+def plan(seed: int, rounds: int, names: Iterable[str] = FAULTS) -> list[InjectedFault[ShopUnderFaults]]:
+    """Returns a random order of faults, in which each fault occurs once before any is repeated."""
     random = Random(seed)
     planned: list[InjectedFault[ShopUnderFaults]] = []
     while len(planned) < rounds:
-        names = list(among)
-        random.shuffle(names)
-        planned += [FAULTS[name] for name in names]
+        shuffled = list(names)
+        random.shuffle(shuffled)
+        planned += [FAULTS[name] for name in shuffled]
     return planned[:rounds]
 
 
-class Trial(Generic[On]):
-    """`limit` shortens the time that healing may take. Ends early when `seconds` are over or something broke.
+class Trial(Generic[TargetT]):
+    """A trial on one shop.
 
-    A `brief` one then leaves out what is looked at in the end.
+    It starts no further fault after `seconds`, or after a fault that broke an invariant. A `brief` trial then skips
+    the final checks.
+    `limit` replaces the seconds that healing may take.
     """
 
     def __init__(
-        self, shop: On, seed: int, limit: float | None = None, seconds: float = inf, *, brief: bool = False
+        self, shop: TargetT, seed: int, limit: float | None = None, seconds: float = inf, *, brief: bool = False
     ) -> None:
         self._shop = shop
         self._seed = seed
@@ -93,50 +102,50 @@ class Trial(Generic[On]):
         self._happenings: list[Happening] = []
         self._verdict = Verdict()
 
-    async def run(self, faults: Sequence[InjectedFault[On]]) -> Outcome:
-        """Whatever ends it, it says what it has seen."""
+    async def run(self, faults: Sequence[InjectedFault[TargetT]]) -> Outcome:
+        """Runs the trial. Returns an outcome also after an error or a cancellation."""
         error = ""
         try:
             await self._run(faults)
         except asyncio.CancelledError:
             error = "ended by a signal"
-        except Exception:  # noqa: BLE001 (it is in the outcome, which is none of success)
+        except Exception:  # noqa: BLE001 (the outcome reports the error)
             error = traceback.format_exc()
         finally:
             await self._crowd.leave()
         return self._outcome(len(faults), error)
 
-    async def _run(self, faults: Sequence[InjectedFault[On]]) -> None:
-        async with asyncio.timeout(GATHERED_IN):
+    async def _run(self, faults: Sequence[InjectedFault[TargetT]]) -> None:
+        async with asyncio.timeout(GATHERING_SECONDS):
             await self._crowd.gather()
         self._crowd.open()
         broken = False
         for fault in faults:
             if broken or time.monotonic() - self._began > self._seconds:
                 break
-            await asyncio.sleep(self._random.uniform(*CALM))
+            await asyncio.sleep(self._random.uniform(*CALM_SECONDS))
             broken = bool((await self._happen(fault)).broken)
         if not (self._brief and broken):
-            await final(self._shop, self._crowd, self._verdict, self._limit or HEALED_IN)
+            await check_end(self._shop, self._crowd, self._verdict, self._limit or HEALING_SECONDS)
 
-    async def _happen(self, fault: InjectedFault[On]) -> Happening:
+    async def _happen(self, fault: InjectedFault[TargetT]) -> Happening:
         verdict = Verdict()
-        in_flight = await self._shop.contents.undecided()
+        in_flight = await self._shop.stores.undecided()
         at = time.monotonic()
-        # A Random of its own, so that what one fault draws does not depend on how long others took.
-        what = await inflicted(fault, self._shop, Random(self._random.getrandbits(64)), verdict)
+        # Each fault has its own Random, so its choices do not depend on the duration of earlier faults.
+        what = await inflict(fault, self._shop, Random(self._random.getrandbits(64)), verdict)
         lasted = time.monotonic() - at
         limit = self._limit or fault.limit
         try:
-            left, took = await healed(self._shop, self._crowd, verdict, limit, self._crowd.ask_anew())
-        except Exception as error:  # noqa: BLE001 (whatever it is, the verdict names it)
+            left, took = await wait_until_healed(
+                self._shop, self._crowd, verdict, limit, self._crowd.start_probes()
+            )
+        except Exception as error:  # noqa: BLE001 (the verdict reports the error)
             left, took = -1, inf
-            verdict.expect("ready-again", False, f"nobody could look: {error!r}")
+            verdict.expect("ready-again", False, f"the shop could not be checked: {error!r}")
         began = at - self._began
-        silences = longest_gap(self._crowd.accepted(), at), longest_gap(self._crowd.told(), at)
-        happening = Happening(
-            fault.name, began, what, in_flight, left, lasted, took, *silences, dict(verdict.broken)
-        )
+        gaps = longest_gap(self._crowd.accepted_times(), at), longest_gap(self._crowd.toast_times(), at)
+        happening = Happening(fault.name, began, what, in_flight, left, lasted, took, *gaps, dict(verdict.broken))
         self._happenings.append(happening)
         self._verdict.judged |= verdict.judged
         print(line(happening), flush=True)
@@ -150,22 +159,25 @@ class Trial(Generic[On]):
             planned,
             self._happenings,
             orders,
-            tally(self._crowd.deeds),
+            tally(self._crowd.requests),
             self._verdict.judged,
             dict(self._verdict.broken),
             error,
         )
 
 
-async def inflicted(fault: InjectedFault[On], shop: On, random: Random, verdict: Verdict) -> str:
-    """What it did. One that raises has not happened as it should, and the trial goes on to say so."""
+async def inflict(fault: InjectedFault[TargetT], shop: TargetT, random: Random, verdict: Verdict) -> str:
+    """Injects a fault. Returns a description of its effect.
+
+    A fault that raises breaks `fault-happened`, and the trial continues.
+    """
     failure = ""
     try:
-        async with asyncio.timeout(INFLICTED_IN):
+        async with asyncio.timeout(FAULT_SECONDS):
             what = await fault.inflict(shop, random)
-    except NotHappened as error:
+    except FaultNotInjected as error:
         what = failure = str(error)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the verdict names it)
+    except Exception as error:  # noqa: BLE001 (the verdict reports the error)
         what, failure = repr(error), traceback.format_exc()
     verdict.expect("fault-happened", not failure, f"{fault.name}: {failure}")
     return what

@@ -45,12 +45,12 @@ async def visit_with_fault_tool(session: aiohttp.ClientSession, url: str) -> Non
     page = loadtest.faults.page.PageUnderFaults(session, url, "alice")
     running = asyncio.create_task(page.run())
 
-    async def it_was_told() -> bool:
-        return ORDER_ID in page.told
+    async def order_is_shown() -> bool:
+        return ORDER_ID in page.shown
 
-    await eventually(it_was_told)
+    await eventually(order_is_shown)
     assert not running.done()
-    assert not page.closed
+    assert not page.closes
     running.cancel()
 
 

@@ -11,7 +11,7 @@ OVERLAYS = ("small", "production")
 
 @pytest.fixture(scope="session")
 def overlays() -> dict[str, list[Manifest]]:
-    """What `kubectl apply` would be given."""
+    """Returns the built manifests of each overlay."""
     install()
     return {overlay: build(overlay) for overlay in OVERLAYS}
 

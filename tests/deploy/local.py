@@ -1,4 +1,4 @@
-"""A shop of `deploy/local` that a test starts, interrupts and removes, on ports of its own."""
+"""A shop of `deploy/local` on its own ports, which a test starts, interrupts and deletes."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ PATIENCE = 150
 
 
 class LocalShop:
-    """`make` without make: PostgreSQL, RabbitMQ and Redis only, unless a test says otherwise."""
+    """Runs the commands behind the `make` targets. `up` starts only PostgreSQL, RabbitMQ and Redis."""
 
     def __init__(self, directory: Path, repository: Path = ROOT) -> None:
         self.directory = directory
@@ -23,7 +23,7 @@ class LocalShop:
         self._repository = repository
 
     def run(self, *words: str, before: Sequence[str] = (), **environment: str) -> tuple[int, str]:
-        """The exit status and the output. `before` is a command that runs the rest."""
+        """Returns the exit status and the output. `before` is a command line to which the command is appended."""
         with self.start(*words, before=before, **environment) as process:
             output, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, output
@@ -32,10 +32,10 @@ class LocalShop:
         return self.run("up", "--servers-only", **environment)
 
     def interrupted(self, created: str) -> tuple[int, str]:
-        """`up`, and Ctrl-C as soon as it writes this file: every process of the terminal gets SIGINT."""
-        before = changed(self.directory / created)
+        """Runs `up` and sends SIGINT, like Ctrl-C, to all its processes as soon as it writes the file `created`."""
+        before = modified_at(self.directory / created)
         with self.start("up", "--servers-only") as process:
-            while process.poll() is None and changed(self.directory / created) == before:
+            while process.poll() is None and modified_at(self.directory / created) == before:
                 time.sleep(0.01)
             os.killpg(process.pid, signal.SIGINT)
             output, _ = process.communicate(timeout=PATIENCE)
@@ -52,16 +52,16 @@ class LocalShop:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=heed_interrupts,
+            preexec_fn=restore_interrupts,
         )
 
 
-def heed_interrupts() -> None:
-    """A shell in the background starts its programs with SIGINT ignored, and children inherit that."""
+def restore_interrupts() -> None:
+    """Undoes an inherited setting: a shell starts background programs with SIGINT ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def changed(path: Path) -> float:
+def modified_at(path: Path) -> float:
     return path.stat().st_mtime if path.exists() else 0
 
 
@@ -83,7 +83,7 @@ def _free(port: int) -> bool:
 
 
 def running_in(directory: Path) -> list[str]:
-    """The processes that belong to the shop in `directory`, by the mark in their environment or their folder."""
+    """Returns the names of the processes of the shop in `directory`."""
     found: list[str] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Ctrl-C while `make up` works: nothing stays running, and every later command works."""
+"""After Ctrl-C during `make up`, no process stays running and every later command works."""
 
 import os
 import shutil
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.local import LocalShop, heed_interrupts, running_in
+from tests.deploy.local import LocalShop, restore_interrupts, running_in
 from tests.support import ROOT
 
-# They are written while PostgreSQL's cluster is created, when supervisord has begun, while RabbitMQ begins.
+# Files that are written while PostgreSQL's cluster is created, after supervisord starts, and while RabbitMQ starts.
 MOMENTS = ("postgres.new", "supervisord.pid", "logs/rabbitmq.log")
 INSTALLATION = """
 import sys
@@ -47,7 +47,7 @@ def test_ctrl_c_does_not_reach_an_installation(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_interrupts,
+        preexec_fn=restore_interrupts,
     ) as process:
         while process.poll() is None and not files.with_suffix(".begun").exists():
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""A shop of `make up` at a path with spaces: where its files lie and what its commands say."""
+"""A shop that `make up` starts at a path with spaces: its files and the output of its commands."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ FILES = ("nginx.conf", "web/nginx.conf")
 
 @pytest.fixture(scope="module")
 def repository() -> Generator[Path]:
-    """A copy of this one, with its environment and without its page."""
+    """A copy of this repository, with its virtual environment and a dummy web page."""
     with tempfile.TemporaryDirectory(prefix="Gozon's copy ", dir="/var/tmp") as folder:
         copy = Path(folder)
         copy.chmod(0o755)
@@ -37,16 +37,16 @@ def repository() -> Generator[Path]:
 
 
 class Running(LocalShop):
-    """The whole shop, with one replica of each service."""
+    """A whole shop with one replica of each service."""
 
     def __init__(self, repository: Path) -> None:
         super().__init__(repository / ".run" / "shop", repository)
         self.entrance = str(free_port())
-        self.said = ""
+        self.output = ""
 
     def start_up(self) -> None:
-        status, self.said = self.run("up", "--replicas", "1", "--entrance", self.entrance)
-        assert status == 0, self.said
+        status, self.output = self.run("up", "--replicas", "1", "--entrance", self.entrance)
+        assert status == 0, self.output
 
     def description(self) -> dict[str, Any]:
         return json.loads((self.directory / "shop.json").read_text())
@@ -73,11 +73,11 @@ def test_every_part_is_ready_at_a_path_with_spaces(running: Running) -> None:
 
 def test_the_brokers_password_is_not_printed(running: Running) -> None:
     passwords = json.loads((running.directory / "passwords.json").read_text())
-    assert not [word for word in passwords.values() if word in running.said]
-    assert "passwords.json" in running.said
+    assert not [word for word in passwords.values() if word in running.output]
+    assert "passwords.json" in running.output
 
 
-def test_data_and_logs_are_for_their_owner(running: Running) -> None:
+def test_only_the_owner_can_read_data_and_logs(running: Running) -> None:
     assert running.directory.stat().st_mode & 0o066 == 0
     for name in ("rabbitmq", "redis", "logs", "postgres"):
         assert (running.directory / name).stat().st_mode & 0o077 == 0, name
@@ -87,10 +87,10 @@ async def test_status_reports_an_alarm_of_rabbitmq(running: Running) -> None:
     async with memory_alarm(running.description()):
         status, output = await asyncio.to_thread(running.run, "status")
     assert status == 0
-    assert "RUNNING   takes no messages: too little memory is free" in output
+    assert "RUNNING   accepts no messages: too little memory is free" in output
 
 
-def test_a_running_shop_says_that_it_keeps_its_port(running: Running) -> None:
+def test_a_running_shop_reports_that_it_keeps_its_port(running: Running) -> None:
     other = str(free_port())
     status, output = running.run("up", GOZON_PORT=other)
     assert status == 0
@@ -106,7 +106,7 @@ def test_a_running_shop_says_that_it_keeps_its_port(running: Running) -> None:
         ("GOZON_BASE_PORT", "32768", "outgoing connections"),
     ],
 )
-def test_a_port_that_cannot_be_is_refused(local_shop: LocalShop, variable: str, value: str, why: str) -> None:
+def test_an_invalid_port_is_rejected(local_shop: LocalShop, variable: str, value: str, why: str) -> None:
     local_shop.base_port = None
     status, output = local_shop.up(**{variable: value})
     assert status == 1
@@ -115,7 +115,7 @@ def test_a_port_that_cannot_be_is_refused(local_shop: LocalShop, variable: str, 
     assert why in output
 
 
-def test_a_port_in_use_is_refused_with_a_remedy(running: Running, local_shop: LocalShop) -> None:
+def test_a_port_in_use_is_rejected_with_a_solution(running: Running, local_shop: LocalShop) -> None:
     local_shop.base_port = running.base_port
     status, output = local_shop.run("up")
     assert status == 1
@@ -123,7 +123,7 @@ def test_a_port_in_use_is_refused_with_a_remedy(running: Running, local_shop: Lo
     assert "building" not in output
 
 
-def test_more_replicas_than_the_cores_can_use_are_warned_of(running: Running, local_shop: LocalShop) -> None:
+def test_up_warns_of_more_replicas_than_the_cores_can_run(running: Running, local_shop: LocalShop) -> None:
     local_shop.base_port = running.base_port
     cores = os.cpu_count() or 1
     output = local_shop.run("up", "--replicas", "99")[1]
@@ -132,7 +132,7 @@ def test_more_replicas_than_the_cores_can_use_are_warned_of(running: Running, lo
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to make a file system and files of another user")
 class TestAsRoot:
-    def test_a_full_disk_is_refused_with_what_is_needed(self, tmp_path: Path) -> None:
+    def test_a_full_disk_is_rejected_with_the_needed_space(self, tmp_path: Path) -> None:
         shop = LocalShop(tmp_path / "shop")
         small = 'for folder in /tmp /var/tmp; do mount -t tmpfs -o size=100m small $folder; done; exec "$@"'
         status, output = shop.run("up", "--servers-only", before=("unshare", "--mount", "sh", "-c", small, "sh"))
@@ -140,7 +140,7 @@ class TestAsRoot:
         assert "104 MB are free" in output
         assert "1200 MB" in output
 
-    def test_a_link_of_another_user_is_refused(self, tmp_path: Path) -> None:
+    def test_a_link_of_another_user_is_rejected(self, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         link = tmp_path / "shop"
         link.symlink_to("elsewhere")

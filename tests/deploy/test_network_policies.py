@@ -1,4 +1,7 @@
-"""Who may speak to whom, worked out from the policies as a network would, is what is written down here."""
+"""The connections that the network policies allow are exactly the expected ones.
+
+The tests evaluate the policies like a network plugin, for all pairs of pods and all ports.
+"""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Network, ip_address
@@ -6,32 +9,32 @@ from typing import Any, NamedTuple
 
 from tests.manifests import Manifest, of_kind, pod_templates
 
-HERE = "gozon"
+NAMESPACE = "gozon"
 
 
 class Pod(NamedTuple):
-    """`address`: of a server outside the cluster; empty for a pod."""
+    """A pod, or a server outside the cluster, which has an `address` instead of labels."""
 
     namespace: str
     labels: dict[str, str]
     address: str = ""
 
 
-# Pods that operators make, with the labels that they give them.
+# Pods that Kubernetes operators create, with their labels.
 SERVERS = {
     "orders-db": {"cnpg.io/cluster": "orders-db", "cnpg.io/podRole": "instance"},
     "payments-db": {"cnpg.io/cluster": "payments-db", "cnpg.io/podRole": "instance"},
     "rabbitmq": {"app.kubernetes.io/name": "rabbitmq", "app.kubernetes.io/component": "rabbitmq"},
 }
 REDIS = {"app": "redis", "redis_setup_type": "replication", "role": "replication"}
-ALONE = {"app": "redis", "redis_setup_type": "standalone", "role": "standalone"}
+STANDALONE_REDIS = {"app": "redis", "redis_setup_type": "standalone", "role": "standalone"}
 SENTINEL = {"app": "redis-sentinel", "redis_setup_type": "sentinel", "role": "sentinel"}
-# Kubernetes' API: in kind or minikube, and where `production` has it until its address is put in.
+# Addresses of the Kubernetes API: in kind and minikube, and the placeholder in `production`.
 API_OF_SMALL = ("172.18.0.2", "192.168.49.2")
 API_OF_PRODUCTION = ("192.0.2.1",)
 INTERNET = "198.51.100.7"
-# Labels of namespaces.
-ELSEWHERE = {
+# Other namespaces, with their labels.
+OTHER_NAMESPACES = {
     "entrance": {"gozon-entrance": "true"},
     "dns": {"kubernetes.io/metadata.name": "kube-system"},
     "cnpg": {"kubernetes.io/metadata.name": "cnpg-system"},
@@ -41,7 +44,7 @@ ELSEWHERE = {
     "prometheus": {"kubernetes.io/metadata.name": "monitoring"},
     "anywhere": {"kubernetes.io/metadata.name": "default"},
 }
-# A number is one of TCP.
+# A number is a TCP port.
 Port = int | str
 DNS = (53, "53/UDP")
 PORTS: tuple[Port, ...] = (
@@ -64,7 +67,7 @@ PORTS: tuple[Port, ...] = (
 DATABASES = ("orders-db", "payments-db")
 SERVICES = ("gateway", "orders", "payments", "notifier", "backstage")
 
-EDGES: set[tuple[str, str, Port]] = {
+SMALL: set[tuple[str, str, Port]] = {
     ("entrance", "nginx", 80),
     ("nginx", "web", 8080),
     ("nginx", "gateway", 8000),
@@ -89,15 +92,15 @@ EDGES: set[tuple[str, str, Port]] = {
     ("payments", "payments-db", 5432),
     ("migrate-payments", "payments-db", 5432),
     ("auditor", "payments-db", 5432),
-    # Those who run the servers.
+    # The operators manage their servers.
     *(("cnpg", database, port) for database in DATABASES for port in (5432, 8000)),
     ("rabbitmq-operator", "rabbitmq", 15672),
     ("redis-operator", "redis", 6379),
-    # Nodes of one server, on whatever ports they have.
+    # The nodes of one server may use any port among themselves.
     *((server, server, port) for server in SERVERS for port in PORTS),
     ("redis", "redis", 6379),
 }
-PRODUCTION: set[tuple[str, str, Port]] = EDGES | {
+PRODUCTION: set[tuple[str, str, Port]] = SMALL | {
     ("sentinel", "redis", 6379),
     ("sentinel", "sentinel", 26379),
     ("notifier", "sentinel", 26379),
@@ -110,38 +113,38 @@ PRODUCTION: set[tuple[str, str, Port]] = EDGES | {
 }
 
 
-def test_in_small_these_and_no_others(overlays: dict[str, list[Manifest]]) -> None:
-    pods = _pods(overlays["small"]) | {"redis": Pod(HERE, ALONE)}
-    pods |= _outside(API_OF_SMALL)
-    assert _allowed(overlays["small"], pods) == EDGES | _names(pods) | _to_api(API_OF_SMALL, 6443, 8443)
+def test_small_allows_exactly_the_expected_connections(overlays: dict[str, list[Manifest]]) -> None:
+    pods = _pods(overlays["small"]) | {"redis": Pod(NAMESPACE, STANDALONE_REDIS)}
+    pods |= _external_addresses(API_OF_SMALL)
+    assert _allowed(overlays["small"], pods) == SMALL | _to_dns(pods) | _to_api(API_OF_SMALL, 6443, 8443)
 
 
-def test_in_production_these_and_no_others(production: list[Manifest]) -> None:
-    pods = _pods(production) | {"redis": Pod(HERE, REDIS), "sentinel": Pod(HERE, SENTINEL)}
-    pods |= _outside(API_OF_PRODUCTION)
-    assert _allowed(production, pods) == PRODUCTION | _names(pods) | _to_api(API_OF_PRODUCTION, 443, 6443)
+def test_production_allows_exactly_the_expected_connections(production: list[Manifest]) -> None:
+    pods = _pods(production) | {"redis": Pod(NAMESPACE, REDIS), "sentinel": Pod(NAMESPACE, SENTINEL)}
+    pods |= _external_addresses(API_OF_PRODUCTION)
+    assert _allowed(production, pods) == PRODUCTION | _to_dns(pods) | _to_api(API_OF_PRODUCTION, 443, 6443)
 
 
-def _outside(api: tuple[str, ...]) -> dict[str, Pod]:
+def _external_addresses(api: tuple[str, ...]) -> dict[str, Pod]:
     return {address: Pod("", {}, address) for address in (*api, INTERNET)}
 
 
 def _to_api(api: tuple[str, ...], *ports: Port) -> set[tuple[str, str, Port]]:
-    """The databases ask it, and go nowhere else."""
+    """Returns the connections from the databases to the Kubernetes API."""
     return {(database, address, port) for database in DATABASES for address in api for port in ports}
 
 
-def _names(pods: dict[str, Pod]) -> set[tuple[str, str, Port]]:
-    """Everybody inside may ask for a name."""
-    return {(name, "dns", port) for name, pod in pods.items() if pod.namespace == HERE for port in DNS}
+def _to_dns(pods: dict[str, Pod]) -> set[tuple[str, str, Port]]:
+    """Returns the connections of all pods of the namespace to DNS."""
+    return {(name, "dns", port) for name, pod in pods.items() if pod.namespace == NAMESPACE for port in DNS}
 
 
 def _pods(manifests: list[Manifest]) -> dict[str, Pod]:
-    ours = (template["metadata"]["labels"] for _, template in pod_templates(manifests))
+    labels_of_pods = (template["metadata"]["labels"] for _, template in pod_templates(manifests))
     return (
-        {labels["app.kubernetes.io/name"]: Pod(HERE, labels) for labels in ours}
-        | {name: Pod(HERE, labels) for name, labels in SERVERS.items()}
-        | {name: Pod(name, {}) for name in ELSEWHERE}
+        {labels["app.kubernetes.io/name"]: Pod(NAMESPACE, labels) for labels in labels_of_pods}
+        | {name: Pod(NAMESPACE, labels) for name, labels in SERVERS.items()}
+        | {name: Pod(name, {}) for name in OTHER_NAMESPACES}
     )
 
 
@@ -152,25 +155,27 @@ def _allowed(manifests: list[Manifest], pods: dict[str, Pod]) -> set[tuple[str, 
         for source in pods
         for target in pods
         for port in PORTS
-        if HERE in (pods[source].namespace, pods[target].namespace)
-        and _lets(policies, "egress", pods[source], pods[target], port)
-        and _lets(policies, "ingress", pods[target], pods[source], port)
+        if NAMESPACE in (pods[source].namespace, pods[target].namespace)
+        and _permits(policies, "egress", pods[source], pods[target], port)
+        and _permits(policies, "ingress", pods[target], pods[source], port)
     }
 
 
-def _lets(policies: list[Manifest], way: str, pod: Pod, other: Pod, port: Port) -> bool:
-    """Whether the policies of one pod let it speak to, or be spoken to by, the other."""
-    own = [policy for policy in policies if pod.namespace == HERE and _way(policy, way)]
+def _permits(policies: list[Manifest], direction: str, pod: Pod, other: Pod, port: Port) -> bool:
+    """Returns whether the policies of a pod permit `egress` to, or `ingress` from, the other pod."""
+    own = [policy for policy in policies if pod.namespace == NAMESPACE and _applies(policy, direction)]
     own = [policy for policy in own if _selects(policy["podSelector"], pod.labels)]
-    return not own or any(_rule_lets(rule, way, other, port) for policy in own for rule in policy.get(way, []))
+    return not own or any(
+        _rule_permits(rule, direction, other, port) for policy in own for rule in policy.get(direction, [])
+    )
 
 
-def _way(policy: Manifest, way: str) -> bool:
-    return way.capitalize() in policy.get("policyTypes", ["Ingress"] + ["Egress"] * ("egress" in policy))
+def _applies(policy: Manifest, direction: str) -> bool:
+    return direction.capitalize() in policy.get("policyTypes", ["Ingress"] + ["Egress"] * ("egress" in policy))
 
 
-def _rule_lets(rule: Manifest, way: str, other: Pod, port: Port) -> bool:
-    peers = rule.get("from" if way == "ingress" else "to")
+def _rule_permits(rule: Manifest, direction: str, other: Pod, port: Port) -> bool:
+    peers = rule.get("from" if direction == "ingress" else "to")
     return (peers is None or any(_is_peer(peer, other) for peer in peers)) and (
         "ports" not in rule or port in map(_port, rule["ports"])
     )
@@ -187,9 +192,9 @@ def _is_peer(peer: Manifest, pod: Pod) -> bool:
     if pod.address or "ipBlock" in peer:
         return bool(pod.address) and "ipBlock" in peer and ip_address(pod.address) in _network(peer["ipBlock"])
     if "namespaceSelector" in peer:
-        inside = _selects(peer["namespaceSelector"], ELSEWHERE.get(pod.namespace, {}))
+        inside = _selects(peer["namespaceSelector"], OTHER_NAMESPACES.get(pod.namespace, {}))
     else:
-        inside = pod.namespace == HERE
+        inside = pod.namespace == NAMESPACE
     return inside and _selects(peer.get("podSelector", {}), pod.labels)
 
 
@@ -199,10 +204,10 @@ def _network(block: Manifest) -> IPv4Network:
 
 
 def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    return all(_holds(selector, labels))
+    return all(_conditions(selector, labels))
 
 
-def _holds(selector: dict[str, Any], labels: dict[str, str]) -> Iterator[bool]:
+def _conditions(selector: dict[str, Any], labels: dict[str, str]) -> Iterator[bool]:
     assert selector.keys() <= {"matchLabels", "matchExpressions"}
     for key, value in selector.get("matchLabels", {}).items():
         yield labels.get(key) == value

@@ -1,4 +1,4 @@
-"""Every manifest has only fields that Kubernetes and the operators know, of the right type."""
+"""Every manifest has only fields that Kubernetes and the operators know, with the right types."""
 
 import copy
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.manifests import TOOLS, Manifest
 
-# TypeScript refuses a literal with a field that its type does not have.
+# TypeScript rejects an object literal with a field that its type does not have.
 COMPILE = shlex.split(
     "node_modules/.bin/tsc --noEmit --strict --skipLibCheck --types '' --pretty false "
     "--target esnext --module esnext --moduleResolution bundler manifests.ts"
@@ -35,21 +35,21 @@ MISTAKES: dict[str, Mistake] = {
 }
 
 
-def test_every_manifest_is_of_its_kind(manifests: list[Manifest], tmp_path: Path) -> None:
-    assert complaints(manifests, tmp_path) == {}
+def test_every_manifest_matches_its_kind(manifests: list[Manifest], tmp_path: Path) -> None:
+    assert errors(manifests, tmp_path) == {}
 
 
 def test_a_mistake_is_found(production: list[Manifest], tmp_path: Path) -> None:
     wrong = [_with_mistake(production, kind, *mistake) for kind, mistake in MISTAKES.items()]
-    assert sorted(complaints(wrong, tmp_path)) == list(range(len(wrong)))
+    assert sorted(errors(wrong, tmp_path)) == list(range(len(wrong)))
 
 
 def test_an_unknown_kind_is_found(overlays: object, tmp_path: Path) -> None:
-    assert complaints([{"apiVersion": "v1", "kind": "Pot"}], tmp_path)
+    assert errors([{"apiVersion": "v1", "kind": "Pot"}], tmp_path)
 
 
-def complaints(manifests: Sequence[Manifest], folder: Path) -> dict[int, str]:
-    """By the index of the manifest, which is the line it is written on."""
+def errors(manifests: Sequence[Manifest], folder: Path) -> dict[int, str]:
+    """Returns compiler errors by the index of the manifest. Each manifest is one line of the compiled file."""
     (folder / "node_modules").symlink_to((TOOLS / "node_modules").resolve())
     (folder / "kinds.ts").symlink_to((TOOLS / "kinds.ts").resolve())
     lines = [
@@ -57,12 +57,12 @@ def complaints(manifests: Sequence[Manifest], folder: Path) -> dict[int, str]:
         for at, manifest in enumerate(manifests)
     ]
     (folder / "manifests.ts").write_text("\n".join(lines))
-    outcome = subprocess.run(COMPILE, cwd=folder, capture_output=True, text=True, check=False)
+    compiled = subprocess.run(COMPILE, cwd=folder, capture_output=True, text=True, check=False)
     found: dict[int, str] = {}
-    for line in outcome.stdout.splitlines():
+    for line in compiled.stdout.splitlines():
         if line.startswith("manifests.ts("):
             found.setdefault(int(line.split("(")[1].split(",")[0]) - 1, line)
-    assert bool(outcome.returncode) == bool(found), outcome.stdout + outcome.stderr
+    assert bool(compiled.returncode) == bool(found), compiled.stdout + compiled.stderr
     return found
 
 
@@ -72,9 +72,9 @@ def kind_of(manifest: Manifest) -> str:
 
 def _with_mistake(manifests: list[Manifest], kind: str, path: str, value: object) -> Manifest:
     manifest = copy.deepcopy(next(manifest for manifest in manifests if kind_of(manifest) == kind))
-    *way, last = path.split(".")
-    place: Any = manifest
-    for step in way:
-        place = place[int(step) if step.isdigit() else step]
-    place[last] = value
+    *parents, last = path.split(".")
+    node: Any = manifest
+    for step in parents:
+        node = node[int(step) if step.isdigit() else step]
+    node[last] = value
     return manifest

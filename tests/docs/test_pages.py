@@ -1,4 +1,4 @@
-"""What a page points at is there: files, headings, tests, metrics, settings."""
+"""Files, headings, tests, metrics and settings that a document names exist."""
 
 import re
 from collections.abc import Iterator
@@ -23,23 +23,23 @@ def joined(paths: list[Path]) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """As GitHub makes them of headings."""
+    """Returns the anchors that GitHub generates for the headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     for link in parts(page, r"\]\((?!https?:)([^)\s]+)\)"):
-        place, _, anchor = link.partition("#")
-        target = (page.parent / place).resolve() if place else page
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_file_and_test_that_is_named_is_there(page: Path) -> None:
+def test_every_named_file_and_test_exists(page: Path) -> None:
     folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
     for name in parts(page, rf"`((?:{folders})/[\w./-]+\.\w+)`"):
         assert (ROOT / name).exists(), name
@@ -49,15 +49,15 @@ def test_every_file_and_test_that_is_named_is_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_metric_that_is_named_is_there(page: Path) -> None:
+def test_every_named_metric_exists(page: Path) -> None:
     known = joined(CODE)
-    in_swarm = {f"gozon_{service}" for service in SERVICES}
-    for name in {*parts(page, r"\b(gozon_[a-z_]*[a-z])\b")} - in_swarm:
+    swarm_services = {f"gozon_{service}" for service in SERVICES}
+    for name in {*parts(page, r"\b(gozon_[a-z_]*[a-z])\b")} - swarm_services:
         assert re.search(rf'"{re.sub("_(total|info|bucket)$", "", name)}', known), name
 
 
-def test_an_alarm_on_a_metric_of_several_services_names_the_service() -> None:
-    """A metric that is defined in `shopkit` is of every service that uses it."""
+def test_alarms_on_metrics_of_several_services_name_the_service() -> None:
+    """Every service can have a metric that is defined in `shopkit`."""
     shared = {*re.findall(r'"(gozon_\w+)"', joined([*(ROOT / "shopkit").rglob("*.py")]))}
     queries = parts(ROOT / "docs/operations.md", r"^\| `([^`]+ > [^`]+)`")
     alarms = [query for query in queries if shared & {*re.findall(r"gozon_\w+", query)}]
@@ -66,13 +66,13 @@ def test_an_alarm_on_a_metric_of_several_services_names_the_service() -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
-def test_every_setting_that_is_named_is_there(name: str) -> None:
+def test_every_named_setting_exists(name: str) -> None:
     fields = joined(CODE).upper() + joined([ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("*.py")])
     for variable in parts(ROOT / name, r"`([A-Z][A-Z_]+_[A-Z]+)`"):
         assert variable in fields, variable
 
 
-def test_what_compose_reads_of_the_environment_is_listed() -> None:
+def test_operations_lists_the_variables_that_compose_reads() -> None:
     [listed] = parts(ROOT / "docs/operations.md", r"^Compose and Swarm read (.*)$")
     compose = (ROOT / "docker-compose.yml").read_text()
     assert {*re.findall(r"`([A-Z_]+)`", listed)} == {*re.findall(r"\$\{([A-Z_]+)", compose)}

@@ -1,4 +1,4 @@
-"""The last test of a run: whatever the others did to the shop, its books are in order."""
+"""Audits the shop after all other tests. pytest runs this test last (tests/conftest.py)."""
 
 import asyncio
 
@@ -14,17 +14,17 @@ IN_FLIGHT = {
 }
 
 
-async def test_the_books_are_in_order_after_all_other_tests(shop: Shop) -> None:
+async def test_the_audit_finds_no_error_after_all_other_tests(shop: Shop) -> None:
     urls = {name: str(shop.servers["databases"][name]) for name in IN_FLIGHT}
 
-    async def at_rest(name: str) -> bool:
+    async def nothing_in_flight(name: str) -> bool:
         async with connected(name, urls[name]) as snapshot:
             return not await snapshot.rows(IN_FLIGHT[name], {})
 
-    async def all_at_rest() -> bool:
-        return all(await asyncio.gather(*map(at_rest, urls)))
+    async def all_done() -> bool:
+        return all(await asyncio.gather(*map(nothing_in_flight, urls)))
 
-    await eventually(all_at_rest)
+    await eventually(all_done)
     status, output, errors = await audited(
         "--grace", "0", ORDERS_DATABASE_URL=urls["orders"], PAYMENTS_DATABASE_URL=urls["payments"]
     )

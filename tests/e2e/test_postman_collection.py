@@ -1,4 +1,4 @@
-"""The Postman collection, run by newman as its users run it."""
+"""Runs the Postman collection with newman, like a user."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ async def npm(*words: str) -> None:
     assert process.returncode == 0, output.decode()
 
 
-async def test_the_postman_collection_passes_again_and_again(shop: Shop) -> None:
+async def test_the_postman_collection_passes_repeatedly(shop: Shop) -> None:
     if not INSTALLED.exists() or INSTALLED.stat().st_mtime < LOCK.stat().st_mtime:
         await npm("ci", "--no-audit", "--no-fund")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Schemathesis through the front door: examples, edge cases, random calls and chains of them."""
+"""Runs Schemathesis against the shop: examples, edge cases, random calls and sequences of calls."""
 
 import asyncio
 import json
@@ -15,12 +15,12 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = 25
 LIMIT_SECONDS = 150
 
-# `ignored_auth` wants 401 for a made-up credential, but X-User-Id is a name: every well-formed one is a user.
-# That no call works without it, the first test says.
+# `ignored_auth` expects 401 for an invented credential, but every well-formed X-User-Id is a valid user. The first
+# test checks that no call works without X-User-Id.
 CHECKS = ("--checks", "all", "--exclude-checks", "ignored_auth")
 
 
-async def test_no_call_that_has_a_user_works_without_one(shop: Shop, session: aiohttp.ClientSession) -> None:
+async def test_every_call_of_a_user_needs_x_user_id(shop: Shop, session: aiohttp.ClientSession) -> None:
     async with session.get(f"{shop.url}/api/openapi.json") as response:
         paths = (await response.json())["paths"]
     calls = [(method, path) for path, calls in paths.items() for method in calls if calls[method]["security"]]
@@ -30,7 +30,7 @@ async def test_no_call_that_has_a_user_works_without_one(shop: Shop, session: ai
             assert (method, path, response.status) == (method, path, 401)
 
 
-async def test_whatever_is_sent_every_answer_is_as_the_document_says(shop: Shop, tmp_path: Path) -> None:
+async def test_every_response_matches_the_openapi_document(shop: Shop, tmp_path: Path) -> None:
     users = tmp_path / "users.json"
     headers = {name: [{"name": "X-User-Id", "value": new_user()}] for name in ("ann", "bob")}
     users.write_text(json.dumps({"auth": [{"name": name, "fixedHeaders": headers[name]} for name in headers]}))

@@ -10,8 +10,8 @@ from tests.support import eventually
 
 
 @pytest.fixture(autouse=True)
-async def whole_again(shop: Shop, session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    """Each test begins and leaves behind a shop that is well."""
+async def healthy_shop(shop: Shop, session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    """Starts every stopped program after a test, and waits until all replicas are ready before and after it."""
     await all_ready(shop, session)
     yield
     await shop.supervisorctl("start", "all")

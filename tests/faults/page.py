@@ -1,4 +1,4 @@
-"""A page of the shop that stays open: it holds a socket and comes back as web/src/socket.ts does."""
+"""A page of the shop that stays open: it keeps a socket and reconnects like web/src/socket.ts."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tests.support import Caller
 
-MIN_DELAY_SECONDS, FIRST_CEILING_SECONDS = 0.5, 2
+MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.5, 2
 ACK_EVERY_SECONDS = 1
 SILENCE_SECONDS = 40
 
@@ -27,7 +27,7 @@ class Close(msgspec.Struct, frozen=True):
 
     @property
     def hint(self) -> int | None:
-        """Milliseconds until the page shall come back, if it was told."""
+        """Milliseconds until the page should reconnect, if the close frame says so."""
         try:
             return json.loads(self.reason)["retry_after_ms"]
         except ValueError:
@@ -35,7 +35,7 @@ class Close(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """An order frame as the page got it."""
+    """An order frame. `missed`: it was in a welcome frame."""
 
     offset: int
     order: dict[str, Any]
@@ -43,7 +43,11 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Page:
-    """`shown`, `closes` and `refusals` are all that ever happened to it; `live_on` is where its socket is now."""
+    """A page that runs until it is cancelled.
+
+    `live_on` is the replica of its open socket. `shown`, `closes` and `refusals` record order frames, closed
+    sockets and failed attempts to open one. `unrecovered` counts welcomes that could not recover all missed frames.
+    """
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
@@ -53,21 +57,21 @@ class Page:
         self.refusals: list[str] = []
         self.unrecovered = 0
         self._position: tuple[str, int] | None = None
-        self._to_ack = asyncio.Event()
+        self._ack_pending = asyncio.Event()
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(await self._visit())
+            await asyncio.sleep(await self._hold_socket())
 
-    async def _visit(self) -> float:
-        """One socket, from its ticket to its end; returns how long to stay away."""
-        random_delay = random.uniform(MIN_DELAY_SECONDS, FIRST_CEILING_SECONDS)  # noqa: S311
+    async def _hold_socket(self) -> float:
+        """Opens one socket and reads it to its end. Returns the seconds until the page reconnects."""
+        random_delay = random.uniform(MIN_DELAY_SECONDS, MAX_DELAY_SECONDS)  # noqa: S311
         try:
-            answer = await self.caller.call("POST", "/api/notifications/tickets")
-            if answer.status != 201:
-                self.refusals.append(f"ticket: {answer.status}")
+            response = await self.caller.call("POST", "/api/notifications/tickets")
+            if response.status != 201:
+                self.refusals.append(f"ticket: {response.status}")
                 return random_delay
-            connection = await self.caller.connect(query=self._query(), ticket=answer.body["ticket"])
+            connection = await self.caller.connect(query=self._query(), ticket=response.body["ticket"])
         except (aiohttp.ClientError, OSError, WebSocketException) as error:
             self.refusals.append(repr(error))
             return random_delay
@@ -89,13 +93,13 @@ class Page:
             async with asyncio.timeout(SILENCE_SECONDS):
                 frame = json.loads(await connection.recv())
             if frame["type"] == "welcome":
-                self._welcomed(frame)
+                self._on_welcome(frame)
             elif frame["type"] == "order":
                 self._show(frame, missed=False)
             elif frame["type"] == "ping":
                 await connection.send('{"type":"pong"}')
 
-    def _welcomed(self, welcome: dict[str, Any]) -> None:
+    def _on_welcome(self, welcome: dict[str, Any]) -> None:
         self.live_on = welcome["replica"]
         self.unrecovered += not welcome["recovered"]
         for frame in welcome["missed"]:
@@ -107,13 +111,13 @@ class Page:
         if self._position is not None:
             epoch, offset = self._position
             self._position = epoch, max(offset, frame["o"])
-            self._to_ack.set()
+            self._ack_pending.set()
 
     async def _acknowledge(self, connection: ClientConnection) -> None:
         with suppress(ConnectionClosed):
             while True:
-                await self._to_ack.wait()
-                self._to_ack.clear()
+                await self._ack_pending.wait()
+                self._ack_pending.clear()
                 assert self._position is not None
                 await connection.send(json.dumps({"type": "ack", "o": self._position[1]}))
                 await asyncio.sleep(ACK_EVERY_SECONDS)

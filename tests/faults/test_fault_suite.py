@@ -1,4 +1,4 @@
-"""The fault suite in short, on a shop of its own; `make faults` is the long one."""
+"""Runs a few faults of the fault suite on a separate shop. `make faults` runs all of them."""
 
 from collections.abc import AsyncGenerator
 from random import Random
@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from loadtest.faults.contents import ROOT, NotThere
 from loadtest.faults.faults import FAULTS
-from loadtest.faults.place import NotHappened
-from loadtest.faults.report import page, words
-from loadtest.faults.shop import ShopUnderFaults, a_shop
-from loadtest.faults.to_servers import queue_deleted
+from loadtest.faults.report import as_html, as_text
+from loadtest.faults.server_faults import queue_deleted
+from loadtest.faults.shop import ShopUnderFaults, running_shop
+from loadtest.faults.stores import ROOT, BrokerObjectNotFound
+from loadtest.faults.target import FaultNotInjected
 from loadtest.faults.trial import Trial
 from loadtest.faults.verdict import INVARIANTS
 from shopkit.messaging.topology import Queue
 
 SEED = 4
-SHORT = (
+SHORT_PLAN = (
     "copy everything",
     "kill before-order-commit",
     "kill before-confirm",
@@ -29,36 +29,36 @@ SHORT = (
 
 
 @pytest.fixture(autouse=True)
-def whole_again() -> None:
-    """The shop of the other tests is left alone."""
+def healthy_shop() -> None:
+    """Replaces the fixture of the package: these tests do not use its shop."""
 
 
 @pytest.fixture(scope="module")
-async def fragile_shop(servers: dict[str, Any]) -> AsyncGenerator[ShopUnderFaults]:
+async def shop_under_faults(servers: dict[str, Any]) -> AsyncGenerator[ShopUnderFaults]:
     base_port = servers["base_port"] + 1000
-    # Under the repository: PostgreSQL must not run below pytest's closed folder.
-    async with a_shop(ROOT / ".run" / "faults" / "test", base_port, entrance=base_port + 90) as shop:
+    # Inside the repository: PostgreSQL's user cannot enter pytest's temporary folders.
+    async with running_shop(ROOT / ".run" / "faults" / "test", base_port, entrance=base_port + 90) as shop:
         yield shop
 
 
 @pytest.mark.timeout(600)
-async def test_a_short_bad_day_breaks_no_promise(fragile_shop: ShopUnderFaults) -> None:
-    outcome = await Trial(fragile_shop, SEED).run([FAULTS[name] for name in SHORT])
-    assert (outcome.names, outcome.error) == ([], ""), words(outcome)
+async def test_a_few_faults_break_no_invariant(shop_under_faults: ShopUnderFaults) -> None:
+    outcome = await Trial(shop_under_faults, SEED).run([FAULTS[name] for name in SHORT_PLAN])
+    assert (outcome.names, outcome.error) == ([], ""), as_text(outcome)
     assert outcome.judged == set(INVARIANTS) - {"sockets-paced"}
     assert outcome.orders > 100
-    assert "unknown" in outcome.requests, "no request was ever in danger"
-    assert page(outcome).count("<td class=ok>ok") == len(SHORT)
+    assert "unknown" in outcome.requests, "no request was interrupted by a fault"
+    assert as_html(outcome).count("<td class=ok>ok") == len(SHORT_PLAN)
 
 
-async def test_what_does_not_run_cannot_be_stopped_or_killed(fragile_shop: ShopUnderFaults) -> None:
-    await fragile_shop.stop("redis")
-    for does in (fragile_shop.stop, fragile_shop.kill):
-        with pytest.raises(NotHappened):
-            await does("redis")
-    await fragile_shop.supervisorctl("start", "redis")
+async def test_stopping_or_killing_a_stopped_server_raises(shop_under_faults: ShopUnderFaults) -> None:
+    await shop_under_faults.stop("redis")
+    for fault in (shop_under_faults.stop, shop_under_faults.kill):
+        with pytest.raises(FaultNotInjected):
+            await fault("redis")
+    await shop_under_faults.supervisorctl("start", "redis")
 
 
-async def test_a_queue_that_is_not_there_cannot_be_deleted(fragile_shop: ShopUnderFaults) -> None:
-    with pytest.raises(NotThere):
-        await queue_deleted(Queue("nobody's", ()), fragile_shop, Random(1))  # noqa: S311
+async def test_deleting_a_missing_queue_raises(shop_under_faults: ShopUnderFaults) -> None:
+    with pytest.raises(BrokerObjectNotFound):
+        await queue_deleted(Queue("missing", ()), shop_under_faults, Random(1))  # noqa: S311

@@ -1,4 +1,4 @@
-"""Notifiers that end, in order or not, while orders are placed: their pages go elsewhere and miss nothing."""
+"""Pages of restarted or killed notifiers reconnect to other replicas and miss no order."""
 
 import asyncio
 import json
@@ -23,70 +23,70 @@ from tests.faults.page import Close, Page
 from tests.support import Caller, eventually, metric
 
 USERS, WITH_TWO_PAGES = 40, 30
-PAUSE = 0.05  # between two orders
-HEALING = 60
+ORDER_PAUSE_SECONDS = 0.05
+HEALING_SECONDS = 60
 
 
 class Crowd:
-    """Users with their pages open, of whom one after another places an order."""
+    """Users with open pages who place orders in turn."""
 
     def __init__(self, callers: list[Caller]) -> None:
         self.pages = [Page(caller) for caller in [*callers, *callers[:WITH_TWO_PAGES]]]
         self._callers = callers
         self._ordering: list[asyncio.Task[str]] = []
-        self._enough = asyncio.Event()
+        self._stopped = asyncio.Event()
 
     async def place_orders(self) -> None:
         for caller in cycle(self._callers):
-            if self._enough.is_set():
+            if self._stopped.is_set():
                 return
             self._ordering.append(asyncio.create_task(caller.order(100)))
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(ORDER_PAUSE_SECONDS)
 
     def stop_ordering(self) -> None:
-        self._enough.set()
+        self._stopped.set()
 
-    def on(self, replica: str) -> list[Page]:
+    def pages_on(self, replica: str) -> list[Page]:
         return [page for page in self.pages if page.live_on == replica]
 
     async def all_live(self) -> None:
         async def every_page_is_live() -> bool:
             return all(page.live_on for page in self.pages)
 
-        await eventually(every_page_is_live, HEALING)
+        await eventually(every_page_is_live, HEALING_SECONDS)
 
-    async def some_more_orders(self) -> None:
-        """So that a restart has orders before, within and after it."""
-        enough = len(self._ordering) + 40
+    async def more_orders(self) -> None:
+        """Waits for 40 more orders, so that there are orders before, during and after a restart."""
+        target = len(self._ordering) + 40
 
         async def they_are_placed() -> bool:
-            return len(self._ordering) >= enough
+            return len(self._ordering) >= target
 
         await eventually(they_are_placed)
 
-    async def missed_nothing(self) -> None:
-        """Every page was shown the end of each order of its user once.
+    async def check_nothing_missed(self) -> None:
+        """Checks that every page has received the final status of each order of its user exactly once.
 
-        Delivery is at least once, yet these pages never see one twice: a page names the last offset that it
-        was shown, and is not given it again. A page would only be shown one twice if Redis lost its memory.
+        Delivery is at least once, but these pages receive no duplicates: a page that reconnects names its last
+        offset and gets only later frames. Duplicates would need a Redis that lost its data.
         """
         orders: dict[str, list[str]] = {}
         for order_id, caller in zip(await asyncio.gather(*self._ordering), cycle(self._callers), strict=False):
             orders.setdefault(caller.user_id, []).append(order_id)
         for caller in self._callers:
-            ends = [await caller.decided(order_id, HEALING) for order_id in orders[caller.user_id]]
+            ends = [await caller.decided(order_id, HEALING_SECONDS) for order_id in orders[caller.user_id]]
             assert {end["status"] for end in ends} == {"FINISHED"}
             expected = {(end["id"], end["version"]): end["status"] for end in ends}
             for page in self.pages:
                 if page.caller is caller:
-                    await _was_shown(page, expected)
+                    await _check_shown(page, expected)
 
 
-async def _was_shown(page: Page, expected: dict[tuple[str, int], str]) -> None:
+async def _check_shown(page: Page, expected: dict[tuple[str, int], str]) -> None:
     async def as_many_as_expected() -> bool:
         return len(page.shown) >= len(expected)
 
-    await eventually(as_many_as_expected, HEALING)
+    await eventually(as_many_as_expected, HEALING_SECONDS)
     times = Counter((shown.order["id"], shown.order["version"]) for shown in page.shown)
     assert times == dict.fromkeys(expected, 1)
     assert {(shown.order["id"], shown.order["version"]): shown.order["status"] for shown in page.shown} == expected
@@ -97,26 +97,26 @@ async def _was_shown(page: Page, expected: dict[tuple[str, int], str]) -> None:
 
 @pytest.fixture
 async def crowd(shop: Shop, session: aiohttp.ClientSession) -> AsyncGenerator[Crowd]:
-    """With their accounts filled, their pages live and orders on the way."""
+    """A crowd with filled accounts and live pages that is placing orders."""
     callers = [Caller(session, shop.url) for _ in range(USERS)]
     await asyncio.gather(*(caller.open_account(1_000_000) for caller in callers))
     crowd = Crowd(callers)
-    async with _at_work(*(page.run() for page in crowd.pages)):
+    async with _running(*(page.run() for page in crowd.pages)):
         await crowd.all_live()
-        async with _at_work(crowd.place_orders()):
-            await crowd.some_more_orders()
+        async with _running(crowd.place_orders()):
+            await crowd.more_orders()
             yield crowd
             crowd.stop_ordering()
 
 
 @asynccontextmanager
-async def _at_work(*work: Any) -> AsyncGenerator[None]:
-    """Fails when one of them ended by an error of its own."""
-    tasks = [asyncio.create_task(one) for one in work]
+async def _running(*work: Any) -> AsyncGenerator[None]:
+    """Runs the coroutines during the block. Fails if one of them raised an error."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         yield
-        broken = [task.exception() for task in tasks if task.done()]
-        assert not any(broken), broken
+        errors = [task.exception() for task in tasks if task.done()]
+        assert not any(errors), errors
     finally:
         for task in tasks:
             task.cancel()
@@ -124,108 +124,108 @@ async def _at_work(*work: Any) -> AsyncGenerator[None]:
 
 
 def notifiers(shop: Shop) -> dict[str, str]:
-    """Their addresses, by their names."""
+    """Returns the URL of each notifier replica by its name."""
     return {replica["name"]: replica["url"] for replica in shop.servers["replicas"]["notifier"]}
 
 
-async def holds_every_page(shop: Shop, session: aiohttp.ClientSession, crowd: Crowd) -> None:
-    """What the pages believe is what the replicas hold."""
+async def check_socket_counts(shop: Shop, session: aiohttp.ClientSession, crowd: Crowd) -> None:
+    """Waits until the sockets that replicas count are those that pages hold."""
 
-    async def as_the_pages_say() -> bool:
+    async def counts_agree() -> bool:
         held = {name: await metric(session, url, "gozon_sockets") for name, url in notifiers(shop).items()}
-        return held == {name: len(crowd.on(name)) for name in held}
+        return held == {name: len(crowd.pages_on(name)) for name in held}
 
     await crowd.all_live()
-    await eventually(as_the_pages_say)
+    await eventually(counts_agree)
 
 
 async def test_a_rolling_restart_of_all_notifiers_under_load_loses_nothing(
     shop: Shop, crowd: Crowd, session: aiohttp.ClientSession, redis: Redis
 ) -> None:
-    took, paced = 0.0, 0.0
+    duration, minimum = 0.0, 0.0
     for name in notifiers(shop):
-        mine = crowd.on(name)
+        mine = crowd.pages_on(name)
         before = {page: len(page.closes) for page in crowd.pages}
         await shop.supervisorctl("restart", name)
         await all_ready(shop, session)
         await crowd.all_live()
-        await crowd.some_more_orders()
+        await crowd.more_orders()
 
         closes = [page.closes[before[page] :] for page in mine]
         assert [len(of_page) for of_page in closes] == [1] * len(mine)
         assert all(len(page.closes) == before[page] for page in crowd.pages if page not in mine)
-        took += spread([close for (close,) in closes])
-        paced += (len(mine) - 1) // DRAIN_BATCH_SIZE * DRAIN_PAUSE_SECONDS
+        duration += spread([close for (close,) in closes])
+        minimum += (len(mine) - 1) // DRAIN_BATCH_SIZE * DRAIN_PAUSE_SECONDS
     crowd.stop_ordering()
 
     closes = [close for page in crowd.pages for close in page.closes]
-    assert paced >= 3 * DRAIN_PAUSE_SECONDS, "there were never more sockets than one batch"
-    assert took >= paced / 2
+    assert minimum >= 3 * DRAIN_PAUSE_SECONDS, "there were too few sockets for several batches"
+    assert duration >= minimum / 2
     assert {close.code for close in closes} == {Code.RESTARTING}
     hints = [close.hint for close in closes]
     assert all(hint is not None and within(hint, RETRY_AFTER_MS) for hint in hints), hints
-    assert len(set(hints)) > len(hints) / 2, "they would all come back at the same time"
+    assert len(set(hints)) > len(hints) / 2, "the pages would all reconnect at the same time"
     assert [page.refusals for page in crowd.pages if page.refusals] == []
 
-    await crowd.missed_nothing()
-    await holds_every_page(shop, session, crowd)
+    await crowd.check_nothing_missed()
+    await check_socket_counts(shop, session, crowd)
     for user_id, pages in Counter(page.caller.user_id for page in crowd.pages).items():
-        assert await redis.zcard(sockets_key(user_id)) == pages, "somebody who left is still on the list"
+        assert await redis.zcard(sockets_key(user_id)) == pages, "Redis still lists a closed socket"
 
 
 async def test_a_killed_notifier_loses_nothing_once_its_pages_are_back(
     shop: Shop, crowd: Crowd, session: aiohttp.ClientSession
 ) -> None:
     name = next(iter(notifiers(shop)))
-    mine = crowd.on(name)
+    mine = crowd.pages_on(name)
     assert mine
     await kill(shop, name)
 
-    async def they_have_noticed() -> bool:
+    async def their_sockets_are_closed() -> bool:
         return all(page.closes for page in mine)
 
-    await eventually(they_have_noticed)
+    await eventually(their_sockets_are_closed)
     await all_ready(shop, session)
     await crowd.all_live()
-    await crowd.some_more_orders()
+    await crowd.more_orders()
     crowd.stop_ordering()
 
     closes = [close for page in crowd.pages for close in page.closes]
     assert len(closes) == len(mine)
     assert {close.replica for close in closes} == {name}
-    assert {close.code for close in closes} == {1006}, "it was killed, so it cannot have said anything"
-    await crowd.missed_nothing()
-    assert any(shown.missed for page in mine for shown in page.shown), "nothing happened while they were away"
-    await holds_every_page(shop, session, crowd)
+    assert {close.code for close in closes} == {1006}, "a killed replica cannot send a close frame"
+    await crowd.check_nothing_missed()
+    assert any(shown.missed for page in mine for shown in page.shown), "no order ended between close and reconnect"
+    await check_socket_counts(shop, session, crowd)
 
 
-async def test_a_client_who_comes_while_a_replica_drains_is_let_in_by_another_and_notices_nothing(
+async def test_a_client_that_connects_while_a_replica_drains_gets_a_socket_on_another(
     shop: Shop, session: aiohttp.ClientSession
 ) -> None:
     name, url = next(iter(notifiers(shop).items()))
     others = [Caller(session, shop.url) for _ in range(60)]
-    # Past nginx, so that the replica that will drain has the fewest sockets there and is asked first.
+    # Directly to the replica. nginx does not count these sockets, so it tries this replica first (least_conn).
     connected = await asyncio.gather(*(other.connect(url, origin=shop.url) for other in others for _ in range(8)))
     ticket = {other.user_id: await other.ticket() for other in others}
 
     restarting = asyncio.create_task(shop.supervisorctl("restart", name))
 
-    async def the_first_are_sent_away() -> bool:
+    async def drain_has_begun() -> bool:
         return any(connection.close_code is not None for connection in connected)
 
-    await eventually(the_first_are_sent_away)
-    asked, let_in = 0.0, 0
+    await eventually(drain_has_begun)
+    refused, connected_elsewhere = 0.0, 0
     for other in others:
         connection = await other.connect(ticket=ticket[other.user_id])
-        refused = await refusals(session, url)
+        refused_so_far = await refusals(session, url)
         if not drains(connected):
-            break  # from here on nobody knows who was asked
-        asked, let_in = refused, let_in + 1
+            break  # the replica has drained, and can accept sockets again after its restart
+        refused, connected_elsewhere = refused_so_far, connected_elsewhere + 1
         assert (await welcome_of(connection))["replica"] != name
     await restarting
 
-    assert asked >= 1, "the replica that drained was never asked"
-    assert let_in >= asked
+    assert refused >= 1, "nginx never tried the draining replica"
+    assert connected_elsewhere >= refused
     assert {connection.close_code for connection in connected} == {Code.RESTARTING}
 
 

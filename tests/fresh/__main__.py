@@ -1,11 +1,11 @@
-"""Follows the README on a fresh Debian, and says how many minutes and megabytes each command took.
+"""Follows the README on a fresh Debian, and prints the minutes and megabytes that each command needs.
 
     python -m tests.fresh bookworm trixie
     python -m tests.fresh --only "make up" trixie
 
-On each machine: `make up`, the README's first order, `make status`, `make down`, `make test`. Outputs go to
-.run/fresh. The exit status is 0 when every command succeeded on every machine, 1 when one failed, 2 when this
-host cannot hold such a machine.
+On each machine: `make up`, the README's first order, `make status`, `make down`, `make test`. Logs go to
+.run/fresh. Exits with 0 if every command succeeded on every machine, with 1 if one failed, and with 2 if this host
+cannot run such machines.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tests.support import ROOT
 
 LOGS = ROOT / ".run" / "fresh"
 ORDER = "the first order"
-# The README says that its examples need curl, and an order takes a moment to be paid.
+# The README says that its examples need curl.
 CURL = "apt-get update -qq && apt-get install -qq -y --no-install-recommends curl >/dev/null 2>&1"
 QUIET = 'curl() { command curl -sS "$@"; echo; }'
 SECTION = "A first order by curl"
@@ -27,7 +27,10 @@ PAID = '"status":"FINISHED"', '"balance":60000'
 
 
 def first_order() -> str:
-    """The commands of the README's section, with a check that the order of 400.00 was paid from 1000.00."""
+    """Returns a script of the README's commands. It checks that the order of 400.00 was paid from 1000.00.
+
+    It sleeps between the blocks, because an order takes a moment to be paid.
+    """
     readme = ROOT / "README.md"
     lines = readme.read_text().splitlines()
     first = lines.index(f"## {SECTION}") + 1
@@ -47,8 +50,8 @@ def commands() -> dict[str, str]:
     }
 
 
-def walk(suite: str, only: list[str]) -> bool:
-    """Returns whether every command succeeded. The first failure ends the walk on this machine."""
+def follow_readme(suite: str, only: list[str]) -> bool:
+    """Returns whether every command succeeded. Stops at the first failure."""
     LOGS.mkdir(parents=True, exist_ok=True)
     path = LOGS / f"{suite}.log"
     with Machine(suite) as machine, path.open("wb") as log:
@@ -69,11 +72,13 @@ def _run(machine: Machine, log: BinaryIO, path: Path, suite: str, name: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", nargs="+", help="bookworm (Debian 12) or trixie (Debian 13)")
-    parser.add_argument("--only", action="append", default=[], choices=commands(), help="instead of all commands")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=commands(), help="run only this command; repeatable"
+    )
     options = parser.parse_args()
     try:
         require()
-        results = [walk(suite, options.only) for suite in options.suite]
+        results = [follow_readme(suite, options.only) for suite in options.suite]
     except Unavailable as reason:
         print(f"fresh machines: {reason}", file=sys.stderr)
         sys.exit(2)

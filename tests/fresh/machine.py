@@ -1,7 +1,7 @@
-"""A fresh Debian on this machine: a root of its own in namespaces with their own processes, mounts and network.
+"""A fresh Debian on this host: its own root folder, in its own namespaces of processes, mounts and network.
 
-Only the programs that Debian's smallest installation and the README ask for are there. The machine reaches the
-package registries as its host does, through NAT.
+It has only the programs of Debian's smallest installation and those that the README requires. It reaches the
+package registries through NAT, with the settings of the host.
 """
 
 import os
@@ -28,7 +28,7 @@ SETTINGS = (
     "/usr/local/share/ca-certificates",
 )
 VARIABLES = re.compile(r"(PIP|UV|npm_config)_|(https?|no)_proxy$|NODE_EXTRA_CA_CERTS|SSL_CERT_|\w+_CA_BUNDLE", re.I)
-# The first process of the machine. It collects the orphans that ended, which init does on a real one.
+# The first process of the machine. Like init, it reaps orphaned processes.
 INIT = r"""
 set -e
 mount --bind "$1" "$1"
@@ -50,11 +50,11 @@ exec chroot . /bin/sh -c 'while :; do sleep 60 & wait; done'
 
 
 class Unavailable(Exception):
-    """This host cannot hold a fresh machine."""
+    """This host cannot run a fresh machine."""
 
 
 class Step(NamedTuple):
-    """What a command did: its exit status, how long it took, and its megabytes of network and of disk."""
+    """The result of a command. `downloaded` and `installed` are megabytes of network traffic and of disk space."""
 
     status: int
     seconds: float
@@ -63,7 +63,7 @@ class Step(NamedTuple):
 
 
 class Machine:
-    """`with Machine("bookworm") as machine:` creates one with a clone of this repository, and deletes it after."""
+    """A fresh machine with a clone of this repository. The context manager creates and deletes it."""
 
     def __init__(self, suite: str) -> None:
         self._suite = suite
@@ -87,15 +87,15 @@ class Machine:
     def run(self, command: str, log: IO[bytes]) -> Step:
         """Runs `command` as root in the clone."""
         before, installed, started = self._received(), self._size(), time.monotonic()
-        done = subprocess.run(
+        result = subprocess.run(
             [*self._inside(), f"cd /{PROJECT}\n{command}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         seconds = time.monotonic() - started
-        return Step(done.returncode, seconds, self._received() - before, self._size() - installed)
+        return Step(result.returncode, seconds, self._received() - before, self._size() - installed)
 
     def delete(self) -> None:
         if self._process:
-            self._process.kill()  # and with it, by --kill-child, every process of the machine
+            self._process.kill()  # --kill-child then kills every process of the machine
             self._process.wait()
             for command in (*self._rules("-D"), ("ip", "link", "delete", f"fresh{self._number}")):
                 subprocess.run(command, check=False, capture_output=True)
@@ -112,7 +112,7 @@ class Machine:
         lines = [f"deb {source} main\n" for source in (f"{mirror} {self._suite}", security)]
         (self.root / "etc/apt/sources.list").write_text("".join(lines))
         for name in (*SETTINGS, *map(str, Path("/etc/apt/apt.conf.d").glob("99*"))):
-            _copied(Path(name), self.root / name.lstrip("/"))
+            _copy(Path(name), self.root / name.lstrip("/"))
         (self.root / "etc/hosts").write_text("127.0.0.1 localhost fresh\n")
         subprocess.run(["git", "clone", "--quiet", ROOT, self.root / PROJECT], check=True)
 
@@ -147,7 +147,7 @@ class Machine:
         ]
 
     def _pid(self) -> str:
-        """Of the machine's first process, once it has changed its root. Raises Unavailable when it ended before."""
+        """Returns the pid of the machine's first process after its chroot. Raises Unavailable if it has exited."""
         assert self._process
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         while self._process.poll() is None:
@@ -155,7 +155,7 @@ class Machine:
             if pid and Path(f"/proc/{pid}/root").resolve() == self.root:
                 return pid
             time.sleep(0.05)
-        raise Unavailable("the namespaces of the machine could not be made")
+        raise Unavailable("the namespaces of the machine could not be created")
 
     def _inside(self) -> list[str]:
         environment = {"HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
@@ -181,12 +181,12 @@ class Machine:
         return int(Path(counter).read_text()) / 1e6
 
     def _size(self) -> float:
-        done = subprocess.run(["du", "-sxk", self.root], capture_output=True, text=True, check=False)
-        return int(done.stdout.split()[0]) / 1e3
+        result = subprocess.run(["du", "-sxk", self.root], capture_output=True, text=True, check=False)
+        return int(result.stdout.split()[0]) / 1e3
 
 
 def require() -> None:
-    """Raises Unavailable with the reason when this host cannot hold a fresh machine."""
+    """Raises Unavailable with the reason if this host cannot run a fresh machine."""
     if os.getuid() != 0:
         raise Unavailable("needs root")
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
@@ -197,14 +197,14 @@ def require() -> None:
 
 
 def _mirror() -> str:
-    """The Debian mirror of the host, so that the machine uses one that can be reached."""
+    """Returns the Debian mirror of the host, which the machine can reach too."""
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     text = "\n".join(file.read_text() for file in files if file.is_file())
     found = re.search(r"^(?:URIs:|deb(?: \[.*?\])?) *(\S+/debian/?)(?:\s|$)", text, re.MULTILINE)
     return found[1] if found else "http://deb.debian.org/debian"
 
 
-def _copied(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)

@@ -1,4 +1,4 @@
-"""What customers of a fault trial make of the answers that they get."""
+"""How customers of a fault trial classify responses."""
 
 from collections.abc import AsyncGenerator, Callable
 from random import Random
@@ -9,76 +9,76 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from loadtest.faults.customers import Crowd, Customer
-from loadtest.faults.history import ACCOUNT, Deed
+from loadtest.faults.keyed_request import ACCOUNT, KeyedRequest
 
 
-class Front:
-    """Answers with `answers`, one after the other, and with the last of them for ever."""
+class FakeShop:
+    """Sends `responses` one after another, and repeats the last one."""
 
-    def __init__(self, *answers: Callable[[], web.Response]) -> None:
-        self.answers = list(answers)
+    def __init__(self, *responses: Callable[[], web.Response]) -> None:
+        self.responses = list(responses)
 
-    async def answer(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return answer()
+    async def handle(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        respond = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        return respond()
 
 
 def status(number: int) -> Callable[[], web.Response]:
     return lambda: web.json_response({"id": "1"}, status=number)
 
 
-def garbage() -> web.Response:
+def invalid_json() -> web.Response:
     return web.Response(status=201, text="<html>", content_type="application/json")
 
 
 @pytest.fixture
-async def front() -> AsyncGenerator[tuple[Front, str]]:
-    front = Front(status(201))
+async def fake_shop() -> AsyncGenerator[tuple[FakeShop, str]]:
+    fake_shop = FakeShop(status(201))
     app = web.Application()
-    app.router.add_post("/{path:.*}", front.answer)
+    app.router.add_post("/{path:.*}", fake_shop.handle)
     async with TestServer(app) as server:
-        yield front, str(server.make_url("")).rstrip("/")
+        yield fake_shop, str(server.make_url("")).rstrip("/")
 
 
-async def asked(session: aiohttp.ClientSession, url: str, deed: Deed, times: int) -> Deed:
+async def sent(session: aiohttp.ClientSession, url: str, request: KeyedRequest, times: int) -> KeyedRequest:
     for _ in range(times):
-        await deed.ask(session, url)
-    return deed
+        await request.send(session, url)
+    return request
 
 
 @pytest.mark.parametrize("number", [502, 503, 504])
-async def test_nobody_knows_what_became_of_a_request(
-    session: aiohttp.ClientSession, front: tuple[Front, str], number: int
+async def test_a_gateway_error_leaves_the_outcome_of_a_request_unknown(
+    session: aiohttp.ClientSession, fake_shop: tuple[FakeShop, str], number: int
 ) -> None:
-    front[0].answers = [status(number), status(201)]
-    deed = await asked(session, front[1], Deed("ann", "/api/orders"), 2)
-    assert (deed.outcomes, deed.surprises) == (["unknown", "ok"], [])
+    fake_shop[0].responses = [status(number), status(201)]
+    request = await sent(session, fake_shop[1], KeyedRequest("ann", "/api/orders"), 2)
+    assert (request.outcomes, request.unexplained) == (["unknown", "ok"], [])
 
 
-async def test_an_account_that_may_have_been_opened_is_there(
-    session: aiohttp.ClientSession, front: tuple[Front, str]
+async def test_a_conflict_after_an_unknown_outcome_means_that_the_account_exists(
+    session: aiohttp.ClientSession, fake_shop: tuple[FakeShop, str]
 ) -> None:
-    front[0].answers = [status(503), status(409)]
-    deed = await asked(session, front[1], Deed("ann", ACCOUNT), 2)
-    assert (deed.outcomes, deed.surprises) == (["unknown", "ok"], [])
+    fake_shop[0].responses = [status(503), status(409)]
+    request = await sent(session, fake_shop[1], KeyedRequest("ann", ACCOUNT), 2)
+    assert (request.outcomes, request.unexplained) == (["unknown", "ok"], [])
 
 
 @pytest.mark.parametrize("path", [ACCOUNT, "/api/orders", "/api/payments/account/top-ups"])
-async def test_a_conflict_that_cannot_be_is_a_surprise(
-    session: aiohttp.ClientSession, front: tuple[Front, str], path: str
+async def test_a_conflict_at_the_first_attempt_is_unexplained(
+    session: aiohttp.ClientSession, fake_shop: tuple[FakeShop, str], path: str
 ) -> None:
-    front[0].answers = [status(409)]
-    deed = await asked(session, front[1], Deed("ann", path), 1)
-    assert (deed.outcomes, len(deed.surprises), deed.id) == (["failed"], 1, None)
+    fake_shop[0].responses = [status(409)]
+    request = await sent(session, fake_shop[1], KeyedRequest("ann", path), 1)
+    assert (request.outcomes, len(request.unexplained), request.id) == (["failed"], 1, None)
 
 
-async def test_a_customer_that_dies_is_counted_and_nobody_waits_for_it(
-    session: aiohttp.ClientSession, front: tuple[Front, str]
+async def test_a_customer_that_fails_is_reported_and_finish_does_not_wait_for_it(
+    session: aiohttp.ClientSession, fake_shop: tuple[FakeShop, str]
 ) -> None:
-    front[0].answers = [garbage]
-    crowd = Crowd(session, front[1], Random(1))  # noqa: S311
+    fake_shop[0].responses = [invalid_json]
+    crowd = Crowd(session, fake_shop[1], Random(1))  # noqa: S311
     crowd.trading.append(Customer("ann", None, []))
-    asked = crowd.ask_anew()
+    probes = crowd.start_probes()
     assert await crowd.finish(5) == 0
-    assert len(crowd.died) == len(asked)
+    assert len(crowd.died) == len(probes)
     assert "JSONDecodeError" in crowd.died[0]

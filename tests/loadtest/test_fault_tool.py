@@ -1,4 +1,4 @@
-"""What a fault trial says of itself: what it did, what it did not, and what it did not look at."""
+"""The command line, the reports, the links and the signal handling of the fault suite."""
 
 import asyncio
 import signal
@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from loadtest.faults.__main__ import parse
-from loadtest.faults.contents import Contents, NotThere
 from loadtest.faults.links import Link, LinkRoute
-from loadtest.faults.report import page, words
+from loadtest.faults.report import as_html, as_text
+from loadtest.faults.stores import BrokerObjectNotFound, Stores
 from loadtest.faults.trial import Outcome
 from tests.support import free_port
 
@@ -24,49 +24,49 @@ OUTCOME = Outcome(
 )
 
 
-def test_what_nobody_judged_is_not_said_to_hold() -> None:
-    said = dict(line.split(maxsplit=1) for line in words(OUTCOME).splitlines()[1:])
-    assert said["books"] == "held"
-    assert said["sockets-paced"] == "not judged"
-    assert page(OUTCOME).count("<td class=ok>held") == 1
+def test_an_invariant_that_was_not_checked_is_reported_as_not_judged() -> None:
+    states = dict(line.split(maxsplit=1) for line in as_text(OUTCOME).splitlines()[1:])
+    assert states["books"] == "held"
+    assert states["sockets-paced"] == "not judged"
+    assert as_html(OUTCOME).count("<td class=ok>held") == 1
 
 
-def test_a_plan_that_was_cut_short_says_so() -> None:
-    assert "0 of 6 faults" in words(OUTCOME)
+def test_a_report_shows_how_many_planned_faults_were_run() -> None:
+    assert "0 of 6 faults" in as_text(OUTCOME)
 
 
-def test_what_ended_a_run_is_told() -> None:
+def test_a_report_names_the_reason_for_an_early_end() -> None:
     ended = msgspec.structs.replace(OUTCOME, error="ended by a signal")
-    assert "ended by a signal" in words(ended)
-    assert "ended by a signal" in page(ended)
+    assert "ended by a signal" in as_text(ended)
+    assert "ended by a signal" in as_html(ended)
 
 
-def test_faults_are_picked_wherever_they_happen() -> None:
+def test_only_selects_faults_by_name() -> None:
     assert parse(["--on", "cluster", "--only", "move the leaders, kill the redis primary"]).only == [
         "move the leaders",
         "kill the redis primary",
     ]
 
 
-def test_a_fault_of_another_place_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_another_target_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--on", "cluster", "--only", "kill orders"])
     assert "kill orders" in capsys.readouterr().err
 
 
 @pytest.fixture
-async def management(session: aiohttp.ClientSession) -> AsyncGenerator[Contents]:
-    async def answer(request: web.Request) -> web.Response:
+async def management(session: aiohttp.ClientSession) -> AsyncGenerator[Stores]:
+    async def respond(request: web.Request) -> web.Response:
         return web.json_response([], status=int(request.match_info["status"]))
 
     app = web.Application()
-    app.router.add_route("*", "/api/{status}", answer)
+    app.router.add_route("*", "/api/{status}", respond)
     async with TestServer(app) as server:
-        yield Contents({"databases": {}, "broker_management": f"http://a:b@{server.host}:{server.port}"}, session)
+        yield Stores({"databases": {}, "broker_management": f"http://a:b@{server.host}:{server.port}"}, session)
 
 
-async def test_a_queue_of_which_nothing_is_known_is_not_empty(
-    management: Contents, monkeypatch: pytest.MonkeyPatch
+async def test_a_queue_that_is_not_counted_yet_is_not_empty(
+    management: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def queues() -> list[dict[str, object]]:
         return [{"name": "known", "messages": 0}, {"name": "new"}]
@@ -79,22 +79,22 @@ async def test_a_queue_of_which_nothing_is_known_is_not_empty(
     assert await management.waiting() == {"new": -1}
 
 
-async def test_an_error_of_the_management_api_is_not_an_empty_broker(
-    management: Contents, monkeypatch: pytest.MonkeyPatch
+async def test_an_error_of_the_management_api_is_raised(
+    management: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadtest.faults.contents.TRIES", 2)
-    monkeypatch.setattr("loadtest.faults.contents.PAUSE", 0)
+    monkeypatch.setattr("loadtest.faults.stores.ATTEMPTS", 2)
+    monkeypatch.setattr("loadtest.faults.stores.PAUSE_SECONDS", 0)
     assert await management.broker("GET", "200") == []
     assert await management.broker("DELETE", "204") is None
     with pytest.raises(aiohttp.ClientResponseError):
         await management.broker("GET", "503")
-    with pytest.raises(NotThere):
+    with pytest.raises(BrokerObjectNotFound):
         await management.broker("DELETE", "404")
 
 
 @asynccontextmanager
-async def an_echo_behind_a_link() -> AsyncGenerator[tuple[Link, asyncio.StreamReader, asyncio.StreamWriter]]:
-    """And a connection by it."""
+async def echo_behind_link() -> AsyncGenerator[tuple[Link, asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Yields a link to an echo server, and a connection through it."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
@@ -102,24 +102,24 @@ async def an_echo_behind_a_link() -> AsyncGenerator[tuple[Link, asyncio.StreamRe
                 writer.write(data)
         writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", real := free_port())
-    link = Link(LinkRoute("orders", "postgres", ours := free_port(), real))
+    server = await asyncio.start_server(echo, "127.0.0.1", real_port := free_port())
+    link = Link(LinkRoute("orders", "postgres", port := free_port(), real_port))
     await link.open()
-    reader, writer = await asyncio.open_connection("127.0.0.1", ours)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     yield link, reader, writer
     await link.close()
     writer.close()
     server.close()
 
 
-async def test_a_link_knows_whether_a_fault_met_anything() -> None:
-    async with an_echo_behind_a_link() as (link, reader, writer):
+async def test_a_link_counts_what_a_fault_affected() -> None:
+    async with echo_behind_link() as (link, reader, writer):
         writer.write(b"before")
         assert await reader.readexactly(6) == b"before"
         assert link.heal() == 0
-        link.hold("back")
+        link.hold("to_service")
         writer.write(b"held")
-        while not link.touched:
+        while not link.affected:
             await asyncio.sleep(0.01)
         assert link.heal() == 1
         assert await reader.readexactly(4) == b"held"
@@ -127,8 +127,8 @@ async def test_a_link_knows_whether_a_fault_met_anything() -> None:
         assert link.heal() == 1
 
 
-async def test_the_end_of_a_connection_is_held_up_as_well() -> None:
-    async with an_echo_behind_a_link() as (link, reader, writer):
+async def test_a_held_link_holds_the_end_of_a_connection_too() -> None:
+    async with echo_behind_link() as (link, reader, writer):
         writer.write(b"before")
         assert await reader.readexactly(6) == b"before"
         link.hold()
@@ -140,9 +140,9 @@ async def test_the_end_of_a_connection_is_held_up_as_well() -> None:
         assert await reader.read() == b""
 
 
-async def test_answers_are_lost_to_what_holds_all_the_words() -> None:
-    async with an_echo_behind_a_link() as (link, reader, writer):
-        link.lose_answers_to(b"order", b"sync")
+async def test_only_a_chunk_with_all_the_words_loses_its_response() -> None:
+    async with echo_behind_link() as (link, reader, writer):
+        link.lose_responses_to(b"order", b"sync")
         for words in (b"order", b"sync"):
             writer.write(words)
             assert await reader.readexactly(len(words)) == words
@@ -153,7 +153,7 @@ async def test_answers_are_lost_to_what_holds_all_the_words() -> None:
 
 RUN = """
 import asyncio
-from loadtest.faults.ending import run
+from loadtest.faults.cancellation import run_until_signal
 
 async def work():
     try:
@@ -163,15 +163,15 @@ async def work():
         await asyncio.sleep(0.5)
     return "down"
 
-print(run(work()))
+print(run_until_signal(work()))
 """
 
 
-async def test_a_run_that_is_terminated_takes_down_what_it_started() -> None:
+async def test_a_terminated_run_finishes_its_cleanup() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", RUN, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     assert await process.stdout.readline() == b"up\n"
-    for _ in range(2):  # the second one changes nothing
+    for _ in range(2):  # the second signal has no effect
         process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.1)
     assert (await process.stdout.read(), await process.wait()) == (b"down\n", 0)

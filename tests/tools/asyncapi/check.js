@@ -1,8 +1,8 @@
-// Ends with status 1 when the official parser has anything to say about docs/asyncapi.yaml.
+// Exits with 1 if AsyncAPI's parser reports anything about docs/asyncapi.yaml.
 import { readFile } from 'node:fs/promises'
 import { Parser } from '@asyncapi/parser'
 
-// It would recommend 3.1, which adds nothing that is used here and is not yet read by every tool.
+// The parser would recommend version 3.1, which adds nothing that is used here. Not every tool can read it yet.
 const ruleset = { rules: { 'asyncapi-latest-version': 'off' } }
 const document = new URL('../../../docs/asyncapi.yaml', import.meta.url)
 

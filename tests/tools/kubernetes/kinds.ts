@@ -1,8 +1,7 @@
-// The kinds that deploy/kubernetes uses, by apiVersion and kind, as the compiler knows them. The types come
-// from packages that are generated from Kubernetes' OpenAPI document and the operators' definitions. For
-// RabbitMQ and Redis no registry has such a package: what stands below is written after
-// rabbitmq/cluster-operator api/v1beta1 and OT-CONTAINER-KIT/redis-operator api/*/v1beta2, the fields that
-// are used here and no more.
+// The types of the manifests in deploy/kubernetes, by apiVersion and kind. Most come from packages that are generated
+// from Kubernetes' OpenAPI document and the operators' definitions. There are no such packages for RabbitMQ and Redis,
+// so their types are written below, after rabbitmq/cluster-operator api/v1beta1 and OT-CONTAINER-KIT/redis-operator
+// api/*/v1beta2. They have only the fields that are used here.
 import type { ClusterSpec } from "@cdk8s-kit/crds/pg";
 import type { IScaledObject } from "@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject";
 import type { ITriggerAuthentication } from "@kubernetes-models/keda/keda.sh/v1alpha1/TriggerAuthentication";
@@ -49,7 +48,7 @@ interface Custom<Spec> {
   spec: Spec;
 }
 
-// cdk8s has enums for choices and classes for quantities, where a manifest has strings.
+// cdk8s has enums for choices and classes for quantities. A manifest has strings for both.
 type Plain<T> = T extends string
   ? `${T}`
   : T extends { readonly value: unknown }

@@ -1,8 +1,8 @@
-"""Whether an output is what a document shows, apart from what differs every time.
+"""Compares the output of a command with the output that a document shows.
 
-A string or a word with a digit in it (an id, a time, a replica), and a number of ten digits or more (an offset),
-may be another one. Everything else has to be the same: keys, order, words, amounts. In
-text, spaces do not count, and a line of three dots stands for any lines.
+Two values may differ if they are strings or words with a digit (ids, times, replicas) or numbers of ten digits or
+more (offsets). Everything else must be equal: keys, order, words, amounts. In text, the number of spaces does not
+matter, and a line of three dots matches any lines.
 """
 
 import json
@@ -14,7 +14,7 @@ LARGE = 10**9
 
 
 def json_values(text: str) -> list[Any]:
-    """One after the other, whatever space is between them. Raises ValueError."""
+    """Returns the JSON values of a text, with or without whitespace between them. Raises ValueError."""
     decoder, found, at = json.JSONDecoder(), list[Any](), 0
     while (at := at + len(text[at:]) - len(text[at:].lstrip())) < len(text):
         value, at = decoder.raw_decode(text, at)
@@ -22,24 +22,24 @@ def json_values(text: str) -> list[Any]:
     return found
 
 
-def differing(shown: Any, real: Any, at: str = "") -> Iterator[str]:
-    """Where two JSON values differ in more than what differs every time."""
+def differences(shown: Any, real: Any, at: str = "") -> Iterator[str]:
+    """Yields a description of each difference that is not allowed."""
     if isinstance(shown, dict) and isinstance(real, dict):
-        ours, theirs = cast("dict[str, Any]", shown), cast("dict[str, Any]", real)
-        if list(ours) != list(theirs):
-            yield f"{at or 'it'} has {', '.join(theirs)}, not {', '.join(ours)}"
+        expected, found = cast("dict[str, Any]", shown), cast("dict[str, Any]", real)
+        if list(expected) != list(found):
+            yield f"{at or 'the value'} has {', '.join(found)}, not {', '.join(expected)}"
             return
-        for name, value in ours.items():
-            yield from differing(value, theirs[name], f"{at}.{name}")
+        for name, value in expected.items():
+            yield from differences(value, found[name], f"{at}.{name}")
     elif isinstance(shown, list) and isinstance(real, list):
-        ours, theirs = cast("list[Any]", shown), cast("list[Any]", real)
-        if len(ours) != len(theirs):
-            yield f"{at or 'it'} has {len(theirs)} items, not {len(ours)}"
+        expected, found = cast("list[Any]", shown), cast("list[Any]", real)
+        if len(expected) != len(found):
+            yield f"{at or 'the value'} has {len(found)} items, not {len(expected)}"
             return
-        for number, (value, other) in enumerate(zip(ours, theirs, strict=True)):
-            yield from differing(value, other, f"{at}[{number}]")
+        for number, (value, other) in enumerate(zip(expected, found, strict=True)):
+            yield from differences(value, other, f"{at}[{number}]")
     elif shown != real and not (_varies(shown) and _varies(real)):
-        yield f"{at or 'it'} is {real!r}, not {shown!r}"
+        yield f"{at or 'the value'} is {real!r}, not {shown!r}"
 
 
 def _varies(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The events that services publish to the queues of consumers, read along and published again."""
+"""Publishes copies of the events that services publish, which it reads from RabbitMQ's firehose."""
 
 import asyncio
 import json
@@ -17,17 +17,17 @@ from loadtest.faults.shop import ShopUnderFaults
 from shopkit.messaging.events import decode_batch, encode_batch
 from shopkit.messaging.publisher import persistent
 
-COPIES_LIMIT = 5
-LATER_SECONDS = 2.0
-SENT_IN = 60
+MAX_COPIES = 5
+MAX_DELAY_SECONDS = 2.0
+SENDING_SECONDS = 60
 QUEUES = frozenset(queue.name for queue in TOPOLOGY)
-OURS = {"x-copy": True}
+COPY_HEADER = {"x-copy": True}
 
 
 class Copier:
-    """Publishes everything up to five times more, shuffled, in other messages than before.
+    """Publishes the events of each message again, one to MAX_COPIES times, shuffled and split into two messages.
 
-    When it is `reminding`, a copy of order.created is an event of its own, as the reconciler sends it.
+    With `reminding`, a copy of order.created has a new event id, like the reminders of the reconciler.
     """
 
     def __init__(self, channel: AbstractChannel, random: Random, *, reminding: bool) -> None:
@@ -39,7 +39,7 @@ class Copier:
 
     def copy(self, message: PublishedMessage) -> None:
         reminding = self._reminding and message.queue == ORDER_CREATED.name
-        for _ in range(self._random.randint(1, COPIES_LIMIT)):
+        for _ in range(self._random.randint(1, MAX_COPIES)):
             events = decode_batch(message.body)
             self._random.shuffle(events)
             if reminding:
@@ -47,7 +47,7 @@ class Copier:
             self.sending.add(asyncio.create_task(self._send(message.queue, events)))
 
     async def _send(self, queue: str, events: list[bytes]) -> None:
-        await asyncio.sleep(self._random.uniform(0, LATER_SECONDS))
+        await asyncio.sleep(self._random.uniform(0, MAX_DELAY_SECONDS))
         middle = self._random.randint(0, len(events))
         for part in (events[middle:], events[:middle]):
             if part:
@@ -56,7 +56,7 @@ class Copier:
 
 
 class Record:
-    """The bodies of the messages that services published to `queue` until it was closed."""
+    """The bodies of the messages that services published to `queue` until `close` was called."""
 
     def __init__(self, queue: str) -> None:
         self.bodies: list[bytes] = []
@@ -68,38 +68,41 @@ class Record:
             self.bodies.append(message.body)
 
     def close(self) -> None:
-        """Keeps nothing more: from now on messages are returned, and their publishers have to notice."""
+        """Keeps no further message: later ones are returned, and their publishers must send them again."""
         self._closed = True
 
 
 def _reminder(event: bytes) -> bytes:
-    reminded: dict[str, Any] = json.loads(event) | {"id": str(uuid4())}
-    return json.dumps(reminded).encode()
+    reminder: dict[str, Any] = json.loads(event) | {"id": str(uuid4())}
+    return json.dumps(reminder).encode()
 
 
 async def send(channel: AbstractChannel, queue: str, body: bytes) -> None:
-    await channel.default_exchange.publish(persistent(body, headers=OURS), queue)
+    await channel.default_exchange.publish(persistent(body, headers=COPY_HEADER), queue)
 
 
 @asynccontextmanager
-async def copying(shop: ShopUnderFaults, random: Random, *, reminding: bool = False) -> AsyncGenerator[Copier]:
+async def publishing_copies(
+    shop: ShopUnderFaults, random: Random, *, reminding: bool = False
+) -> AsyncGenerator[Copier]:
+    """Publishes copies of all events while the block runs."""
     async with await aio_pika.connect(shop.at["broker"], timeout=10) as connection:
         channel = await connection.channel(publisher_confirms=True)
         copier = Copier(channel, random, reminding=reminding)
-        async with _reading(shop, channel, copier.copy):
+        async with _reading_firehose(shop, channel, copier.copy):
             yield copier
-        async with asyncio.timeout(SENT_IN):
+        async with asyncio.timeout(SENDING_SECONDS):
             await asyncio.gather(*copier.sending)
 
 
 @asynccontextmanager
-async def sent_again(shop: ShopUnderFaults, queue: str) -> AsyncGenerator[Record]:
-    """At the end, publishes again what `queue` got meanwhile."""
+async def republishing_at_end(shop: ShopUnderFaults, queue: str) -> AsyncGenerator[Record]:
+    """Records the messages to `queue` while the block runs, and publishes them again after it."""
     async with await aio_pika.connect(shop.at["broker"], timeout=10) as connection:
         channel = await connection.channel(publisher_confirms=True)
         record = Record(queue)
         try:
-            async with _reading(shop, channel, record.keep):
+            async with _reading_firehose(shop, channel, record.keep):
                 yield record
         finally:
             await TOPOLOGY.declare(channel)
@@ -108,20 +111,20 @@ async def sent_again(shop: ShopUnderFaults, queue: str) -> AsyncGenerator[Record
 
 
 @asynccontextmanager
-async def _reading(
+async def _reading_firehose(
     shop: ShopUnderFaults, channel: AbstractChannel, read: Callable[[PublishedMessage], None]
 ) -> AsyncGenerator[None]:
-    """Lets `read` have each message that a service publishes to a queue of the topology."""
+    """Calls `read` with each message that a service publishes to a queue of the topology."""
 
     async def trace(on: bool) -> None:
-        await shop.contents.broker("PUT", "vhosts/%2F", {"tracing": on})
+        await shop.stores.broker("PUT", "vhosts/%2F", {"tracing": on})
 
-    async def heard(copy: AbstractIncomingMessage) -> None:
+    async def on_message(copy: AbstractIncomingMessage) -> None:
         message = published(copy)
         if message.queue in QUEUES and "x-copy" not in message.properties["headers"]:
             read(message)
 
     async with firehose(channel, trace) as queue:
-        tag = await queue.consume(heard, no_ack=True)
+        tag = await queue.consume(on_message, no_ack=True)
         yield
         await queue.cancel(tag)

@@ -1,4 +1,4 @@
-"""A run that is ended from outside still takes down what it has started, and says what it has seen."""
+"""Lets a run that a signal ends still stop its servers and write its report."""
 
 import asyncio
 import signal
@@ -10,8 +10,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run. A signal cancels `work` once; while things are taken down, another one changes nothing."""
+def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` like asyncio.run. The first signal cancels `work`; later signals do not interrupt its cleanup."""
     try:
         return asyncio.run(_cancelled_by_signals(work))
     except asyncio.CancelledError as error:
@@ -30,8 +30,8 @@ def _cancel_once(task: asyncio.Task[Any]) -> None:
         task.cancel()
 
 
-async def undisturbed(work: Coroutine[Any, Any, None]) -> None:
-    """Ends before whoever waits for it does, also when a signal comes meanwhile."""
+async def finish_even_if_cancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work` to its end, also if the caller is cancelled meanwhile. Then raises the CancelledError."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

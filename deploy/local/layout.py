@@ -1,4 +1,4 @@
-"""Where a local shop lives: its folder, its ports, its passwords and how many replicas it has."""
+"""The folder, ports, passwords and numbers of replicas of a local shop."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ SERVER_PORTS = {"postgres": 432, "rabbitmq": 672, "management": 673, "epmd": 369
 FIRST_PORTS = {"orders": 101, "payments": 201, "notifier": 301, "gateway": 401, "backstage": 601}
 WEB_PORT = 501
 REPLICAS_LIMIT = 99
-# Every port is less than 1,000 above it, and Linux gives those from 32768 on to outgoing connections.
+# The ports of a shop are less than 1,000 above its base port. Linux uses 32768 and above for outgoing connections.
 HIGHEST_BASE_PORT = 31768
 PORTS = {"base_port": ("GOZON_BASE_PORT", 18000), "entrance_port": ("GOZON_PORT", 8080)}
-"""By setting: the environment variable, and the port without it."""
+"""For each setting, its environment variable and its default."""
 DISK_FREE_LIMIT_MB = 200
-# Shells and configuration files give these characters no meaning of their own.
+# These characters have no special meaning in shells and configuration files.
 _PLAIN = re.compile(r"[A-Za-z0-9/._+~@=,-]+")
 DEFAULT_REPLICAS = {"orders": 2, "payments": 2, "notifier": 3, "gateway": 2, "backstage": 1}
 DATABASES = ("orders", "payments")
@@ -71,7 +71,7 @@ class Shop:
         return ",".join(replica.url for replica in self.replicas_of(service))
 
     def ports(self) -> dict[str, int]:
-        """Every port the shop listens on, by the part that does."""
+        """Returns every port of the shop, by the program that listens on it."""
         ports = {name: self.port(name) for name in SERVER_PORTS}
         ports |= {replica.name: replica.port for replica in self.all_replicas()}
         return ports if self.servers_only else ports | {"web": self.web_port, "nginx": self.entrance_port}
@@ -104,7 +104,7 @@ class Shop:
         return self.dir / "supervisord.conf"
 
     def describe(self) -> None:
-        """shop.json tells tests and tools where everything is; settings.json is read by the next `up`."""
+        """Writes shop.json, the addresses for tests and tools, and settings.json for the next `up`."""
         replicas = {
             service: [{"name": r.name, "url": r.url} for r in self.replicas_of(service)] for service in FIRST_PORTS
         }
@@ -129,7 +129,7 @@ class Shop:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces the file in one step, so that an interrupted command never leaves half of it."""
+    """Writes a file that only its owner can read. Replaces it atomically: an interruption leaves no half file."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)
@@ -144,22 +144,22 @@ def private_folder(path: Path) -> Path:
 
 
 def real_dir(asked: Path) -> Path:
-    """The folder that holds the data: `asked`, or a folder in /var/tmp that `asked` is then a link to.
+    """Returns the folder of the data: `asked`, or a folder in /var/tmp to which `asked` will be a link.
 
-    RabbitMQ watches the free disk space of no path with a space in it. PostgreSQL refuses to run as root, and its
-    own user cannot enter a repository below a closed folder such as /root.
+    A folder in /var/tmp is used in two cases. RabbitMQ cannot watch the free disk space of a path with a space.
+    PostgreSQL does not run as root, and its user cannot enter a repository below a closed folder such as /root.
     Raises SystemExit if another user made a link there.
     """
     asked = asked.absolute()
-    _refuse_foreign_link(asked)
+    _reject_foreign_link(asked)
     if asked.exists() or (_PLAIN.fullmatch(str(asked)) and (os.getuid() != 0 or _open_to_all(asked.parent))):
         return asked.resolve()
     real = Path("/var/tmp") / f"gozon-{_key(asked)}"
-    _refuse_foreign_link(real)
+    _reject_foreign_link(real)
     return real
 
 
-def _refuse_foreign_link(path: Path) -> None:
+def _reject_foreign_link(path: Path) -> None:
     if path.is_symlink() and path.lstat().st_uid != os.getuid():
         raise SystemExit(f"{path} is a link that belongs to another user")
 
@@ -173,7 +173,7 @@ def make_dir(asked: Path) -> Path:
     real.mkdir(parents=True, exist_ok=True)
     if real.stat().st_uid != os.getuid():
         raise SystemExit(f"{real} belongs to another user")
-    # If root starts the shop, the users of PostgreSQL and of nginx's workers pass through this folder to their own.
+    # If root starts the shop, the users of PostgreSQL and nginx must be able to enter their folders in this one.
     real.chmod(0o711 if os.getuid() == 0 else 0o700)
     asked = asked.absolute()
     if real != asked.resolve():
@@ -185,7 +185,7 @@ def make_dir(asked: Path) -> Path:
 
 
 def remove_dir(asked: Path) -> None:
-    """Renames the folder first, so that an interrupted removal never leaves a shop with half of its data."""
+    """Deletes the data. Renames the folder first, so an interruption cannot leave a shop with half of its data."""
     real = real_dir(asked)
     removed = real.with_name(f"{real.name}.removed")
     shutil.rmtree(removed, ignore_errors=True)
@@ -197,12 +197,15 @@ def remove_dir(asked: Path) -> None:
 
 
 def socket_path(directory: Path) -> Path:
-    """Supervisor's socket. The kernel allows 107 characters, and supervisord adds its pid."""
+    """Returns the path of supervisord's socket: at most 90 characters.
+
+    Linux allows 107 characters, and supervisord appends its pid.
+    """
     path = directory / "supervisor.sock"
     if len(str(path)) <= 90:
         return path
     short = Path("/tmp") / f"gozon-{_key(directory)}"
-    _refuse_foreign_link(short)
+    _reject_foreign_link(short)
     short.mkdir(mode=0o700, exist_ok=True)
     if short.stat().st_uid != os.getuid():
         raise SystemExit(f"{short} belongs to another user")
@@ -214,7 +217,7 @@ def _key(path: Path) -> str:
 
 
 def passwords_in(directory: Path) -> dict[str, str]:
-    """A password that is missing, also in a file of an older release, is made."""
+    """Returns the passwords. Generates missing ones; the file of an older release may lack some."""
     path = directory / "passwords.json"
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     names = (*DATABASES, "postgres", "rabbitmq", "redis")

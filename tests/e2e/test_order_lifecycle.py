@@ -1,4 +1,4 @@
-"""Through the front door of a whole shop, wherever it runs."""
+"""Orders, accounts and toasts of a whole shop, requested through nginx. Works with any running shop (GOZON_URL)."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from tests.conftest import Shop
 from tests.support import ROOT, Caller, Socket
 
 
-async def test_an_order_is_paid_and_the_user_is_told(caller: Caller) -> None:
+async def test_an_order_is_paid_and_the_user_gets_a_toast(caller: Caller) -> None:
     await caller.open_account(100_000)
     socket = await caller.socket()
     order_id = await caller.order(40_000, "a warm blanket")
@@ -31,7 +31,7 @@ async def test_an_order_is_paid_and_the_user_is_told(caller: Caller) -> None:
     await socket.close()
 
 
-async def test_an_order_that_costs_too_much_is_cancelled(caller: Caller) -> None:
+async def test_an_order_above_the_balance_is_cancelled(caller: Caller) -> None:
     await caller.open_account(100_000)
     socket = await caller.socket()
     order_id = await caller.order(100_001)
@@ -62,30 +62,30 @@ async def test_an_order_of_the_exact_balance_is_paid_and_the_next_is_not(caller:
     assert await caller.balance() == 0
 
 
-async def test_every_socket_of_a_user_on_every_replica_is_told_once_and_nobody_elses(
+async def test_every_socket_of_a_user_gets_each_toast_once_and_other_users_get_none(
     caller: Caller, session: aiohttp.ClientSession
 ) -> None:
     other = Caller(session, caller.url)
     await caller.open_account(10_000)
     sockets = [await caller.socket() for _ in range(9)]
-    others_socket = await other.socket()
+    socket_of_other = await other.socket()
     replicas = {socket.replica for socket in sockets}
     assert len(replicas) >= 2, f"all sockets are on {replicas}"
 
     orders = {await caller.order(100) for _ in range(5)}
 
-    async def told(socket: Socket) -> list[str]:
+    async def next_orders(socket: Socket) -> list[str]:
         return [(await socket.next_order())["order"]["id"] for _ in orders]
 
-    for ids in await asyncio.gather(*map(told, sockets)):
+    for ids in await asyncio.gather(*map(next_orders, sockets)):
         assert sorted(ids) == sorted(orders)
-    await others_socket.silent_for(0.5)
+    await socket_of_other.silent_for(0.5)
     assert [await socket.silent_for(0.1) for socket in sockets] == [None] * len(sockets)
-    for socket in [*sockets, others_socket]:
+    for socket in [*sockets, socket_of_other]:
         await socket.close()
 
 
-async def test_a_client_that_comes_back_is_given_what_it_missed(caller: Caller) -> None:
+async def test_a_client_that_reconnects_receives_the_missed_frames(caller: Caller) -> None:
     await caller.open_account(10_000)
     first = await caller.socket()
     await first.close()
@@ -93,22 +93,22 @@ async def test_a_client_that_comes_back_is_given_what_it_missed(caller: Caller) 
     for order_id in missed:
         await caller.decided(order_id)
 
-    async def back() -> Socket | None:
+    async def reconnect() -> Socket | None:
         socket = await caller.socket(query=f"?e={first.welcome['epoch']}&o={first.welcome['offset']}")
         return socket if len(socket.welcome["missed"]) == len(missed) else None
 
     for _ in range(50):  # the last status change may still be on its way to Redis
-        if socket := await back():
+        if socket := await reconnect():
             break
         await asyncio.sleep(0.1)
     else:
-        pytest.fail("not all that was missed was given")
+        pytest.fail("missed frames were not sent")
     assert socket.welcome["recovered"] is True
     assert {frame["order"]["id"] for frame in socket.welcome["missed"]} == missed
     await socket.silent_for(0.3)
 
 
-async def test_two_hundred_orders_at_once_all_end_as_their_balance_allows(caller: Caller) -> None:
+async def test_of_two_hundred_simultaneous_orders_the_balance_pays_exactly_150(caller: Caller) -> None:
     await caller.open_account(100 * 150)
     orders = await asyncio.gather(*(caller.order(100) for _ in range(200)))
     decided = await asyncio.gather(*map(caller.decided, orders))
@@ -117,18 +117,20 @@ async def test_two_hundred_orders_at_once_all_end_as_their_balance_allows(caller
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/api/nothing", "/api/ordersx"])
-async def test_what_is_not_for_the_outside_is_not_found(caller: Caller, path: str) -> None:
+async def test_internal_and_unknown_addresses_are_not_found(caller: Caller, path: str) -> None:
     answer = await caller.call("GET", path)
     assert (answer.status, answer.body["status"]) == (404, 404)
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_the_documents_of_single_services_are_not_served(caller: Caller) -> None:
+async def test_the_openapi_documents_of_single_services_are_not_served(caller: Caller) -> None:
     answer = await caller.call("GET", "/schema/openapi.json")
-    assert answer.headers["Content-Type"] == "text/html"  # the page, as at every address it does not know
+    assert (
+        answer.headers["Content-Type"] == "text/html"
+    )  # the web page, which nginx serves at every unknown address
 
 
-async def test_a_body_over_the_limit_is_refused_with_a_problem_document(caller: Caller) -> None:
+async def test_a_body_over_the_limit_is_rejected_with_a_problem_document(caller: Caller) -> None:
     answer = await caller.call("POST", "/api/orders", b"x" * 70_000)
     assert answer.status == 413
     assert answer.body["status"] == 413

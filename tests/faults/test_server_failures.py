@@ -1,4 +1,4 @@
-"""A whole shop with its servers really stopped and its replicas really killed."""
+"""A whole shop recovers after its servers are stopped and its replicas are killed."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -13,7 +13,7 @@ from tests.conftest import Shop
 from tests.faults.conftest import all_ready, kill
 from tests.support import Answer, Caller, eventually
 
-HEALING = 60
+HEALING_SECONDS = 60
 
 
 async def rows(shop: Shop, database: str, query: str, **values: Any) -> list[Row[*tuple[Any, ...]]]:
@@ -23,8 +23,8 @@ async def rows(shop: Shop, database: str, query: str, **values: Any) -> list[Row
         return list((await connection.execute(text(query), values)).all())
 
 
-async def books_balance(shop: Shop, caller: Caller, orders: list[str], spent: int) -> None:
-    """One payment and one debit an order, and a balance that is the sum of the entries."""
+async def check_books(shop: Shop, caller: Caller, orders: list[str], spent: int) -> None:
+    """Checks that each order has one debit, and that the balance is the sum of the entries."""
     entries = await rows(
         shop,
         "payments",
@@ -46,7 +46,7 @@ async def readiness(session: aiohttp.ClientSession, replica: dict[str, str]) -> 
         return response.status, (await response.json())["parts"]
 
 
-async def test_orders_are_accepted_without_the_broker_and_go_out_when_it_returns(
+async def test_orders_are_accepted_without_the_broker_and_published_after_its_return(
     shop: Shop, caller: Caller, session: aiohttp.ClientSession
 ) -> None:
     await caller.open_account(100_000)
@@ -62,10 +62,10 @@ async def test_orders_are_accepted_without_the_broker_and_go_out_when_it_returns
 
     await shop.supervisorctl("start", "rabbitmq")
     for order_id in orders:
-        assert (await caller.decided(order_id, HEALING))["status"] == "FINISHED"
-    told = {(await socket.next_order(HEALING))["order"]["id"] for _ in orders}
-    assert told == set(orders)
-    await books_balance(shop, caller, orders, 100 * len(orders))
+        assert (await caller.decided(order_id, HEALING_SECONDS))["status"] == "FINISHED"
+    toasts = {(await socket.next_order(HEALING_SECONDS))["order"]["id"] for _ in orders}
+    assert toasts == set(orders)
+    await check_books(shop, caller, orders, 100 * len(orders))
 
     async def outbox_is_empty() -> bool:
         return (await rows(shop, "orders", "SELECT count(*) AS waiting FROM outbox"))[0].waiting == 0
@@ -73,36 +73,36 @@ async def test_orders_are_accepted_without_the_broker_and_go_out_when_it_returns
     await eventually(outbox_is_empty)
 
 
-async def test_a_broker_that_stops_again_and_again_under_load_loses_nothing(shop: Shop, caller: Caller) -> None:
+async def test_repeated_restarts_of_the_broker_under_load_lose_no_order(shop: Shop, caller: Caller) -> None:
     await caller.open_account(1_000_000)
-    placing = asyncio.create_task(place(caller, 400, pause=0.02))
+    placing = asyncio.create_task(place_orders(caller, 400, pause=0.02))
     for _ in range(2):
         await asyncio.sleep(1)
         await shop.supervisorctl("restart", "rabbitmq")
     orders = await placing
     for order_id in orders:
-        assert (await caller.decided(order_id, HEALING))["status"] == "FINISHED"
-    await books_balance(shop, caller, orders, 100 * len(orders))
+        assert (await caller.decided(order_id, HEALING_SECONDS))["status"] == "FINISHED"
+    await check_books(shop, caller, orders, 100 * len(orders))
 
 
-async def test_killing_payments_replicas_under_load_loses_and_doubles_nothing(shop: Shop, caller: Caller) -> None:
+async def test_killed_payments_replicas_under_load_lose_no_order_and_charge_none_twice(
+    shop: Shop, caller: Caller
+) -> None:
     await caller.open_account(1_000_000)
-    placing = asyncio.create_task(place(caller, 600, pause=0.005))
+    placing = asyncio.create_task(place_orders(caller, 600, pause=0.005))
     for name in ["payments-1", "payments-2", "payments-1"]:
         await asyncio.sleep(0.7)
         await kill(shop, name)
     orders = await placing
     assert len(orders) == 600
     for order_id in orders:
-        assert (await caller.decided(order_id, HEALING))["status"] == "FINISHED"
-    await books_balance(shop, caller, orders, 100 * len(orders))
+        assert (await caller.decided(order_id, HEALING_SECONDS))["status"] == "FINISHED"
+    await check_books(shop, caller, orders, 100 * len(orders))
 
 
-async def test_killing_orders_replicas_under_load_keeps_every_order_that_was_accepted(
-    shop: Shop, caller: Caller
-) -> None:
+async def test_killed_orders_replicas_under_load_lose_no_accepted_order(shop: Shop, caller: Caller) -> None:
     await caller.open_account(1_000_000)
-    placing = asyncio.create_task(place_and_expect_failures(caller, 400))
+    placing = asyncio.create_task(send_orders(caller, 400))
     for name in ["orders-1", "orders-2"]:
         await asyncio.sleep(0.5)
         await kill(shop, name)
@@ -112,10 +112,10 @@ async def test_killing_orders_replicas_under_load_keeps_every_order_that_was_acc
     accepted = [answer.body["id"] for answer in answers if answer.status == 201]
     assert accepted
     for order_id in accepted:
-        assert (await caller.decided(order_id, HEALING))["status"] == "FINISHED"
+        assert (await caller.decided(order_id, HEALING_SECONDS))["status"] == "FINISHED"
 
 
-async def test_without_redis_orders_are_paid_and_toasts_come_when_it_returns(
+async def test_orders_are_paid_without_redis_and_toasts_come_after_its_return(
     shop: Shop, caller: Caller, session: aiohttp.ClientSession
 ) -> None:
     await caller.open_account(100_000)
@@ -137,13 +137,13 @@ async def test_without_redis_orders_are_paid_and_toasts_come_when_it_returns(
 
     await shop.supervisorctl("start", "redis")
     for socket in sockets:
-        told = [(await socket.next_order(HEALING))["order"]["id"] for _ in orders]
-        assert sorted(told) == sorted(orders)
+        toasts = [(await socket.next_order(HEALING_SECONDS))["order"]["id"] for _ in orders]
+        assert sorted(toasts) == sorted(orders)
     for socket in sockets:
         await socket.silent_for(0.3)
 
 
-async def test_without_the_database_requests_get_503_and_it_heals(
+async def test_requests_get_503_without_the_database_and_succeed_after_its_return(
     shop: Shop, caller: Caller, session: aiohttp.ClientSession
 ) -> None:
     await caller.open_account(100_000)
@@ -168,7 +168,7 @@ async def test_without_the_database_requests_get_503_and_it_heals(
     assert await caller.balance() == 99_900
 
 
-async def test_a_client_of_a_killed_notifier_misses_nothing_when_it_comes_back(shop: Shop, caller: Caller) -> None:
+async def test_a_client_that_reconnects_after_a_killed_notifier_misses_no_toast(shop: Shop, caller: Caller) -> None:
     await caller.open_account(100_000)
     socket = await caller.socket()
     orders = [await caller.order(100)]
@@ -178,27 +178,27 @@ async def test_a_client_of_a_killed_notifier_misses_nothing_when_it_comes_back(s
     for order_id in orders:
         await caller.decided(order_id)
 
-    back = await caller.socket(query=f"?e={socket.welcome['epoch']}&o={last['o']}")
-    assert back.welcome["recovered"] is True
-    told = [frame["order"]["id"] for frame in back.welcome["missed"]]
-    while len(told) < 5:
-        told.append((await back.next_order())["order"]["id"])
-    assert sorted(told) == sorted(orders[1:])
+    reconnected = await caller.socket(query=f"?e={socket.welcome['epoch']}&o={last['o']}")
+    assert reconnected.welcome["recovered"] is True
+    toasts = [frame["order"]["id"] for frame in reconnected.welcome["missed"]]
+    while len(toasts) < 5:
+        toasts.append((await reconnected.next_order())["order"]["id"])
+    assert sorted(toasts) == sorted(orders[1:])
 
 
-async def place(caller: Caller, count: int, pause: float) -> list[str]:
-    """Places orders of 100 at a steady pace, many at a time."""
-    placing: list[Awaitable[str]] = []
+async def place_orders(caller: Caller, count: int, pause: float) -> list[str]:
+    """Places orders of 100 at a steady pace, without waiting for responses between them."""
+    requests: list[Awaitable[str]] = []
     for _ in range(count):
-        placing.append(asyncio.create_task(caller.order(100)))
+        requests.append(asyncio.create_task(caller.order(100)))
         await asyncio.sleep(pause)
-    return list(await asyncio.gather(*placing))
+    return list(await asyncio.gather(*requests))
 
 
-async def place_and_expect_failures(caller: Caller, count: int) -> list[Answer]:
-    placing: list[Awaitable[Answer]] = []
+async def send_orders(caller: Caller, count: int) -> list[Answer]:
+    requests: list[Awaitable[Answer]] = []
     for _ in range(count):
-        body = {"amount": 100, "description": "while replicas die"}
-        placing.append(asyncio.create_task(caller.call("POST", "/api/orders", body)))
+        body = {"amount": 100, "description": "during failures"}
+        requests.append(asyncio.create_task(caller.call("POST", "/api/orders", body)))
         await asyncio.sleep(0.01)
-    return list(await asyncio.gather(*placing))
+    return list(await asyncio.gather(*requests))

@@ -1,4 +1,4 @@
-"""The nginx of docs/security.md, as it stands there, before the whole shop."""
+"""Runs the nginx example of docs/security.md in front of a whole shop."""
 
 import asyncio
 import re
@@ -28,22 +28,23 @@ def example() -> str:
     return found[1]
 
 
-def placed(conf: str, **places: str) -> str:
-    for what, place in places.items():
-        said = {
+def with_replacements(conf: str, **values: str) -> str:
+    """Replaces the addresses and files of the example. Each must occur in it exactly once."""
+    for name, value in values.items():
+        original = {
             "listen": "listen 443 ssl;",
             "certificate": "/etc/ssl/shop.example.pem",
             "key": "/etc/ssl/shop.example.key",
             "shop": "server 127.0.0.1:8080;",
             "authenticator": "http://127.0.0.1:9000",
-        }[what]
-        assert conf.count(said) == 1
-        conf = conf.replace(said, place)
+        }[name]
+        assert conf.count(original) == 1
+        conf = conf.replace(original, value)
     return conf
 
 
-class Front:
-    """Alice is known here, by her token, and nobody else."""
+class Proxy:
+    """The proxy of the example. Its authenticator knows only Alice, by her token."""
 
     def __init__(self, session: aiohttp.ClientSession, port: int, certificate: Path) -> None:
         self.url = f"https://127.0.0.1:{port}"
@@ -71,8 +72,8 @@ AUTHENTICATED = ("Authorization", SECRET)
 
 
 @pytest.fixture
-async def front(shop: Shop, session: aiohttp.ClientSession, tmp_path: Path) -> AsyncGenerator[Front]:
-    port, beside = free_port(), free_port()
+async def proxy(shop: Shop, session: aiohttp.ClientSession, tmp_path: Path) -> AsyncGenerator[Proxy]:
+    port, authenticator_port = free_port(), free_port()
     certificate, key = tmp_path / "shop.pem", tmp_path / "shop.key"
     subprocess.run(
         [
@@ -93,21 +94,21 @@ async def front(shop: Shop, session: aiohttp.ClientSession, tmp_path: Path) -> A
         check=True,
         capture_output=True,
     )
-    front = Front(session, port, certificate)
+    proxy = Proxy(session, port, certificate)
 
     async def authenticate(request: web.Request) -> web.Response:
         assert "X-User-Id" not in request.headers
         if request.headers.get("Authorization") != SECRET:
             return web.Response(status=401)
-        return web.Response(headers={"X-User-Id": front.alice})
+        return web.Response(headers={"X-User-Id": proxy.alice})
 
-    conf = placed(
+    conf = with_replacements(
         example(),
         listen=f"listen 127.0.0.1:{port} ssl;",
         certificate=str(certificate),
         key=str(key),
         shop=f"server {shop.url.removeprefix('http://')};",
-        authenticator=f"http://127.0.0.1:{beside}",
+        authenticator=f"http://127.0.0.1:{authenticator_port}",
     )
     (tmp_path / "nginx.conf").write_text(
         f"error_log stderr; events {{}} http {{ access_log off; {temp_paths(tmp_path)}\n{conf}\n}}"
@@ -116,41 +117,41 @@ async def front(shop: Shop, session: aiohttp.ClientSession, tmp_path: Path) -> A
     application.router.add_route("*", "/{any:.*}", authenticate)
     runner = web.AppRunner(application)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", beside).start()
+    await web.TCPSite(runner, "127.0.0.1", authenticator_port).start()
 
     async with nginx(tmp_path, port):
-        yield front
+        yield proxy
     await runner.cleanup()
 
 
-async def test_a_caller_is_who_the_authenticator_says_and_nobody_they_choose(front: Front) -> None:
-    somebody = new_user()
-    for given in [(), (("X-User-Id", somebody),), (("X-User-Id", somebody), ("x-user-id", new_user()))]:
-        account = ("POST" if not given else "GET"), "/api/payments/account"
-        assert (await front.json(*account, AUTHENTICATED, *given))["user_id"] == front.alice
+async def test_the_authenticator_decides_the_user_and_not_the_caller(proxy: Proxy) -> None:
+    other = new_user()
+    for headers in [(), (("X-User-Id", other),), (("X-User-Id", other), ("x-user-id", new_user()))]:
+        account = ("POST" if not headers else "GET"), "/api/payments/account"
+        assert (await proxy.json(*account, AUTHENTICATED, *headers))["user_id"] == proxy.alice
 
 
-async def test_nobody_gets_in_unauthenticated_whoever_they_say_they_are(front: Front) -> None:
-    as_alice = ("X-User-Id", front.alice)
-    assert await front.status("GET", "/api/orders", as_alice) == 401
-    assert await front.status("POST", "/api/notifications/tickets", as_alice) == 401
-    assert await front.status("GET", "/api/orders", as_alice, ("Authorization", "Bearer guessed")) == 401
-    assert await front.status("GET", "/_authenticate", AUTHENTICATED) == 404
-    assert await front.status("GET", "/metrics", AUTHENTICATED) == 404
-    assert await front.status("GET", "/") == 200
+async def test_unauthenticated_calls_are_rejected_with_any_user_id(proxy: Proxy) -> None:
+    as_alice = ("X-User-Id", proxy.alice)
+    assert await proxy.status("GET", "/api/orders", as_alice) == 401
+    assert await proxy.status("POST", "/api/notifications/tickets", as_alice) == 401
+    assert await proxy.status("GET", "/api/orders", as_alice, ("Authorization", "Bearer guessed")) == 401
+    assert await proxy.status("GET", "/_authenticate", AUTHENTICATED) == 404
+    assert await proxy.status("GET", "/metrics", AUTHENTICATED) == 404
+    assert await proxy.status("GET", "/") == 200
 
 
-async def test_a_socket_goes_through(front: Front, shop: Shop) -> None:
-    ticket = (await front.json("POST", "/api/notifications/tickets", AUTHENTICATED))["ticket"]
+async def test_a_websocket_passes_the_proxy(proxy: Proxy, shop: Shop) -> None:
+    ticket = (await proxy.json("POST", "/api/notifications/tickets", AUTHENTICATED))["ticket"]
     async with websockets.connect(
-        front.url.replace("https", "wss") + "/ws",
-        ssl=front.trust,
+        proxy.url.replace("https", "wss") + "/ws",
+        ssl=proxy.trust,
         origin=Origin(shop.url),
         subprotocols=[Subprotocol("gozon.v1"), Subprotocol(f"ticket.{ticket}")],
     ) as socket:
         assert '"type":"welcome"' in str(await socket.recv())
 
 
-async def test_too_many_requests_are_refused(front: Front) -> None:
-    answers = await asyncio.gather(*(front.status("GET", "/api/orders", AUTHENTICATED) for _ in range(80)))
-    assert {200, 429} == set(answers)
+async def test_too_many_requests_are_rejected(proxy: Proxy) -> None:
+    statuses = await asyncio.gather(*(proxy.status("GET", "/api/orders", AUTHENTICATED) for _ in range(80)))
+    assert {200, 429} == set(statuses)

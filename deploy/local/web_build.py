@@ -1,4 +1,4 @@
-"""Builds web/dist when it is missing or older than its sources."""
+"""Builds the web page, web/dist, if it is missing or older than its sources."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import node
-from place import REPOSITORY
+from layout import REPOSITORY
 
 WEB = REPOSITORY / "web"
 SKIPPED = ("node_modules", "dist", "test-results")
@@ -24,22 +24,22 @@ def build() -> None:
     try:
         _npm(environment, "run", "build")
     except BaseException:
-        shutil.rmtree(WEB / "dist", ignore_errors=True)  # Half a page would count as built.
+        shutil.rmtree(WEB / "dist", ignore_errors=True)  # half a page would count as built
         raise
 
 
 def _npm(environment: dict[str, str], *arguments: str) -> None:
     npm = shutil.which("npm", path=environment["PATH"]) or "npm"
     command = [npm, *arguments]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=WEB, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
-    if done.returncode != 0:
-        raise SystemExit(f"npm {' '.join(arguments)} failed in web/:\n{done.stdout}{done.stderr}")
+    if result.returncode != 0:
+        raise SystemExit(f"npm {' '.join(arguments)} failed in web/:\n{result.stdout}{result.stderr}")
 
 
 def _newest(path: Path) -> float:
-    """0 if there is nothing; for a folder, its newest file."""
+    """Returns the modification time of a file, or of the newest file in a folder. Returns 0 if there is none."""
     if path.is_dir():
         return max((file.stat().st_mtime for file in path.rglob("*") if file.is_file()), default=0)
     return path.stat().st_mtime if path.exists() else 0
