@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from shopkit.runtime.hosts import one_by_one
+from shopkit.runtime.hosts import host_urls
 
 SCHEME = "redis+sentinel"
 SENTINEL_PORT = 26379
@@ -53,7 +53,7 @@ def by_sentinel(url: str) -> dict[str, Any]:
     User and password are those of Redis and of its sentinels. Raises ValueError.
     """
     whole = urlsplit(url)
-    sentinels = [(host.hostname, host.port or SENTINEL_PORT) for host in map(urlsplit, one_by_one(url))]
+    sentinels = [(host.hostname, host.port or SENTINEL_PORT) for host in map(urlsplit, host_urls(url))]
     credentials = {
         "username": unquote(whole.username or "") or None,
         "password": unquote(whole.password or "") or None,

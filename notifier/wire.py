@@ -59,7 +59,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Leaves no cycle behind, here and where else one is cut.
 
-        The collector, which seldom looks at what is old (`calm_the_collector`), would let the sockets that
+        The collector, which seldom looks at what is old (`tune_garbage_collector`), would let the sockets that
         have ended pile up: 10 KiB each.
         """
         super().connection_lost(exc)

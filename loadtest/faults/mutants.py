@@ -118,9 +118,9 @@ MUTANTS = (
         (
             Edit(
                 "orders/apply_payment_results.py",
-                "            await outbox.add(connection, told)\n",
+                "            await outbox.add(connection, status_events)\n",
                 "            async with self._database.at_once() as early:\n"
-                "                await outbox.add(early, told)\n",
+                "                await outbox.add(early, status_events)\n",
             ),
         ),
         ("kill before-status-commit",),

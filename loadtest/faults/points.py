@@ -18,8 +18,8 @@ RELAYING = ("orders", "payments")
 CONSUMING = ("orders", "payments", "notifier")
 
 POINTS = {
-    "before-order-commit": Point(("orders",), "orders.place_order:_place"),
-    "after-order-commit": Point(("orders",), "orders.place_order:_place", after=True),
+    "before-order-commit": Point(("orders",), "orders.place_order:_insert"),
+    "after-order-commit": Point(("orders",), "orders.place_order:_insert", after=True),
     # The rows are taken from the outbox, and the delete is not committed.
     "before-publish": Point(RELAYING, "shopkit.messaging.publisher:Publisher.publish"),
     # The broker has the message and has said so, and nobody has heard it yet.

@@ -8,7 +8,7 @@ from typing import Any, cast
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from shopkit.runtime.hosts import one_by_one
+from shopkit.runtime.hosts import host_urls
 from shopkit.runtime.retry import is_transient
 
 CONNECT: dict[str, Any] = {
@@ -35,7 +35,7 @@ def connector(url: str, connect: Mapping[str, Any] = CONNECT) -> Callable[..., A
 
     asyncpg tries several as well, but has one time limit for them all, which a host that says nothing uses up.
     """
-    hosts = deque(one_by_one(url))
+    hosts = deque(host_urls(url))
     # The name of a host that is away may take long to resolve, and a process has four threads that do it.
     one_at_a_time = asyncio.Lock()
 

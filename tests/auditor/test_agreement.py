@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from auditor.invariants import Invariant
 from auditor.reconciliation import (
-    AGREEMENT,
     PAYMENT_OF_AN_ORDER,
+    RECONCILIATION,
     RESULT_APPLIED,
     SAME_USER_AND_AMOUNT,
     STATUS_IS_OUTCOME,
@@ -84,7 +84,7 @@ async def test_the_offenders_are_those_of_the_invariants_as_stated(
     ]
     expected = Counter(invariant for pair in pairs for invariant in model(*pair))
     findings = await compare(stream(pairs), most)
-    assert [finding.invariant for finding in findings] == list(AGREEMENT)
+    assert [finding.invariant for finding in findings] == list(RECONCILIATION)
     for finding in findings:
         offending: list[dict[str, Any]] = [
             {"order": order, "payment": payment}

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auditor.audit import everything
+from auditor.audit import examine_all
 from auditor.invariants import Limits
 from auditor.report import as_json
 from auditor.snapshot import AuditSnapshot
@@ -53,7 +53,7 @@ async def planted(books: Books, statements: Statements) -> AsyncGenerator[list[A
 async def said(books: Books, statements: Statements) -> dict[str, Any]:
     """What the report of the defective databases says of each invariant."""
     async with planted(books, statements) as (orders, payments):
-        report = json.loads(as_json(await everything(orders, payments, Limits())))
+        report = json.loads(as_json(await examine_all(orders, payments, Limits())))
     return {found["name"]: found for found in report["invariants"]}
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Info, generate_latest
 
-from backstage.build_snapshot import compose
-from backstage.scrape import ScrapedMetrics, figures
+from backstage.build_snapshot import build_snapshot
+from backstage.scrape import ScrapedMetrics, parse_metrics
 from backstage.snapshot import NotifierReplica, OrdersReplica, PaymentsReplica, Snapshot
 
 NOW = datetime.now(UTC)
@@ -16,11 +16,11 @@ NOW = datetime.now(UTC)
 
 def said(service: str, replica: str, *lines: str) -> ScrapedMetrics:
     build = f'gozon_build_info{{replica="{replica}",revision="r",service="{service}",version="1"}} 1.0'
-    return figures("\n".join([*lines, build]))
+    return parse_metrics("\n".join([*lines, build]))
 
 
 def told(*answers: ScrapedMetrics) -> Snapshot:
-    return compose(NOW, answers, [])
+    return build_snapshot(NOW, answers, [])
 
 
 def toasts(**counts: int) -> list[str]:
@@ -112,7 +112,7 @@ def test_services_of_another_kind_are_not_told() -> None:
 @pytest.mark.parametrize("metrics", ["", "<html>", "gozon_build_info 1.0", "gozon_sockets 1.0"])
 def test_who_does_not_say_who_it_is_is_refused(metrics: str) -> None:
     with pytest.raises(ValueError, match="who it is"):
-        figures(metrics)
+        parse_metrics(metrics)
 
 
 def test_what_is_no_number_is_refused() -> None:
@@ -124,4 +124,4 @@ def test_what_is_no_number_is_refused() -> None:
 def test_any_name_of_a_replica_is_read_as_it_was_given(name: str) -> None:
     registry = CollectorRegistry()
     Info("gozon_build", "What is running", registry=registry).info({"service": "orders", "replica": name})
-    assert figures(generate_latest(registry).decode()).replica == name
+    assert parse_metrics(generate_latest(registry).decode()).replica == name

@@ -6,8 +6,8 @@ import time
 import pytest
 from aiohttp import web
 
-from backstage.latest import KEPT_SECONDS
-from backstage.replicas import ANSWER_SECONDS, LONGEST, REPLICAS_LIMIT
+from backstage.latest import CACHE_SECONDS
+from backstage.replicas import METRICS_LIMIT, REPLICAS_LIMIT, RESPONSE_SECONDS
 from tests.backstage.conftest import LookAt
 from tests.conftest import Serve
 from tests.servers import Handler
@@ -26,7 +26,7 @@ async def notifier(_: web.Request) -> web.Response:
 
 
 async def slow(_: web.Request) -> web.Response:
-    await asyncio.sleep(ANSWER_SECONDS / 5)
+    await asyncio.sleep(RESPONSE_SECONDS / 5)
     return web.Response(text=metrics("orders", "slow"))
 
 
@@ -47,7 +47,7 @@ async def broken(_: web.Request) -> web.Response:
 
 
 async def too_long(_: web.Request) -> web.Response:
-    return web.Response(text=metrics("orders", "too long") + "#" * LONGEST)
+    return web.Response(text=metrics("orders", "too long") + "#" * METRICS_LIMIT)
 
 
 async def of_no_length(request: web.Request) -> web.StreamResponse:
@@ -73,7 +73,7 @@ async def test_a_replica_that_is_ill_is_left_out_and_holds_up_nobody(
     view = await look_at(orders=f"{among_orders.url},{well.url}", notifier=other.url)
     started = time.monotonic()
     assert set(await view.replicas()) == {"n", well.url.rpartition(":")[2]}
-    assert time.monotonic() - started < ANSWER_SECONDS + 2
+    assert time.monotonic() - started < RESPONSE_SECONDS + 2
     assert among_orders.seen
 
 
@@ -87,7 +87,7 @@ async def test_those_who_ask_together_share_one_reading(look_at: LookAt, serve: 
     assert 1 <= len({snapshot["at"] for snapshot in seen}) == len(replica.seen) <= 3
 
     so_far = len(replica.seen)
-    await asyncio.sleep(KEPT_SECONDS + ANSWER_SECONDS)
+    await asyncio.sleep(CACHE_SECONDS + RESPONSE_SECONDS)
     assert len(replica.seen) == so_far  # nobody has asked
     await view.now()
     assert len(replica.seen) == so_far + 1

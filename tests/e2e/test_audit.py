@@ -4,7 +4,6 @@ import asyncio
 
 from sqlalchemy import text
 
-from auditor.snapshot import connected
 from tests.conftest import Shop
 from tests.support import audited, eventually
 
@@ -18,7 +17,7 @@ async def test_the_books_are_in_order_after_all_other_tests(shop: Shop) -> None:
     urls = {name: str(shop.servers["databases"][name]) for name in IN_FLIGHT}
 
     async def at_rest(name: str) -> bool:
-        async with connected(name, urls[name]) as snapshot:
+        async with open_database(name, urls[name]) as snapshot:
             return not await snapshot.rows(IN_FLIGHT[name], {})
 
     async def all_at_rest() -> bool:

@@ -34,11 +34,11 @@ NO_BODY = (204, 304)
 @pytest.fixture(autouse=True, scope="module")
 def short_limits() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection_module, "ANSWER_SECONDS", PATIENT_SECONDS)
+        patch.setattr(connection_module, "RESPONSE_SECONDS", PATIENT_SECONDS)
         patch.setattr(connection_module, "HEAD_LIMIT", 2048)
-        patch.setattr(answer_module, "WHOLE_ANSWER", 1024)
+        patch.setattr(answer_module, "BUFFERED_BODY_LIMIT", 1024)
         patch.setattr(answer_module, "HIGH_WATER", 2048)
-        patch.setattr(client_module, "LOOK_SECONDS", 0.05)
+        patch.setattr(client_module, "EXPIRY_CHECK_SECONDS", 0.05)
         yield
 
 
@@ -105,7 +105,7 @@ async def asked(
 
     `seconds` limits how long the client waits.
     """
-    connection_module.ANSWER_SECONDS = seconds
+    connection_module.RESPONSE_SECONDS = seconds
     request = b"%b %b HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n" % (method.encode(), path)
     async with asyncio.timeout(2 * PATIENT_SECONDS):
         try:
@@ -352,7 +352,7 @@ async def test_a_replica_that_says_nothing_is_not_waited_for_longer_than_the_lim
     scripted = Scripted({b"/silent": Script([]), b"/drip": Script([b"H"])})
     async with replica(scripted) as (client, target):
         for path in (b"/silent", b"/drip"):
-            connection_module.ANSWER_SECONDS = SHORT_SECONDS
+            connection_module.RESPONSE_SECONDS = SHORT_SECONDS
             with pytest.raises(TimeoutError):
                 await client.request(target, "GET", b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
             assert await asked(client, target, b"/next") == (200, b"/next")

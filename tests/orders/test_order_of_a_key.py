@@ -105,7 +105,7 @@ async def test_orders_that_are_placed_are_answered_when_a_repeated_key_beside_th
 ) -> None:
     place = PlaceOrders(orders_database, "orders-1", lambda: None)
     await place([NewOrder("ann", 500, "a lamp", "key")])
-    monkeypatch.setattr(place_order, "FIRST_OF_KEYS", "SELECT 1 / 0")
+    monkeypatch.setattr(place_order, "ORDERS_BY_KEY", "SELECT 1 / 0")
     new, repeated = NewOrder("ann", 700, "a cat"), NewOrder("ann", 500, "a lamp", "key")
     placed, refused = await place([new, repeated])
     assert isinstance(placed, Placed)

@@ -10,7 +10,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from gozon.topology import PAYMENT_RESULTS, TOPOLOGY
-from orders.apply_payment_results import LOCK, ApplyResults, first_of_each
+from orders.apply_payment_results import LOCK, ApplyResults, first_result_per_order
 from orders.messages import PaymentEvent, decode_payment_event
 from orders.place_order import NewOrder, PlaceOrders
 from payments.messages import payment_decided
@@ -134,7 +134,7 @@ def test_of_several_results_for_an_order_the_first_counts() -> None:
     first, contradicting, again = result(one), result(one, "no_account"), result(one)
     only = result(other, "no_account")
     richer = result(one, amount=AMOUNT + 1)
-    counting = first_of_each([richer, first, contradicting, only, again])
+    counting = first_result_per_order([richer, first, contradicting, only, again])
     assert {event.id for event in counting.values()} == {first.id, only.id, richer.id}
 
 
