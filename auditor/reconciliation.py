@@ -1,8 +1,8 @@
 """Reconciliation: compares orders with payments. They are in two databases, so in two snapshots.
 
-The snapshot of orders is taken first. Payments commits a result before orders can receive it. So the later snapshot,
-that of payments, has the payment of every final order. If that payment is missing or different, the cause is an
-error and not the timing of the snapshots. The user and amount of an order never change, nor does a payment.
+The snapshot of orders is taken first. Payments commits a result before orders can receive it. So the snapshot of
+payments, the later one, has the payment of every final order. If that payment is missing or different, the cause is
+an error and not the timing of the snapshots. The user and amount of an order never change, nor does a payment.
 
 Only two differences can be caused by timing:
 
@@ -10,8 +10,8 @@ Only two differences can be caused by timing:
 - A NEW order with a payment: the result is still on its way to orders.
 
 Both are reported only if the payment was decided longer ago than the grace period. The two snapshots must be closer
-together than the grace period; they are milliseconds apart. The age of a payment is measured by the clock of its own
-database, so the two clocks need not agree.
+together than the grace period; they are milliseconds apart. The age of a payment is measured by the clock of its
+own database, so the two clocks need not agree.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator

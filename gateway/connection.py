@@ -69,7 +69,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether the connection is open and has nothing to read, neither its end nor unexpected bytes.
+        """True if the connection is open and has nothing to read, neither its end nor unexpected bytes.
 
         This polls the socket, because the event loop may not have noticed a change yet.
         """

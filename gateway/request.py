@@ -62,7 +62,7 @@ def encode(scope: HTTPScope, body: bytes | None) -> bytes:
 
 
 def hop_by_hop(headers: RawHeaders) -> frozenset[bytes]:
-    """Returns the names of hop-by-hop headers: those of RFC 9110 7.6.1, and those that `Connection` lists."""
+    """Returns the names of hop-by-hop headers: the list of RFC 9110 7.6.1, and the names in `Connection`."""
     connection = [value for name, value in headers if name == b"connection"]
     if not connection:
         return HOP_BY_HOP

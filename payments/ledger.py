@@ -53,7 +53,7 @@ class NewEntry(msgspec.Struct, frozen=True):
 
 
 async def lock_accounts(connection: Connection, user_ids: Iterable[str]) -> dict[str, LockedAccount]:
-    """Locks the accounts of `user_ids` until the transaction ends. Returns those that exist, by user id."""
+    """Locks the accounts of `user_ids` until the transaction ends. Returns the existing accounts by user id."""
     rows = await connection.fetch(LOCK, list(set(user_ids)))
     return {user_id: LockedAccount(balance, version) for user_id, balance, version in rows}
 

@@ -99,7 +99,7 @@ MUTANTS = (
         "orders are locked in the order in which a plan finds them",
         (Edit("orders/apply_payment_results.py", " ORDER BY id FOR NO KEY UPDATE", " FOR NO KEY UPDATE"),),
         (),
-        (f"{RESULTS}::test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan",),
+        (f"{RESULTS}::test_orders_are_locked_in_the_order_of_their_ids_with_any_query_plan",),
     ),
     Mutant(
         "the outbox is emptied before the broker confirms",

@@ -7,7 +7,7 @@ import structlog
 
 
 def configure_logging(service: str, replica: str, level: str) -> None:
-    """Writes one JSON object per line to standard output, for our loggers and those of libraries."""
+    """Makes all loggers, ours and the libraries', write one JSON object per line to standard output."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -68,7 +68,7 @@ def example_path(path: str, parameters: Sequence[Json]) -> str:
 def response_object(
     response: ResponseSpec, schema: Json, path: str, headers: Mapping[str, Json] | None = None
 ) -> Json:
-    """Returns the OpenAPI Response Object, with `headers` added to those of `response`.
+    """Returns the OpenAPI Response Object of `response`, with `headers` added.
 
     `path` becomes the `instance` of its example problem documents.
     """

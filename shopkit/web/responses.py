@@ -62,7 +62,7 @@ def location(example: str) -> dict[str, Json]:
 
 
 def error_responses(*problems_of_operation: Problem) -> dict[int, ResponseSpec]:
-    """Returns the error responses of an operation of a user: its own, and those that every such operation has."""
+    """Returns the error responses of a user's operation: its own problems, and the problems common to all."""
     common = (
         identity.malformed_user(),
         identity.missing_user(),

@@ -230,7 +230,7 @@ class _Server(uvicorn.Server):
 
 
 def _allow_every_method(app: Litestar) -> None:
-    """Lists all methods of a path in the response to OPTIONS. Litestar 2 lists those of its first handler only.
+    """Lists all methods of a path in the response to OPTIONS. Litestar 2 lists the first handler's methods only.
 
     See litestar-org/litestar#4169.
     """

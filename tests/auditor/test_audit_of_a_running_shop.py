@@ -11,7 +11,7 @@ from tests.support import eventually
 AUDITS = 10
 
 
-async def test_a_shop_at_work_is_found_in_order_at_every_moment(books: Books) -> None:
+async def test_a_running_shop_satisfies_every_invariant_at_any_time(books: Books) -> None:
     users = [f"user-{n}" for n in range(4)]
     for user_id in users[1:]:
         await books.open(user_id, 1_000)

@@ -4,6 +4,7 @@ import asyncio
 
 from sqlalchemy import text
 
+from auditor.snapshot import open_database
 from tests.conftest import Shop
 from tests.support import audited, eventually
 
