@@ -37,7 +37,7 @@ class ScrapedMetrics(NamedTuple):
         return sum(int(sample.value) for sample in self._named(name) if labels.items() <= sample.labels.items())
 
     def known(self, name: str) -> int | None:
-        """Returns the value of a gauge, or None if it is missing or NaN. NaN means that the replica has no value."""
+        """Returns the value of a gauge, or None if it is missing or NaN. NaN means that there is no value."""
         return next((int(s.value) for s in self._named(name) if not math.isnan(s.value)), None)
 
     def buckets(self, name: str) -> dict[float, int]:

@@ -56,7 +56,7 @@ def _resolved(node: Any, root: Any) -> Any:
 
 
 def _closed(schema: Any, part: bool = False) -> Any:
-    """Returns a schema that refuses unknown fields. A part of an `allOf` stays open: other parts have more fields."""
+    """Returns a schema that refuses unknown fields. A part of an `allOf` stays open, as other parts add fields."""
     closed = dict(schema)
     if "properties" in schema:
         closed["properties"] = {name: _closed(value) for name, value in schema["properties"].items()}
