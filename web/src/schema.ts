@@ -457,7 +457,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -467,7 +467,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -552,7 +552,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -578,7 +578,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -670,7 +670,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -696,7 +696,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -845,7 +845,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -871,7 +871,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -973,7 +973,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -999,7 +999,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1095,7 +1095,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1121,7 +1121,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1222,7 +1222,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1248,7 +1248,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1349,7 +1349,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1375,7 +1375,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1529,7 +1529,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1555,7 +1555,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
