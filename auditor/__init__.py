@@ -1,1 +1,1 @@
-"""Reads both databases and says which invariants of money and progress do not hold. It changes nothing."""
+"""The auditor: reads both databases and reports violated invariants of money and progress. It changes nothing."""

@@ -1,4 +1,4 @@
-"""The command: exit status 0 when every invariant holds, 1 when one does not, 2 when a database cannot be read."""
+"""Checks the invariants of money and progress. Exit status: 0 all hold, 1 violated, 2 a database cannot be read."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from auditor.audit import audit
 from auditor.invariants import EXAMPLES_LIMIT, GRACE, Limits
-from auditor.report import as_json, as_text, clean
+from auditor.report import all_hold, as_json, as_text
 from auditor.snapshot import Unreadable
 
 
@@ -21,7 +21,7 @@ async def run(words: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     print(as_json(findings) if options.json else as_text(findings))
-    return 0 if clean(findings) else 1
+    return 0 if all_hold(findings) else 1
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -29,21 +29,29 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     for database in ("orders", "payments"):
         variable = f"{database.upper()}_DATABASE_URL"
         address = os.environ.get(variable)
-        says = f"postgresql://user:password@host:port/name; {variable} by default"
-        parser.add_argument(f"--{database}", metavar="URL", default=address, required=not address, help=says)
+        form = f"postgresql://user:password@host:port/name (default: the environment variable {variable})"
+        parser.add_argument(f"--{database}", metavar="URL", default=address, required=not address, help=form)
     parser.add_argument(
-        "--grace", metavar="SECONDS", type=_seconds, default=GRACE, help="how long work may be in flight (60)"
+        "--grace",
+        metavar="SECONDS",
+        type=_seconds,
+        default=GRACE,
+        help="do not report work that has been in flight for less than this (default: 60)",
     )
     parser.add_argument(
-        "--rows", metavar="N", type=_count, default=EXAMPLES_LIMIT, help="offenders to show of each (20)"
+        "--rows",
+        metavar="N",
+        type=_count,
+        default=EXAMPLES_LIMIT,
+        help="show at most N offending rows per invariant (default: 20)",
     )
-    parser.add_argument("--json", action="store_true", help="for tools")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser.parse_args(words)
 
 
 def _seconds(word: str) -> float:
     seconds = float(word)
-    # Longer ago than the year 1 PostgreSQL cannot say.
+    # The queries subtract the grace from the current time, and the result must not be before the year 1.
     if not 0 <= seconds <= 10**9:
         raise argparse.ArgumentTypeError("from 0 to 1000000000")
     return seconds

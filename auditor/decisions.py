@@ -1,9 +1,9 @@
-"""What justifies the decision about an order: the account as it was found. Amounts are in kopecks."""
+"""Invariants of payment decisions: the account before the decision justifies it. Amounts are in kopecks."""
 
-from auditor.invariants import Queried
+from auditor.invariants import QueryInvariant
 
 DECISIONS = (
-    Queried(
+    QueryInvariant(
         "known-outcome",
         "payments",
         "A payment succeeded and has no reason, or it failed for no_account or insufficient_funds.",
@@ -14,11 +14,11 @@ DECISIONS = (
         FROM payments
         """,
     ),
-    # A payment without its debit is named by debit-of-payment.
-    Queried(
+    # The invariant debit-of-payment reports a payment without a debit.
+    QueryInvariant(
         "paid-from-balance",
         "payments",
-        "What was paid was there, and the debit is the next entry of the account and takes just that.",
+        "The balance covered a payment. Its debit is the next ledger entry and has exactly its amount.",
         """
         SELECT order_id, payments.user_id, payments.amount, payments.account_version, balance_before,
                debit.account_version AS debit_version, debit.balance_after,
@@ -29,10 +29,10 @@ DECISIONS = (
         WHERE outcome = 'succeeded' AND kind = 'debit'
         """,
     ),
-    Queried(
+    QueryInvariant(
         "declined-for-lack-of-funds",
         "payments",
-        "Who was declined for insufficient_funds had less than the amount, as the ledger says of that version.",
+        "If a payment failed for insufficient_funds, the balance at that version of the account was too low.",
         """
         WITH ledger AS (
             SELECT user_id, 0 AS account_version, 0 AS balance_after FROM accounts
@@ -44,12 +44,12 @@ DECISIONS = (
         WHERE reason = 'insufficient_funds'
         """,
     ),
-    # Both times are the starts of transactions. The one that opened the account may have started first and
-    # committed after the other had looked for it; no opening takes two seconds.
-    Queried(
+    # Both times are the starts of transactions. The transaction that opened the account may have started first and
+    # committed after the decision had found no account. Opening an account takes less than two seconds.
+    QueryInvariant(
         "declined-without-account",
         "payments",
-        "Who was declined for no_account had none then; one may have been opened later.",
+        "If a payment failed for no_account, the user had no account then. The user may have opened one later.",
         """
         SELECT order_id, user_id, account_version, balance_before, decided_at, created_at AS opened_at,
                account_version IS NULL AND balance_before IS NULL

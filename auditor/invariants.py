@@ -1,4 +1,4 @@
-"""An invariant, and how one that a query can decide is examined."""
+"""Invariants, the findings about them, and the examination of an invariant that is a query."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,7 +15,7 @@ HOLDS = column("holds", Boolean)
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Work may be in flight for `grace` seconds; at most `rows` offenders of an invariant are shown."""
+    """Work may be in flight for `grace` seconds. A finding has at most `rows` offenders."""
 
     grace: float = GRACE
     rows: int = EXAMPLES_LIMIT
@@ -27,14 +27,20 @@ class Invariant(msgspec.Struct, frozen=True):
     statement: str
 
 
-class Queried(Invariant, frozen=True):
-    """`query` yields everything to look at, each row with a boolean `holds`; NULL counts as false."""
+class QueryInvariant(Invariant, frozen=True):
+    """An invariant of one database. `query` returns all rows to examine, each with a boolean `holds`.
+
+    NULL in `holds` counts as false.
+    """
 
     query: str
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`rows` are the first of the `offenders`."""
+    """The result of examining an invariant: how many rows were examined and how many of them violate it.
+
+    `rows` has the first offenders, at most `Limits.rows`.
+    """
 
     invariant: Invariant
     looked_at: int
@@ -42,8 +48,8 @@ class Finding(msgspec.Struct, frozen=True):
     rows: Sequence[dict[str, Any]]
 
 
-async def examine(snapshot: AuditSnapshot, invariant: Queried, limits: Limits) -> Finding:
-    """One pass counts; the offenders are fetched in a second one, which a healthy database does not need."""
+async def examine(snapshot: AuditSnapshot, invariant: QueryInvariant, limits: Limits) -> Finding:
+    """Counts the rows, and runs the query a second time for the offenders only if there are any."""
     values = {"grace": limits.grace}
     looked_at = text(invariant.query).columns(HOLDS).subquery("looked_at")
     broken = looked_at.c.holds.is_not(True)
@@ -53,8 +59,8 @@ async def examine(snapshot: AuditSnapshot, invariant: Queried, limits: Limits) -
         return Finding(invariant, counted["all"], 0, [])
     first = select(text("*")).select_from(looked_at).where(broken).order_by(text("1")).limit(limits.rows)
     offending = await snapshot.rows(first, values)
-    return Finding(invariant, counted["all"], counted["broken"], [_shown(row) for row in offending])
+    return Finding(invariant, counted["all"], counted["broken"], [_without_holds(row) for row in offending])
 
 
-def _shown(row: RowMapping) -> dict[str, Any]:
+def _without_holds(row: RowMapping) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "holds"}

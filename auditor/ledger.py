@@ -1,9 +1,9 @@
-"""What must hold of accounts, their entries and the payments that made them. Amounts are in kopecks."""
+"""Invariants of accounts, their ledger entries and their payments. Amounts are in kopecks."""
 
-from auditor.invariants import Queried
+from auditor.invariants import QueryInvariant
 
 LEDGER = (
-    Queried(
+    QueryInvariant(
         "one-payment-per-order",
         "payments",
         "An order has at most one payment.",
@@ -11,7 +11,7 @@ LEDGER = (
         SELECT order_id, count(*) AS payments, count(*) = 1 AS holds FROM payments GROUP BY order_id
         """,
     ),
-    Queried(
+    QueryInvariant(
         "debit-of-payment",
         "payments",
         "A payment succeeded exactly when its order has one debit, of the same user and amount.",
@@ -26,10 +26,10 @@ LEDGER = (
         FROM payments FULL JOIN debits USING (order_id)
         """,
     ),
-    Queried(
+    QueryInvariant(
         "entry-of-its-kind",
         "payments",
-        "A debit is negative and names an order; a top-up is positive and names none.",
+        "A debit is negative and has an order. A top-up is positive and has none.",
         """
         SELECT id, user_id, kind, amount, order_id,
                CASE kind WHEN 'debit' THEN amount < 0 AND order_id IS NOT NULL
@@ -37,27 +37,27 @@ LEDGER = (
         FROM ledger_entries
         """,
     ),
-    Queried(
+    QueryInvariant(
         "entry-of-an-account",
         "payments",
-        "Whoever has ledger entries has an account.",
+        "Every ledger entry belongs to an existing account.",
         """
         WITH owners AS (SELECT user_id, count(*) AS entries FROM ledger_entries GROUP BY user_id)
         SELECT owners.user_id, entries, accounts.user_id IS NOT NULL AS holds
         FROM owners LEFT JOIN accounts USING (user_id)
         """,
     ),
-    Queried(
+    QueryInvariant(
         "balance-is-the-sum",
         "payments",
-        "The balance of an account is the sum of its entries; it opens with 0.",
+        "The balance of an account is the sum of its entries, and 0 without entries.",
         """
         WITH sums AS (SELECT user_id, sum(amount) AS entries FROM ledger_entries GROUP BY user_id)
         SELECT user_id, balance, coalesce(entries, 0) AS sum_of_entries, balance = coalesce(entries, 0) AS holds
         FROM accounts LEFT JOIN sums USING (user_id)
         """,
     ),
-    Queried(
+    QueryInvariant(
         "versions-without-gaps",
         "payments",
         "The entries of an account have the versions 1 to n, each once, and the version of the account is n.",
@@ -73,8 +73,9 @@ LEDGER = (
         FROM accounts LEFT JOIN counted USING (user_id)
         """,
     ),
-    # By induction it is the sum of all entries so far; this way the entry that is wrong is the one to be named.
-    Queried(
+    # By induction, the balance after an entry is the sum of all entries up to it. Comparing neighbours reports the
+    # wrong entry only, and not the entries after it.
+    QueryInvariant(
         "running-balance",
         "payments",
         "The balance after an entry is the balance after the one before it, or 0, plus its amount.",
@@ -89,10 +90,10 @@ LEDGER = (
         SELECT *, balance_after = replayed AS holds FROM replayed
         """,
     ),
-    Queried(
+    QueryInvariant(
         "no-negative-balance",
         "payments",
-        "No balance is negative, nor was any after an entry.",
+        "No balance is negative, neither now nor after any earlier entry.",
         """
         SELECT user_id, account_version AS version, balance_after AS balance, balance_after >= 0 AS holds
         FROM ledger_entries

@@ -1,12 +1,12 @@
-"""What must hold of orders by themselves, and of everything that is on its way."""
+"""Invariants of the orders database, and of events that wait: none may wait for longer than the grace period."""
 
-from auditor.invariants import Queried
+from auditor.invariants import QueryInvariant
 
 ORDERS = (
-    Queried(
+    QueryInvariant(
         "status-and-version",
         "orders",
-        "An order is NEW in version 1 or final in version 2, and has a reason exactly when CANCELLED.",
+        "A NEW order has version 1, a final order version 2. Exactly the CANCELLED orders have a reason.",
         """
         SELECT id, user_id, status, version, reason,
                CASE status WHEN 'NEW' THEN version = 1 AND reason IS NULL
@@ -15,19 +15,19 @@ ORDERS = (
         FROM orders
         """,
     ),
-    Queried(
+    QueryInvariant(
         "no-order-left-new",
         "orders",
-        "No order is NEW for longer than the grace.",
+        "No order is NEW for longer than the grace period.",
         """
         SELECT id, user_id, amount, created_at, created_at > now() - make_interval(secs => :grace) AS holds
         FROM orders WHERE status = 'NEW'
         """,
     ),
-    Queried(
+    QueryInvariant(
         "orders-outbox-moves",
         "orders",
-        "No event waits in the outbox of orders for longer than the grace.",
+        "No event waits in the outbox of orders for longer than the grace period.",
         """
         SELECT id, event_id, routing_key, created_at, created_at > now() - make_interval(secs => :grace) AS holds
         FROM outbox
@@ -36,26 +36,26 @@ ORDERS = (
 )
 
 WAITING_IN_PAYMENTS = (
-    Queried(
+    QueryInvariant(
         "inbox-moves",
         "payments",
-        "No event waits in the inbox for longer than the grace.",
+        "No event waits in the inbox for longer than the grace period.",
         """
         SELECT seq, event_id, type, received_at, attempts, last_error,
                received_at > now() - make_interval(secs => :grace) AS holds
         FROM inbox WHERE processed_at IS NULL
         """,
     ),
-    Queried(
+    QueryInvariant(
         "payments-outbox-moves",
         "payments",
-        "No event waits in the outbox of payments for longer than the grace.",
+        "No event waits in the outbox of payments for longer than the grace period.",
         """
         SELECT id, event_id, routing_key, created_at, created_at > now() - make_interval(secs => :grace) AS holds
         FROM outbox
         """,
     ),
-    Queried(
+    QueryInvariant(
         "dead-letters-resolved",
         "payments",
         "No dead letter is unresolved.",

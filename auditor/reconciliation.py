@@ -1,14 +1,17 @@
-"""Orders against payments, which live in two databases and so in two snapshots.
+"""Reconciliation: compares orders with payments. They are in two databases, so in two snapshots.
 
-The snapshot of orders is taken first. A result is committed in payments before orders can learn of it, so
-the payment of every final order is in the later snapshot: if it is missing, or says something else, that is
-no matter of timing. An order, its user and its amount, and a payment, once decided, do not change either.
+The snapshot of orders is taken first. Payments commits a result before orders can receive it. So the snapshot of
+payments, the later one, has the payment of every final order. If that payment is missing or different, the cause is
+an error and not the timing of the snapshots. The user and amount of an order never change, nor does a payment.
 
-Two things may be mere timing, and only these are given the grace. A payment may be of an order that was
-accepted after the snapshot of orders, and a result may still be on its way to an order that is NEW there. A
-payment that was decided longer than the grace before the second snapshot is neither, provided that the two
-snapshots lie closer together than the grace; they are milliseconds apart. Its age is measured by the clock of
-its own database, so the clocks of the two need not agree.
+Only two differences can be caused by timing:
+
+- A payment without an order: the order was accepted after the snapshot of orders.
+- A NEW order with a payment: the result is still on its way to orders.
+
+Both are reported only if the payment was decided longer ago than the grace period. The two snapshots must be closer
+together than the grace period; they are milliseconds apart. The age of a payment is measured by the clock of its
+own database, so the two clocks need not agree.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -21,10 +24,10 @@ from sqlalchemy import text
 from auditor.invariants import Finding, Invariant, Limits
 from auditor.snapshot import AuditSnapshot
 
-# Python compares UUIDs as PostgreSQL does, as 16 bytes from left to right.
+# `merge` relies on this order: Python compares UUIDs as PostgreSQL does, as 16 bytes from left to right.
 ORDERS = text("SELECT id, user_id, amount, status, reason FROM orders ORDER BY id")
 
-# A second payment of an order, if somebody dropped the key, is named by one-payment-per-order.
+# An order can only have a second payment if the primary key was dropped. one-payment-per-order reports it.
 PAYMENTS = text("""
     SELECT DISTINCT ON (order_id) order_id, user_id, amount, outcome, reason,
            decided_at <= now() - make_interval(secs => :grace) AS settled_long_ago
@@ -34,19 +37,19 @@ PAYMENTS = text("""
 STATUS_IS_OUTCOME = Invariant(
     "status-is-outcome",
     "both",
-    "An order is FINISHED exactly when its payment succeeded, CANCELLED exactly when it failed, and why it says.",
+    "An order is FINISHED if its payment succeeded, and CANCELLED with the same reason if its payment failed.",
 )
 SAME_USER_AND_AMOUNT = Invariant(
-    "same-user-and-amount", "both", "A payment is of the user and the amount of its order."
+    "same-user-and-amount", "both", "A payment has the user and the amount of its order."
 )
 PAYMENT_OF_AN_ORDER = Invariant(
-    "payment-of-an-order", "both", "A payment decided longer ago than the grace has an order."
+    "payment-of-an-order", "both", "A payment decided longer ago than the grace period has an order."
 )
 RESULT_APPLIED = Invariant(
-    "result-applied", "both", "An order whose payment was decided longer ago than the grace is no longer NEW."
+    "result-applied", "both", "An order whose payment was decided longer ago than the grace period is not NEW."
 )
 STATUS_OF = {"succeeded": "FINISHED", "failed": "CANCELLED"}
-AGREEMENT = (STATUS_IS_OUTCOME, SAME_USER_AND_AMOUNT, PAYMENT_OF_AN_ORDER, RESULT_APPLIED)
+RECONCILIATION = (STATUS_IS_OUTCOME, SAME_USER_AND_AMOUNT, PAYMENT_OF_AN_ORDER, RESULT_APPLIED)
 
 
 class OrderRow(msgspec.Struct, frozen=True):
@@ -69,7 +72,8 @@ class PaymentRow(msgspec.Struct, frozen=True):
 Pair: TypeAlias = tuple[OrderRow | None, PaymentRow | None]
 
 
-async def agreement(orders: AuditSnapshot, payments: AuditSnapshot, limits: Limits) -> list[Finding]:
+async def reconcile(orders: AuditSnapshot, payments: AuditSnapshot, limits: Limits) -> list[Finding]:
+    """Returns one finding per invariant of RECONCILIATION."""
     pairs = merge(_orders(orders), _payments(payments, limits))
     return await compare(pairs, limits.rows)
 
@@ -85,7 +89,7 @@ async def _payments(snapshot: AuditSnapshot, limits: Limits) -> AsyncGenerator[P
 
 
 async def merge(orders: AsyncIterator[OrderRow], payments: AsyncIterator[PaymentRow]) -> AsyncGenerator[Pair]:
-    """Every order with its payment; both must come in the order of their ids."""
+    """Yields each order with its payment, or None for a missing one. Both inputs must be sorted by order id."""
     order, payment = await anext(orders, None), await anext(payments, None)
     while order is not None or payment is not None:
         if payment is None or (order is not None and order.id < payment.order_id):
@@ -99,15 +103,16 @@ async def merge(orders: AsyncIterator[OrderRow], payments: AsyncIterator[Payment
             order, payment = await anext(orders, None), await anext(payments, None)
 
 
-async def compare(pairs: AsyncIterator[Pair], most: int) -> list[Finding]:
+async def compare(pairs: AsyncIterator[Pair], rows_limit: int) -> list[Finding]:
+    """Returns one finding per invariant, each with at most `rows_limit` offending pairs."""
     looked_at = 0
-    offenders = dict.fromkeys(AGREEMENT, 0)
-    first: dict[Invariant, list[Pair]] = {invariant: [] for invariant in AGREEMENT}
+    offenders = dict.fromkeys(RECONCILIATION, 0)
+    first: dict[Invariant, list[Pair]] = {invariant: [] for invariant in RECONCILIATION}
     async for order, payment in pairs:
         looked_at += 1
         for invariant in broken(order, payment):
             offenders[invariant] += 1
-            if offenders[invariant] <= most:
+            if offenders[invariant] <= rows_limit:
                 first[invariant].append((order, payment))
     return [
         Finding(
@@ -116,11 +121,12 @@ async def compare(pairs: AsyncIterator[Pair], most: int) -> list[Finding]:
             offenders[invariant],
             [{"order": order, "payment": payment} for order, payment in first[invariant]],
         )
-        for invariant in AGREEMENT
+        for invariant in RECONCILIATION
     ]
 
 
 def broken(order: OrderRow | None, payment: PaymentRow | None) -> Iterator[Invariant]:
+    """Yields the invariants that this order and payment violate."""
     if payment is None:
         if order is not None and order.status != "NEW":
             yield STATUS_IS_OUTCOME

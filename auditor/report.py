@@ -1,4 +1,4 @@
-"""Findings for people and for tools."""
+"""Reports of findings, as text and as JSON."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -7,12 +7,12 @@ import msgspec
 
 from auditor.invariants import Finding
 
-# Sums of the database come as decimals, and are whole kopecks.
+# PostgreSQL returns sums as decimals. They are whole kopecks, so they are written as JSON numbers.
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    return _encoder.encode({"holds": clean(findings), "invariants": [_flat(f) for f in findings]}).decode()
+    return _encoder.encode({"holds": all_hold(findings), "invariants": [_flat(f) for f in findings]}).decode()
 
 
 def _flat(finding: Finding) -> dict[str, Any]:
@@ -46,5 +46,5 @@ def _row(row: Mapping[str, Any]) -> str:
     return "  ".join(f"{name}={_encoder.encode(value).decode()}" for name, value in row.items())
 
 
-def clean(findings: Iterable[Finding]) -> bool:
+def all_hold(findings: Iterable[Finding]) -> bool:
     return not any(finding.offenders for finding in findings)

@@ -1,4 +1,4 @@
-"""A database as it was at one moment, read only."""
+"""A read-only snapshot of a database: all queries see its state at one moment."""
 
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -13,22 +13,24 @@ from shopkit.db.connect import engine_at
 
 BATCH = 1_000
 
-# Unlike a service's statements, these may take minutes.
+# There is no statement timeout: unlike a service's statements, these may take minutes.
 CONNECT: dict[str, Any] = {"timeout": 5, "server_settings": {"application_name": "gozon-auditor"}}
 READ_ONLY = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class Unreadable(Exception):
-    """Names the database and says what was wrong, in one line."""
+    """A database cannot be read. The message is one line with the database and the reason."""
 
 
 class AuditSnapshot:
+    """One transaction at isolation level REPEATABLE READ. Its methods raise Unreadable."""
+
     def __init__(self, database: str, connection: AsyncConnection) -> None:
         self.database = database
         self._connection = connection
 
     async def take(self) -> None:
-        """From here on it stands still: PostgreSQL takes the snapshot with the first statement."""
+        """Runs the first statement of the transaction. PostgreSQL takes the snapshot then, not at the beginning."""
         await self.rows(text("SELECT 1"), {})
 
     async def rows(self, query: Executable, values: Mapping[str, object]) -> Sequence[RowMapping]:
@@ -38,7 +40,7 @@ class AuditSnapshot:
     async def stream(
         self, query: TextClause, values: Mapping[str, object]
     ) -> AsyncGenerator[Row[*tuple[Any, ...]]]:
-        """Through a cursor of the server, so that the rows need no room here."""
+        """Yields the rows through a server-side cursor, so that they need not all be in memory."""
         with reading(self.database):
             result = await self._connection.stream(query, values)
             async for batch in result.partitions(BATCH):
@@ -47,13 +49,13 @@ class AuditSnapshot:
 
 
 @asynccontextmanager
-async def connected(database: str, url: str) -> AsyncGenerator[AuditSnapshot]:
-    """Raises Unreadable when the database cannot be reached."""
+async def open_database(database: str, url: str) -> AsyncGenerator[AuditSnapshot]:
+    """Connects and yields the snapshot, which is not taken yet. Raises Unreadable if it cannot connect."""
     try:
         engine = engine_at(url, CONNECT, poolclass=NullPool, execution_options=READ_ONLY)
         with reading(database):
             connection = await engine.connect()
-    except ValueError as error:  # its text quotes parts of the address, perhaps of the password
+    except ValueError as error:  # its text must not be shown: it can contain a part of the password
         raise Unreadable(f"cannot read the {database} database: its address is not a URL") from error
     try:
         yield AuditSnapshot(database, connection)
@@ -63,6 +65,7 @@ async def connected(database: str, url: str) -> AsyncGenerator[AuditSnapshot]:
 
 @contextmanager
 def reading(database: str) -> Generator[None]:
+    """Turns the errors of the block into Unreadable."""
     try:
         yield
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

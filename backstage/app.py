@@ -1,4 +1,4 @@
-"""The wiring of backstage."""
+"""The process of backstage: its settings, and the parts of which it consists."""
 
 from backstage.latest import Latest
 from backstage.queues import Queues
@@ -18,7 +18,7 @@ class BackstageSettings(Settings, frozen=True, kw_only=True):
 
 
 def build(settings: BackstageSettings) -> Service:
-    """Readiness does not ask the broker: while it is away the queues are unknown, and the rest is still told."""
+    """Returns the service. Readiness does not check the broker: without it only the queue depths are unknown."""
     upstreams = [
         Upstream("orders", settings.orders_urls),
         Upstream("payments", settings.payments_urls),
@@ -31,7 +31,7 @@ def build(settings: BackstageSettings) -> Service:
     return Service(
         "backstage",
         settings,
-        about="What the shop is doing right now. Nobody has to say who they are to see it.",
+        about="The current activity of replicas and queues. The request needs no user.",
         handlers=[show_backstage],
         workers=[*upstreams, replicas, queues],
         checks={upstream.name: upstream.check for upstream in upstreams},

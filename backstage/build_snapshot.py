@@ -1,4 +1,4 @@
-"""A snapshot from what the replicas said. Pure."""
+"""Builds a snapshot from the metrics of the replicas. Pure functions."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -17,53 +17,56 @@ from backstage.snapshot import (
 )
 
 
-def compose(at: datetime, answers: Iterable[ScrapedMetrics], depths: list[QueueDepth]) -> Snapshot:
-    """A replica that answered at two addresses is told once."""
-    by_name = {(answer.service, answer.replica): answer for answer in answers}
-    found = [by_name[name] for name in sorted(by_name)]
-    bounds = _common_bounds(found)
-    replicas = [replica for figures in found if (replica := _replica(figures, bounds))]
+def build_snapshot(at: datetime, scraped: Iterable[ScrapedMetrics], depths: list[QueueDepth]) -> Snapshot:
+    """Returns the snapshot. A replica that was scraped at two addresses occurs in it once."""
+    by_name = {(metrics.service, metrics.replica): metrics for metrics in scraped}
+    all_metrics = [by_name[name] for name in sorted(by_name)]
+    bounds = _common_bounds(all_metrics)
+    replicas = [replica for metrics in all_metrics if (replica := _replica(metrics, bounds))]
     waiting = Waiting(
-        orders_outbox=_largest(found, "orders", OUTBOX),
-        payments_outbox=_largest(found, "payments", OUTBOX),
-        payments_inbox=_largest(found, "payments", INBOX),
+        orders_outbox=_largest(all_metrics, "orders", OUTBOX),
+        payments_outbox=_largest(all_metrics, "payments", OUTBOX),
+        payments_inbox=_largest(all_metrics, "payments", INBOX),
     )
     return Snapshot(at, bounds, replicas, waiting, depths)
 
 
-def _replica(said: ScrapedMetrics, bounds: Sequence[float]) -> Replica | None:
-    match said.service:
+def _replica(metrics: ScrapedMetrics, bounds: Sequence[float]) -> Replica | None:
+    match metrics.service:
         case "orders":
             return OrdersReplica(
-                said.replica,
-                accepted=said.total(ACCEPTED),
-                finished=said.total(DECIDED, status="FINISHED"),
-                cancelled=said.total(DECIDED, status="CANCELLED"),
+                metrics.replica,
+                accepted=metrics.total(ACCEPTED),
+                finished=metrics.total(DECIDED, status="FINISHED"),
+                cancelled=metrics.total(DECIDED, status="CANCELLED"),
             )
         case "payments":
-            paid = said.total(SETTLED, outcome="succeeded")
-            return PaymentsReplica(said.replica, paid=paid, declined=said.total(SETTLED) - paid)
+            paid = metrics.total(SETTLED, outcome="succeeded")
+            return PaymentsReplica(metrics.replica, paid=paid, declined=metrics.total(SETTLED) - paid)
         case "notifier":
-            toasts = said.buckets(TOASTS)
+            toasts = metrics.buckets(TOASTS)
             return NotifierReplica(
-                said.replica,
-                sockets=said.total(SOCKETS),
-                delivered=said.total(DELIVERED),
+                metrics.replica,
+                sockets=metrics.total(SOCKETS),
+                delivered=metrics.total(DELIVERED),
                 toasts=[toasts.get(bound, 0) for bound in (*bounds, inf)],
             )
         case "gateway":
-            return GatewayReplica(said.replica)
+            return GatewayReplica(metrics.replica)
         case _:
             return None
 
 
-def _common_bounds(found: Iterable[ScrapedMetrics]) -> list[float]:
-    """Two versions of the notifier may count by other buckets; a cumulative count can do without some of them."""
-    of_each = [set(buckets) for figures in found if (buckets := figures.buckets(TOASTS))]
-    return sorted(of_each[0].intersection(*of_each) - {inf}) if of_each else []
+def _common_bounds(all_metrics: Iterable[ScrapedMetrics]) -> list[float]:
+    """Returns the finite bucket bounds that all notifiers have. Two versions of it may have different buckets.
+
+    The counts are cumulative, so a bucket that is left out does not change the others.
+    """
+    bounds = [set(buckets) for metrics in all_metrics if (buckets := metrics.buckets(TOASTS))]
+    return sorted(bounds[0].intersection(*bounds) - {inf}) if bounds else []
 
 
-def _largest(found: Iterable[ScrapedMetrics], service: str, gauge: str) -> int | None:
-    """Every replica of a service counts the rows of the same database, a moment sooner or later."""
-    counts = [figures.known(gauge) for figures in found if figures.service == service]
+def _largest(all_metrics: Iterable[ScrapedMetrics], service: str, gauge: str) -> int | None:
+    """Returns the largest count. All replicas of a service count the same rows, at slightly different times."""
+    counts = [metrics.known(gauge) for metrics in all_metrics if metrics.service == service]
     return max((count for count in counts if count is not None), default=None)

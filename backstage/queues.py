@@ -1,4 +1,4 @@
-"""How much waits in the queues of the broker."""
+"""The depths of the broker's queues."""
 
 import asyncio
 
@@ -8,20 +8,20 @@ from backstage.snapshot import QueueDepth
 from gozon.topology import TOPOLOGY
 from shopkit.messaging.broker import BrokerUnavailable, PersistentChannel, RabbitMQ
 
-ANSWER_SECONDS = 1
+RESPONSE_SECONDS = 1
 
 
 class Queues(PersistentChannel):
-    """A channel that did not answer in time is thrown away."""
+    """A channel to the broker. After a timeout it is replaced."""
 
     def __init__(self, url: str, name: str) -> None:
         super().__init__(RabbitMQ(url, TOPOLOGY), f"{name} queues")
 
     async def depths(self) -> list[QueueDepth]:
-        """Unknown while the broker is away."""
+        """Returns the depth of each queue, or None for each queue if the broker is unavailable."""
         try:
             async with self.channel() as channel:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with asyncio.timeout(RESPONSE_SECONDS):
                     return [QueueDepth(queue.name, await _messages_in(queue.name, channel)) for queue in TOPOLOGY]
         except BrokerUnavailable:
             return [QueueDepth(queue.name, None) for queue in TOPOLOGY]

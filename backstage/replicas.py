@@ -1,4 +1,4 @@
-"""Reading /metrics of every replica at once, and waiting for none that is slow."""
+"""Scraping: reads /metrics of all replicas concurrently, and leaves slow ones out."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -7,18 +7,18 @@ from itertools import chain, islice, zip_longest
 import aiohttp
 import structlog
 
-from backstage.scrape import ScrapedMetrics, figures
+from backstage.scrape import ScrapedMetrics, parse_metrics
 from shopkit.web.upstreams import Upstream
 
-ANSWER_SECONDS = 1
+RESPONSE_SECONDS = 1
 REPLICAS_LIMIT = 64
-LONGEST = 256 * 1024
+METRICS_LIMIT = 256 * 1024
 
 log = structlog.get_logger()
 
 
 class Replicas:
-    """The replicas of `upstreams`, and the pool of connections to them, open while it runs."""
+    """The replicas of `upstreams` and the pool of connections to them, which is open while `run` runs."""
 
     _session: aiohttp.ClientSession
 
@@ -29,7 +29,7 @@ class Replicas:
     async def run(self) -> None:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=REPLICAS_LIMIT),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=RESPONSE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         async with self._session:
@@ -39,26 +39,29 @@ class Replicas:
         self._stopping.set()
 
     async def read(self) -> list[ScrapedMetrics]:
-        """Of those that answered in time."""
-        answers = await asyncio.gather(*map(self._ask, self._some_of_each()))
-        return [answer for answer in answers if answer is not None]
+        """Returns the metrics of each replica that responded in time."""
+        results = await asyncio.gather(*map(self._scrape, self._bases()))
+        return [metrics for metrics in results if metrics is not None]
 
-    def _some_of_each(self) -> Iterator[str]:
-        """Should there be too many, then no service is crowded out by another."""
-        ranks = zip_longest(*(upstream.bases for upstream in self._upstreams))
-        return islice((base for base in chain.from_iterable(ranks) if base), REPLICAS_LIMIT)
+    def _bases(self) -> Iterator[str]:
+        """Returns the base URLs of at most REPLICAS_LIMIT replicas, in turn one of each service.
 
-    async def _ask(self, base: str) -> ScrapedMetrics | None:
+        So a service with many replicas cannot displace the others.
+        """
+        rounds = zip_longest(*(upstream.bases for upstream in self._upstreams))
+        return islice((base for base in chain.from_iterable(rounds) if base), REPLICAS_LIMIT)
+
+    async def _scrape(self, base: str) -> ScrapedMetrics | None:
         try:
             async with self._session.get(base + "/metrics", allow_redirects=False) as response:
-                return figures(await _text(response))
+                return parse_metrics(await _text(response))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.debug("replica left out", url=base, error=repr(error))
+            log.debug("scraping a replica failed", url=base, error=repr(error))
             return None
 
 
 async def _text(response: aiohttp.ClientResponse) -> str:
     response.raise_for_status()
-    if response.content_length is None or response.content_length > LONGEST:
-        raise ValueError("too long an answer, or one that does not say how long it is")
+    if response.content_length is None or response.content_length > METRICS_LIMIT:
+        raise ValueError("the response is too long or has no content-length")
     return (await response.read()).decode()

@@ -1,4 +1,4 @@
-"""The one HTTP entry point of backstage."""
+"""The HTTP interface of backstage."""
 
 from litestar import get
 from litestar.datastructures import CacheControlHeader
@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from backstage.latest import Latest
 from backstage.snapshot import EXAMPLE, Snapshot
 from shopkit.web.problems import internal
-from shopkit.web.responses import NO_STORE, DocumentedResponse, refusal
+from shopkit.web.responses import NO_STORE, DocumentedResponse, error_response
 
 
 @get(
@@ -17,9 +17,11 @@ from shopkit.web.responses import NO_STORE, DocumentedResponse, refusal
     tags=["Backstage"],
     responses={
         200: DocumentedResponse(
-            "Counters of each replica; rates come from two of them.", {"idle": EXAMPLE}, headers=NO_STORE
+            "Counters of each replica. The difference of two snapshots gives rates.",
+            {"idle": EXAMPLE},
+            headers=NO_STORE,
         ),
-        500: refusal(internal()),
+        500: error_response(internal()),
     },
 )
 async def show_backstage(latest: NamedDependency[Latest]) -> Snapshot:

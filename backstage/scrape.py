@@ -1,4 +1,4 @@
-"""What a replica says of itself: the few lines of its /metrics that a snapshot is made of."""
+"""Parsing of /metrics: only the lines that a snapshot needs."""
 
 import math
 from collections.abc import Iterable
@@ -18,35 +18,41 @@ OUTBOX = "gozon_outbox_waiting"
 INBOX = "gozon_inbox_waiting"
 
 _names = (BUILD, ACCEPTED, DECIDED, SETTLED, SOCKETS, DELIVERED, TOASTS, OUTBOX, INBOX)
-WANTED = tuple(name + end for name in _names for end in "{ ")
+# The starts of the lines to parse, with and without labels.
+LINE_PREFIXES = tuple(name + end for name in _names for end in "{ ")
 
 
 class ScrapedMetrics(NamedTuple):
+    """The metrics of one replica."""
+
     service: str
     replica: str
     samples: list[Sample]
 
     def total(self, name: str, **labels: str) -> int:
-        """Over all that have these labels; 0 without any, as a counter with labels begins with what it counts."""
+        """Returns the sum of the samples with these labels.
+
+        It is 0 without samples: a counter with labels has no sample before its first count.
+        """
         return sum(int(sample.value) for sample in self._named(name) if labels.items() <= sample.labels.items())
 
     def known(self, name: str) -> int | None:
-        """None where the replica does not know it: it then says NaN."""
+        """Returns the value of a gauge, or None if it is missing or NaN. NaN means that there is no value."""
         return next((int(s.value) for s in self._named(name) if not math.isnan(s.value)), None)
 
     def buckets(self, name: str) -> dict[float, int]:
-        """A histogram's cumulative counts by upper bound."""
+        """Returns the cumulative counts of a histogram by upper bound."""
         return {float(sample.labels["le"]): int(sample.value) for sample in self._named(name)}
 
     def _named(self, name: str) -> Iterable[Sample]:
         return (sample for sample in self.samples if sample.name == name)
 
 
-def figures(metrics: str) -> ScrapedMetrics:
-    """Raises ValueError for what does not come from a replica of ours."""
-    wanted = "\n".join(line for line in metrics.split("\n") if line.startswith(WANTED))
-    samples = [sample for family in text_string_to_metric_families(wanted) for sample in family.samples]
+def parse_metrics(text: str) -> ScrapedMetrics:
+    """Raises ValueError if `text` is malformed, or has no gozon_build_info that names service and replica."""
+    lines = "\n".join(line for line in text.split("\n") if line.startswith(LINE_PREFIXES))
+    samples = [sample for family in text_string_to_metric_families(lines) for sample in family.samples]
     for sample in samples:
         if sample.name == BUILD and {"service", "replica"} <= sample.labels.keys():
             return ScrapedMetrics(sample.labels["service"], sample.labels["replica"], samples)
-    raise ValueError("it does not say who it is")
+    raise ValueError(f"no {BUILD} with service and replica")

@@ -1,11 +1,11 @@
-"""What a snapshot says. TypeScript types are made from it by way of the OpenAPI document."""
+"""The schema of a snapshot. The page's TypeScript types are generated from it through the OpenAPI document."""
 
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
-Name: TypeAlias = Annotated[str, Meta(description="The name that the replica was given.")]
+Name: TypeAlias = Annotated[str, Meta(description="The name of the replica.")]
 
 
 class OrdersReplica(Struct, frozen=True, tag_field="service", tag="orders"):
@@ -18,7 +18,7 @@ class OrdersReplica(Struct, frozen=True, tag_field="service", tag="orders"):
 class PaymentsReplica(Struct, frozen=True, tag_field="service", tag="payments"):
     name: Name
     paid: Annotated[int, Meta(description="Orders paid since this replica started.")]
-    declined: Annotated[int, Meta(description="Orders declined since it started, for whatever reason.")]
+    declined: Annotated[int, Meta(description="Orders declined since it started, for any reason.")]
 
 
 class NotifierReplica(Struct, frozen=True, tag_field="service", tag="notifier"):
@@ -28,8 +28,8 @@ class NotifierReplica(Struct, frozen=True, tag_field="service", tag="notifier"):
     toasts: Annotated[
         list[int],
         Meta(
-            description="Status changes pushed to open sockets within each of `toast_buckets` after their order "
-            "was accepted, and at the end all of them. Each count includes the one before it."
+            description="Status changes pushed to open sockets, by time since their order was accepted: one "
+            "cumulative count for each of `toast_buckets`, and the count of all."
         ),
     ]
 
@@ -42,10 +42,10 @@ Replica: TypeAlias = OrdersReplica | PaymentsReplica | NotifierReplica | Gateway
 
 
 class Waiting(Struct, frozen=True):
-    orders_outbox: Annotated[int | None, Meta(description="Events of orders that are not with the broker yet.")]
-    payments_outbox: Annotated[int | None, Meta(description="Events of payments that are not with the broker yet.")]
+    orders_outbox: Annotated[int | None, Meta(description="Events of orders that are not published yet.")]
+    payments_outbox: Annotated[int | None, Meta(description="Events of payments that are not published yet.")]
     payments_inbox: Annotated[
-        int | None, Meta(description="Orders that payments has received and not decided yet.")
+        int | None, Meta(description="Orders that payments has received but not decided yet.")
     ]
 
 
@@ -54,8 +54,8 @@ class QueueDepth(Struct, frozen=True):
     messages: Annotated[
         int | None,
         Meta(
-            description="Messages, each of 1 to 100 events, that no consumer holds yet; "
-            "null where the broker cannot be asked now."
+            description="Messages that no consumer has received yet, each with 1 to 100 events. "
+            "Null if the broker is unavailable."
         ),
     ]
 
@@ -64,20 +64,20 @@ class Snapshot(Struct, frozen=True):
     at: Annotated[datetime, Meta(description="When the figures were read.")]
     toast_buckets: Annotated[
         list[float],
-        Meta(description="The finite upper bounds of `toasts`, in seconds; empty while no notifier answers."),
+        Meta(description="The finite upper bounds of `toasts`, in seconds. Empty if no notifier responded."),
     ]
     replicas: Annotated[
         list[Replica],
         Meta(
-            description="Those that answered within a second, by service and name, 64 at most. A replica that "
-            "starts anew begins to count at 0."
+            description="The replicas that responded within a second, at most 64, sorted by service and name. "
+            "After a restart, a replica counts from 0 again."
         ),
     ]
     waiting: Annotated[
         Waiting,
         Meta(
-            description="Rows that wait in the databases, counted up to 100,000 in each table; "
-            "null where no replica knows it now."
+            description="Rows that wait in the databases, counted up to 100,000 in each table. "
+            "Null if no replica knows the number."
         ),
     ]
     queues: Annotated[list[QueueDepth], Meta(description="The queues that services consume.")]

@@ -1,1 +1,1 @@
-"""Gateway: routes requests to the services and their replicas. No business logic."""
+"""Gateway: a reverse proxy that routes requests to the replicas of the services. It has no business logic."""

@@ -1,4 +1,4 @@
-"""The wiring of the gateway."""
+"""The process of the gateway: its settings, and the parts of which it consists."""
 
 from gateway.client import Client
 from gateway.openapi import Documents, openapi
@@ -9,7 +9,7 @@ from shopkit.web.upstreams import Upstream, Urls, UrlsIfAny
 
 
 class GatewaySettings(Settings, frozen=True, kw_only=True):
-    """Without `backstage_urls` there is no route to backstage."""
+    """The replicas of each service. If `backstage_urls` is empty, there is no route to backstage."""
 
     orders_urls: Urls
     payments_urls: Urls
@@ -20,22 +20,22 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
 
 def build(settings: GatewaySettings) -> Service:
     client = Client()
-    needed = {
+    required = {
         "orders": Upstream("orders", settings.orders_urls),
         "payments": Upstream("payments", settings.payments_urls),
         "notifier": Upstream("notifier", settings.notifier_urls),
         "web": Upstream("web", settings.web_urls),
     }
-    extra = {"backstage": Upstream("backstage", settings.backstage_urls)} if settings.backstage_urls else {}
-    upstreams = needed | extra
-    described = [upstreams[name] for name in ("orders", "payments", "notifier")]
-    documents = Documents(client, described, list(extra.values()))
+    optional = {"backstage": Upstream("backstage", settings.backstage_urls)} if settings.backstage_urls else {}
+    upstreams = required | optional
+    with_document = [upstreams[name] for name in ("orders", "payments", "notifier")]
+    documents = Documents(client, with_document, list(optional.values()))
     return Service(
         "gateway",
         settings,
         handlers=[*proxies(client, upstreams), openapi],
         workers=[client, *upstreams.values()],
-        checks={name: upstream.check for name, upstream in needed.items()},
+        checks={name: upstream.check for name, upstream in required.items()},
         dependencies={"documents": lambda: documents},
     )
 

@@ -1,4 +1,4 @@
-"""The client of the proxy: a pool of connections to each replica."""
+"""The HTTP client of the gateway: a pool of connections to each replica."""
 
 import asyncio
 import time
@@ -10,15 +10,15 @@ from shopkit.runtime.retry import pause
 from shopkit.web.upstreams import Target
 
 CONNECT_SECONDS = 3
-LOOK_SECONDS = 0.5
+EXPIRY_CHECK_SECONDS = 0.5
 IDLE_CONNECTIONS_LIMIT = 256
 
-# To ask twice is the same as to ask once.
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+# The safe methods of RFC 9110: a repeated request has no other effect than a single one.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Client:
-    """The pools, and the watch over the time that connections take, while it runs."""
+    """The connection pools of all replicas. While `run` runs, it closes connections that exceed their deadline."""
 
     def __init__(self) -> None:
         self._stopping = asyncio.Event()
@@ -26,7 +26,7 @@ class Client:
 
     async def run(self) -> None:
         while not self._stopping.is_set():
-            await pause(self._stopping, LOOK_SECONDS)
+            await pause(self._stopping, EXPIRY_CHECK_SECONDS)
             for address, pool in list(self._pools.items()):
                 pool.expire(time.monotonic())
                 if pool.unused:
@@ -40,25 +40,27 @@ class Client:
     async def request(
         self, target: Target, method: str, request: bytes, body: AsyncIterator[bytes] | None = None
     ) -> UpstreamResponse:
-        """Raises Unreachable when nothing was sent, BrokenOff or TimeoutError when nobody knows what became of it.
+        """Sends a request and returns its response. `request` is the head and, without a `body` stream, the body.
 
-        A safe request that meets the end of an idle connection is sent once more, on a new one.
+        Raises Unreachable if nothing was sent. Raises ConnectionBroken or TimeoutError if the replica may have
+        received the request. If the replica closes an idle connection just when a safe request is sent on it, the
+        request is sent again on a new connection.
         """
         pool = self._pools.get(target.address) or self._pools.setdefault(
             target.address, ConnectionPool(target.address)
         )
         if (connection := pool.take()) is not None:
             try:
-                return await connection.ask(request, without_body=method == "HEAD", body=body)
+                return await connection.request(request, head_only=method == "HEAD", body=body)
             except Stale:
-                if method not in SAFE or body is not None:
+                if method not in SAFE_METHODS or body is not None:
                     raise
         connection = await pool.connect()
-        return await connection.ask(request, without_body=method == "HEAD", body=body)
+        return await connection.request(request, head_only=method == "HEAD", body=body)
 
 
 class ConnectionPool:
-    """The connections to one replica."""
+    """The connections to one replica, in use and idle."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -71,7 +73,7 @@ class ConnectionPool:
         return not self._open and not self._connecting
 
     def take(self) -> UpstreamConnection | None:
-        """The one that rested last; those that are not needed are left to expire."""
+        """Returns the idle connection that was used last, or None. The others may expire if they are not needed."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -85,15 +87,15 @@ class ConnectionPool:
             async with asyncio.timeout(CONNECT_SECONDS):
                 loop = asyncio.get_running_loop()
                 _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self._rest, self._gone), *self._address
+                    lambda: UpstreamConnection(self._on_idle, self._on_closed), *self._address
                 )
-        except OSError as error:  # the time that was up is one as well
+        except OSError as error:  # TimeoutError is an OSError
             raise Unreachable(str(error)) from error
         finally:
             self._connecting -= 1
         if not connection.usable:
             connection.close()
-            raise Unreachable("the connection ended at once, or something came before it was asked for")
+            raise Unreachable("the replica closed the connection immediately, or sent bytes before any request")
         self._open.add(connection)
         return connection
 
@@ -105,13 +107,13 @@ class ConnectionPool:
         for connection in list(self._open):
             connection.close()
 
-    def _rest(self, connection: UpstreamConnection) -> None:
+    def _on_idle(self, connection: UpstreamConnection) -> None:
         if len(self._idle) < IDLE_CONNECTIONS_LIMIT:
             self._idle.append(connection)
         else:
             connection.close()
 
-    def _gone(self, connection: UpstreamConnection) -> None:
+    def _on_closed(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

@@ -1,9 +1,10 @@
-"""One connection to a replica: a request at a time, and its answer by the letter of RFC 9112.
+"""One connection to a replica: one request at a time, and a strict reading of its response by RFC 9112.
 
-httptools refuses what is malformed or says its length twice. What it would let pass and we do not: other
-versions than 1.0 and 1.1, other codings than chunked, a change of protocol, control characters in the words
-after the status. Whatever comes that is no answer to the request that is out ends the connection, so it can
-never be taken for the answer to the next one.
+httptools refuses malformed responses and those with two lengths. This module also refuses versions other than 1.0
+and 1.1, transfer codings other than chunked, a change of protocol, and control characters in the reason phrase.
+
+If the replica sends bytes that do not belong to the response of the current request, the connection is closed. So
+they can never be taken for the response to the next request.
 """
 
 import asyncio
@@ -19,72 +20,75 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.upstream_response import ConnectionBroken, Headers, Stale, UpstreamResponse
 
-# Shorter than nginx waits for us, so that it is our problem document that says so.
-ANSWER_SECONDS = 25
-# Shorter than the services keep an idle connection.
+# The time to wait for a response, or for the next part of a streamed one. nginx waits longer for the gateway, so
+# the client receives the gateway's problem document.
+RESPONSE_SECONDS = 25
+# The services keep an idle connection for longer than this.
 KEEP_ALIVE_SECONDS = 30
-# For all that may come without any body between: headers, answers of 1xx, trailers.
+# The limit on bytes in a row that belong to no body: headers, 1xx responses, trailers.
 HEAD_LIMIT = 64 * 1024
 FIRST_BYTE = b"H"
-FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-NO_BODY = frozenset({204, 304})
-WORDS = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+FRAMING_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+STATUSES_WITHOUT_BODY = frozenset({204, 304})
+REASON_PHRASE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """`rest` is called when it is idle again, `gone` when it is closed."""
+    """A connection to a replica. It calls `on_idle` when it can take the next request, `on_closed` at its end."""
 
     _transport: asyncio.Transport
     _parser: HttpResponseParser
-    _kernel: select.poll
+    _poll: select.poll
 
     def __init__(
-        self, rest: Callable[["UpstreamConnection"], None], gone: Callable[["UpstreamConnection"], None]
+        self,
+        on_idle: Callable[["UpstreamConnection"], None],
+        on_closed: Callable[["UpstreamConnection"], None],
     ) -> None:
-        # The client looks at it every now and then, so that a request needs no timer of its own.
+        # `Client.run` checks the deadlines of all connections, so that a request needs no timer of its own.
         self.deadline = inf
-        self._rest = rest
-        self._gone = gone
+        self._on_idle = on_idle
+        self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self._used = False
         self._paused = False
         self._writable = asyncio.Event()
         self._writable.set()
-        # Of the request that is out:
+        # The current request:
         self._waiter: asyncio.Future[UpstreamResponse] | None = None
         self._upload: asyncio.Task[None] | None = None
-        self._without_body = False
-        # Of its answer:
-        self._answer: UpstreamResponse | None = None
+        self._head_only = False
+        # Its response:
+        self._response: UpstreamResponse | None = None
         self._headers: Headers = []
-        self._silent = True
-        self._since_body = 0
-        self._until_the_end = False
-        self._keep = False
+        self._awaiting_first_byte = True
+        self._bytes_since_body = 0
+        self._ends_at_close = False
+        self._keep_alive = False
         self._complete = True
 
     @property
     def usable(self) -> bool:
-        """Open, and nothing to read: neither its end nor an answer that nobody asked for.
+        """True if the connection is open and has nothing to read, neither its end nor unexpected bytes.
 
-        The kernel is asked, as the event loop may not have seen it yet.
+        This polls the socket, because the event loop may not have noticed a change yet.
         """
-        return not self._transport.is_closing() and not self._kernel.poll(0)
+        return not self._transport.is_closing() and not self._poll.poll(0)
 
-    async def ask(
-        self, request: bytes, *, without_body: bool, body: AsyncIterator[bytes] | None = None
+    async def request(
+        self, request: bytes, *, head_only: bool, body: AsyncIterator[bytes] | None = None
     ) -> UpstreamResponse:
-        """Sends `request`, and after it a `body` that is a stream. `without_body`: the answer has none (HEAD)."""
+        """Sends `request`, then the parts of `body`. With `head_only`, the response has no body (HEAD)."""
         self._waiter = self._loop.create_future()
-        self._without_body = without_body
-        self._answer = None
-        self._silent = True
-        self._since_body = 0
+        self._head_only = head_only
+        self._response = None
+        self._awaiting_first_byte = True
+        self._bytes_since_body = 0
         self._complete = False
-        self.flow()
+        self.await_data()
         self._transport.write(request)
         if body is not None:
-            self._upload = asyncio.create_task(self._send(body))
+            self._upload = asyncio.create_task(self._send_chunked(body))
         try:
             return await self._waiter
         except asyncio.CancelledError:
@@ -92,67 +96,67 @@ class UpstreamConnection(asyncio.Protocol):
             raise
 
     def fail(self, error: BaseException) -> None:
-        """Ends the connection. Whoever waits for the answer gets `error`."""
+        """Closes the connection. The current request, or the reader of its response body, receives `error`."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
-        elif self._answer is not None and not self._complete:
-            self._answer.fail(error)
+        elif self._response is not None and not self._complete:
+            self._response.fail(error)
         self._complete = True
         self._transport.abort()
 
     def close(self) -> None:
         self.fail(ConnectionBroken("closed"))
 
-    def flow(self) -> None:
-        """Somebody waits for what comes."""
-        self.deadline = time.monotonic() + ANSWER_SECONDS
+    def await_data(self) -> None:
+        """Starts the timeout and reads, because the gateway needs data from the replica now."""
+        self.deadline = time.monotonic() + RESPONSE_SECONDS
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
 
-    def hold(self) -> None:
-        """Nobody waits: the client is busy with what it has got."""
+    def stop_timeout(self) -> None:
+        """Stops the timeout, because the gateway is sending earlier data to the client."""
         self.deadline = inf
 
-    def pause(self) -> None:
+    def pause_reading(self) -> None:
         if not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
-    # asyncio's side
+    # callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._parser = HttpResponseParser(self)
-        self._kernel = select.poll()
-        self._kernel.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
-            return self.fail(ConnectionBroken("an answer to no request"))
+            return self.fail(ConnectionBroken("bytes without a request"))
         try:
             self._read(data)
         except (HttpParserError, HttpParserUpgrade, ConnectionBroken) as error:
             if not self._complete:
-                return self.fail(ConnectionBroken(f"no proper answer: {error.__context__ or error}"))
-            self._keep = False  # the answer was good, what came after it was not
-        if self._complete and self._answer is not None:
-            self._settle(self._answer)
+                return self.fail(ConnectionBroken(f"malformed response: {error.__context__ or error}"))
+            self._keep_alive = False  # the response is valid, but the bytes after it are not
+        if self._complete and self._response is not None:
+            self._finish(self._response)
         return None
 
     def eof_received(self) -> None:
-        """The end in good order, which `connection_lost` alone would not be."""
-        if self._until_the_end and not self._complete and self._answer is not None:
+        """Completes a response without a length, which ends with the connection. A lost connection is an error."""
+        if self._ends_at_close and not self._complete and self._response is not None:
             self._complete = True
-            self._settle(self._answer)
+            self._finish(self._response)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        kind = Stale if self._used and self._silent else ConnectionBroken
+        kind = Stale if self._used and self._awaiting_first_byte else ConnectionBroken
         self.fail(kind(f"the connection ended: {exc!r}"))
         if self._upload is not None:
             self._upload.cancel()
-        del self._parser  # which knows us, as we know it
-        self._gone(self)
+        del self._parser  # breaks the reference cycle between the parser and this object
+        self._on_closed(self)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -160,19 +164,19 @@ class UpstreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    # the parser's side
+    # callbacks of the parser
 
     def on_message_begin(self) -> None:
         if self._complete:
-            raise ConnectionBroken("more than an answer")
+            raise ConnectionBroken("more than one response")
         self._headers = []
 
-    def on_status(self, words: bytes) -> None:
-        if not WORDS.fullmatch(words):
-            raise ConnectionBroken("words after the status that are none")
+    def on_status(self, reason: bytes) -> None:
+        if not REASON_PHRASE.fullmatch(reason):
+            raise ConnectionBroken("control characters in the reason phrase")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._answer is None:  # trailers are dropped
+        if self._response is None:  # headers after the body are trailers, and are dropped
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -180,72 +184,74 @@ class UpstreamConnection(asyncio.Protocol):
         version = self._parser.get_http_version()
         if status == 101 or not 100 <= status < 600 or version not in ("1.1", "1.0"):
             raise ConnectionBroken(f"status {status} of HTTP/{version}")
-        if self._since_body > HEAD_LIMIT and sum(map(len, itertools.chain(*self._headers))) > HEAD_LIMIT:
+        if self._bytes_since_body > HEAD_LIMIT and sum(map(len, itertools.chain(*self._headers))) > HEAD_LIMIT:
             raise ConnectionBroken("the headers are too large")
         if status < 200:
             return
-        self._keep = self._parser.should_keep_alive()
-        self._answer = UpstreamResponse(self, status, self._headers, self._length(status))
-        if self._without_body:  # the parser cannot be told, and waits for one
+        self._keep_alive = self._parser.should_keep_alive()
+        self._response = UpstreamResponse(self, status, self._headers, self._body_length(status))
+        if self._head_only:  # the parser does not know that the request was HEAD, and waits for a body
             self._complete = True
-            self._keep = False
-        elif not self._answer.whole:
-            self._deliver(self._answer)
+            self._keep_alive = False
+        elif not self._response.buffered:
+            self._deliver(self._response)
 
     def on_body(self, data: bytes) -> None:
-        if self._complete or self._answer is None:
-            raise ConnectionBroken("a body where there is none")
-        self._since_body = 0
-        self._answer.add(data)
+        if self._complete or self._response is None:
+            raise ConnectionBroken("an unexpected body")
+        self._bytes_since_body = 0
+        self._response.add(data)
 
     def on_message_complete(self) -> None:
-        self._complete = self._answer is not None  # otherwise it was one of 1xx
+        self._complete = self._response is not None  # after a 1xx response, the real response follows
 
     def _read(self, data: bytes) -> None:
-        if self._silent and not data.startswith(FIRST_BYTE):  # the parser speaks RTSP as well
+        if self._awaiting_first_byte and not data.startswith(FIRST_BYTE):  # the parser would accept RTSP, too
             raise ConnectionBroken("not HTTP")
-        self._silent = False
-        self._since_body += len(data)
+        self._awaiting_first_byte = False
+        self._bytes_since_body += len(data)
         self._parser.feed_data(data)
-        if self._since_body > HEAD_LIMIT:
-            raise ConnectionBroken("more beside the body than there may be")
+        if self._bytes_since_body > HEAD_LIMIT:
+            raise ConnectionBroken("too many bytes outside the body")
 
-    def _length(self, status: int) -> int | None:
-        """Of the body; None where only its end will tell."""
-        said = [(name, value) for name, value in self._headers if name in FRAMING]
-        self._until_the_end = not said
-        if len(said) > 1 or (said and said[0][0] == b"transfer-encoding" and said[0][1].lower() != b"chunked"):
-            raise ConnectionBroken("a body of no certain length")
-        if self._without_body or status in NO_BODY:
-            self._until_the_end = False
+    def _body_length(self, status: int) -> int | None:
+        """Returns the length of the body in bytes, or None if it is chunked or ends with the connection."""
+        framing = [(name, value) for name, value in self._headers if name in FRAMING_HEADERS]
+        self._ends_at_close = not framing
+        if len(framing) > 1 or (
+            framing and framing[0][0] == b"transfer-encoding" and framing[0][1].lower() != b"chunked"
+        ):
+            raise ConnectionBroken("an ambiguous length of the body")
+        if self._head_only or status in STATUSES_WITHOUT_BODY:
+            self._ends_at_close = False
             return 0
-        return int(said[0][1]) if said and said[0][0] == b"content-length" else None
+        return int(framing[0][1]) if framing and framing[0][0] == b"content-length" else None
 
-    def _deliver(self, answer: UpstreamResponse) -> None:
+    def _deliver(self, response: UpstreamResponse) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(answer)
+            self._waiter.set_result(response)
 
-    def _settle(self, answer: UpstreamResponse) -> None:
-        """The answer is there. The connection rests, unless something speaks against its further use."""
-        answer.end()
-        self._deliver(answer)
-        if not self._keep or (self._upload is not None and not self._upload.done()):
+    def _finish(self, response: UpstreamResponse) -> None:
+        """Ends the response. The connection becomes idle if it can take another request, otherwise it is closed."""
+        response.end()
+        self._deliver(response)
+        if not self._keep_alive or (self._upload is not None and not self._upload.done()):
             self._transport.abort()
             return
         self._upload = None
         self._used = True
-        self.flow()
+        self.await_data()
         self.deadline = time.monotonic() + KEEP_ALIVE_SECONDS
-        self._rest(self)
+        self._on_idle(self)
 
-    async def _send(self, body: AsyncIterator[bytes]) -> None:
-        """In chunks; an empty one would say that it is the last."""
+    async def _send_chunked(self, body: AsyncIterator[bytes]) -> None:
+        """Sends the stream as chunks. Empty parts are left out, because an empty chunk ends the body."""
         try:
             async for part in body:
                 if part:
                     self._transport.write(b"%x\r\n%b\r\n" % (len(part), part))
-                    self.deadline = time.monotonic() + ANSWER_SECONDS
+                    self.deadline = time.monotonic() + RESPONSE_SECONDS
                     await self._writable.wait()
             self._transport.write(b"0\r\n\r\n")
-        except Exception as error:  # noqa: BLE001 (whatever stopped the body stops the request)
+        except Exception as error:  # noqa: BLE001 (without its whole body the request must fail)
             self.fail(error)

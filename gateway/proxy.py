@@ -1,8 +1,8 @@
-"""Passing a request on to a replica and its answer back, both as streams.
+"""The reverse proxy: forwards a request to a replica and its response to the client, both as streams.
 
-A request is tried at another replica only when no connection could be made, so nothing was sent. A
-request that may have arrived is never repeated: 502 says that its fate is not known. The one exception is
-a safe request (GET, HEAD, OPTIONS) on a connection that the replica had let go, see `Client.request`.
+A request is sent to another replica only if no connection could be made, so that nothing was sent. A request that
+may have arrived is never repeated: the client receives 502 or 504. The one exception is a safe request (GET, HEAD,
+OPTIONS) on an idle connection that the replica closed, see `Client.request`.
 """
 
 import asyncio
@@ -23,122 +23,129 @@ from gateway.upstream_response import ConnectionBroken, Unreachable, UpstreamRes
 from shopkit.web.problems import Problem
 from shopkit.web.upstreams import Upstream
 
-# Longer bodies, and those that come without a length, are streamed.
-WHOLE_BODY = 64 * 1024
-# Our own server dates its answers, and takes none of these with a length.
+# A longer request body, or one without a length, is streamed.
+BUFFERED_BODY_LIMIT = 64 * 1024
+# Response headers that are not forwarded. uvicorn sets the date itself, and forbids a length with 204 and 304.
 DATE = frozenset({b"date"})
 DATE_AND_LENGTH = frozenset({b"date", b"content-length"})
 
-REFUSED = Counter("gozon_upstream_refused", "Replicas that could not be connected to", ["upstream"])
-FAILED = Counter("gozon_upstream_failed", "Requests answered with 502 or 504", ["upstream", "status"])
+REFUSED = Counter("gozon_upstream_refused", "Failed attempts to connect to a replica", ["upstream"])
+FAILED = Counter("gozon_upstream_failed", "Requests with a 502 or 504 as response", ["upstream", "status"])
 
 log = structlog.get_logger()
 
 
-class ClientLeft(Exception):
-    """The client broke off its own request."""
+class ClientDisconnected(Exception):
+    """The client closed its connection before the request or its response was complete."""
 
 
 class Proxy:
-    """An ASGI application, mounted at `prefix`, that passes everything on to one upstream."""
+    """An ASGI application, mounted at `prefix`, that forwards every request to one service."""
 
     def __init__(self, client: Client, prefix: str, upstream: Upstream) -> None:
         self._client = client
-        self._inside = re.compile(re.escape(prefix.encode()) + rb"(?:/|$)")
+        self._in_prefix = re.compile(re.escape(prefix.encode()) + rb"(?:/|$)")
         self._upstream = upstream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if not self._inside.match(scope["raw_path"]):  # Litestar mounts /api/ordersx under /api/orders as well
+        if not self._in_prefix.match(scope["raw_path"]):  # Litestar's mount /api/orders also matches /api/ordersx
             raise NotFoundException
-        with suppress(ClientLeft):
-            await self._pass_on(scope, receive, send)
+        with suppress(ClientDisconnected):
+            await self._forward(scope, receive, send)
 
-    async def _pass_on(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        body, rest = await _body(scope, receive)
+    async def _forward(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        body, stream = await _read_body(scope, receive)
         request = encode(scope, body)
         for target in self._upstream.in_order():
             target.busy += 1
             try:
-                answer = await self._client.request(target, scope["method"], request, rest)
-                return await _pass_back(answer, receive if rest is None else None, send)
+                response = await self._client.request(target, scope["method"], request, stream)
+                return await _send_response(response, receive if stream is None else None, send)
             except Unreachable:
                 target.refused()
                 REFUSED.labels(self._upstream.name).inc()
             except TimeoutError as error:
-                raise self._failed(HTTPStatus.GATEWAY_TIMEOUT, "did not answer in time") from error
+                raise self._failed(HTTPStatus.GATEWAY_TIMEOUT, "did not respond in time") from error
             except ConnectionBroken as error:
-                raise self._failed(HTTPStatus.BAD_GATEWAY, "broke off before it answered") from error
+                raise self._failed(HTTPStatus.BAD_GATEWAY, "closed the connection before it responded") from error
             finally:
                 target.busy -= 1
         raise self._failed(HTTPStatus.BAD_GATEWAY, "cannot be reached")
 
-    def _failed(self, status: HTTPStatus, what: str) -> Problem:
+    def _failed(self, status: HTTPStatus, failure: str) -> Problem:
         FAILED.labels(self._upstream.name, str(status.value)).inc()
-        return Problem(status, status.name.lower().replace("_", "-"), f"The service {self._upstream.name} {what}.")
+        detail = f"The service {self._upstream.name} {failure}."
+        return Problem(status, status.name.lower().replace("_", "-"), detail)
 
 
-async def _body(scope: HTTPScope, receive: Receive) -> tuple[bytes | None, AsyncIterator[bytes] | None]:
-    """The whole body where it comes at once or is known to be short, otherwise a stream of it."""
-    first = await _part(receive)
+async def _read_body(scope: HTTPScope, receive: Receive) -> tuple[bytes | None, AsyncIterator[bytes] | None]:
+    """Returns either the whole body, or None and a stream of it.
+
+    The body is whole if it arrives in one part, or if its declared length is at most BUFFERED_BODY_LIMIT.
+    """
+    first = await _receive_part(receive)
     if not first.get("more_body"):
         return first.get("body", b""), None
-    rest = _stream(first.get("body", b""), receive)
+    stream = _stream(first.get("body", b""), receive)
     length = dict(scope["headers"]).get(b"content-length")
-    if length is None or int(length) > WHOLE_BODY:
-        return None, rest
-    return b"".join([part async for part in rest]), None
+    if length is None or int(length) > BUFFERED_BODY_LIMIT:
+        return None, stream
+    return b"".join([part async for part in stream]), None
 
 
 async def _stream(chunk: bytes, receive: Receive) -> AsyncIterator[bytes]:
     yield chunk
     more = True
     while more:
-        message = await _part(receive)
+        message = await _receive_part(receive)
         more = message.get("more_body", False)
         yield message.get("body", b"")
 
 
-async def _part(receive: Receive) -> HTTPRequestEvent:
+async def _receive_part(receive: Receive) -> HTTPRequestEvent:
+    """Returns the next part of the request body. Raises ClientDisconnected."""
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise ClientLeft
+        raise ClientDisconnected
     return cast("HTTPRequestEvent", message)
 
 
-async def _pass_back(answer: UpstreamResponse, receive: Receive | None, send: Send) -> None:
-    """`receive` tells when the client leaves; there is none while its body is still on its way."""
-    await send(_start(answer))
-    if answer.body is not None:
-        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+async def _send_response(response: UpstreamResponse, receive: Receive | None, send: Send) -> None:
+    """Sends the response to the client, and closes the upstream connection if the client disconnects.
+
+    `receive` reports the disconnect. It is None if the request body is still being streamed: the stream uses it.
+    """
+    await send(_start_message(response))
+    if response.body is not None:
+        await send({"type": "http.response.body", "body": response.body, "more_body": False})
         return
-    watch = asyncio.create_task(_leave_with_client(answer, receive)) if receive is not None else None
+    watch = asyncio.create_task(_abandon_on_disconnect(response, receive)) if receive is not None else None
     try:
-        while part := await answer.next_chunk():
+        while part := await response.next_chunk():
             await send({"type": "http.response.body", "body": part, "more_body": True})
     except (ConnectionBroken, TimeoutError) as error:
-        log.warning("answer cut short", error=repr(error))
-        return  # without an end, so that the server closes the connection and the client sees the cut
+        log.warning("response of a replica is incomplete", error=repr(error))
+        return  # without a last part, so uvicorn closes the connection and the client notices the truncation
     finally:
-        answer.leave()
+        response.abandon()
         if watch is not None:
             watch.cancel()
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _leave_with_client(answer: UpstreamResponse, receive: Receive) -> None:
-    with suppress(ClientLeft):
+async def _abandon_on_disconnect(response: UpstreamResponse, receive: Receive) -> None:
+    with suppress(ClientDisconnected):
         while True:
-            await _part(receive)
-    answer.leave(ClientLeft())
+            await _receive_part(receive)
+    response.abandon(ClientDisconnected())
 
 
-def _start(answer: UpstreamResponse) -> HTTPResponseStartEvent:
-    dropped = hop_by_hop(answer.headers)
-    ours = DATE_AND_LENGTH if answer.status in (204, 304) else DATE
+def _start_message(response: UpstreamResponse) -> HTTPResponseStartEvent:
+    dropped = hop_by_hop(response.headers) | (DATE_AND_LENGTH if response.status in (204, 304) else DATE)
     return {
         "type": "http.response.start",
-        "status": answer.status,
-        "headers": [(name, value) for name, value in answer.headers if name not in dropped and name not in ours],
+        "status": response.status,
+        "headers": [(name, value) for name, value in response.headers if name not in dropped],
     }

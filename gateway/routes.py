@@ -1,4 +1,4 @@
-"""Which prefix goes to which service."""
+"""Routing: the service for each prefix of the path."""
 
 from collections.abc import Mapping
 
@@ -19,6 +19,7 @@ ROUTES = {
 
 
 def proxies(client: Client, upstreams: Mapping[str, Upstream]) -> list[ControllerRouterHandler]:
+    """Returns a proxy for each route whose service is in `upstreams`."""
     return [
         asgi(prefix, is_mount=True, copy_scope=False)(Proxy(client, prefix, upstreams[name]).__call__)
         for prefix, name in ROUTES.items()

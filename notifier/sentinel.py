@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from shopkit.runtime.hosts import one_by_one
+from shopkit.runtime.hosts import host_urls
 
 SCHEME = "redis+sentinel"
 SENTINEL_PORT = 26379
@@ -59,7 +59,7 @@ def sentinel_options(url: str) -> dict[str, Any]:
     Redis and its sentinels share user and password. Raises ValueError if the URL has no host or no primary.
     """
     parts = urlsplit(url)
-    sentinels = [(host.hostname, host.port or SENTINEL_PORT) for host in map(urlsplit, one_by_one(url))]
+    sentinels = [(host.hostname, host.port or SENTINEL_PORT) for host in map(urlsplit, host_urls(url))]
     credentials = {
         "username": unquote(parts.username or "") or None,
         "password": unquote(parts.password or "") or None,

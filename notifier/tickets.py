@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from notifier import scripts
 from shopkit.runtime.batcher import Batcher
 from shopkit.web.identity import user_router
-from shopkit.web.responses import DocumentedResponse, refusals
+from shopkit.web.responses import DocumentedResponse, error_responses
 
 LIFETIME_SECONDS = 30
 
@@ -63,7 +63,7 @@ class TicketsContext(msgspec.Struct, frozen=True):
     tickets: Tickets
 
 
-@post("/tickets", summary="Get a ticket for the WebSocket", responses={201: ISSUED} | refusals())
+@post("/tickets", summary="Get a ticket for the WebSocket", responses={201: ISSUED} | error_responses())
 async def issue_ticket(call: NamedDependency[TicketsContext]) -> Ticket:
     """A ticket opens one WebSocket, or renews the identity of an open one."""
     return await call.tickets.issue(call.user_id)

@@ -1,1 +1,1 @@
-"""Orders: accepts them, starts their payment, and says how it ended."""
+"""Orders: accepts an order, starts its payment, and publishes its final status."""

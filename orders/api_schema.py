@@ -1,4 +1,4 @@
-"""What orders takes and gives over HTTP, and the examples of it that OpenAPI shows."""
+"""The bodies of requests and responses of orders, and their examples in the OpenAPI document."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias
@@ -16,7 +16,7 @@ from shopkit.web.responses import DocumentedResponse, location
 
 Status: TypeAlias = Literal["NEW", "FINISHED", "CANCELLED"]
 Reason: TypeAlias = Literal["insufficient_funds", "no_account"]
-# PostgreSQL stores no NUL. `CreateOrder` checks the pattern, see `StrictJson`.
+# PostgreSQL cannot store NUL. `CreateOrder` checks the pattern in `__post_init__`; `StrictJson` says why.
 Description: TypeAlias = Annotated[
     str,
     msgspec.Meta(
@@ -35,7 +35,7 @@ class CreateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """`version` grows with each change. `reason` is there when the order was cancelled, and only then."""
+    """An order. `version` is 1 at first and grows by 1 with each change. Only a cancelled order has a `reason`."""
 
     id: UUID
     user_id: UserId
@@ -49,13 +49,16 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class OrderWithJourney(Order, frozen=True, kw_only=True):
-    """An order with the hops that it has made, oldest first."""
+    """An order with the hops that it has made, oldest first.
+
+    The hops are accepted, relayed, received, settled, result_relayed and updated.
+    """
 
     journey: tuple[Hop, ...]
 
 
 class OrderPage(msgspec.Struct, frozen=True):
-    """Newest first. `next_cursor` is null on the last page."""
+    """A page of orders, newest first. `next_cursor` is null on the last page."""
 
     items: list[Order]
     next_cursor: UUID | None
@@ -83,14 +86,16 @@ CANCELLED = Order(
 )
 
 PLACED = DocumentedResponse(
-    "It is accepted, and NEW.",
+    "The order is accepted. Its status is NEW.",
     {"new": NEW},
     headers=location(f"/api/orders/{ID}") | REPLAYED_HEADER,
     links={"order": {"operationId": "showOrder", "parameters": {"order_id": "$response.body#/id"}}},
 )
 LISTED = DocumentedResponse(
-    "One page.", {"last-page": OrderPage([CANCELLED, FINISHED], None), "more": OrderPage([CANCELLED], CANCELLED.id)}
+    "A page of orders.",
+    {"last-page": OrderPage([CANCELLED, FINISHED], None), "more": OrderPage([CANCELLED], CANCELLED.id)},
 )
 SHOWN = DocumentedResponse(
-    "The order.", {"finished": OrderWithJourney(*msgspec.structs.astuple(FINISHED), journey=_JOURNEY)}
+    "The order with its journey.",
+    {"finished": OrderWithJourney(*msgspec.structs.astuple(FINISHED), journey=_JOURNEY)},
 )

@@ -1,4 +1,4 @@
-"""The wiring of orders."""
+"""The process of orders: its settings, and the parts of which it consists."""
 
 from gozon.hops import RELAYED
 from gozon.topology import PAYMENT_RESULTS, TOPOLOGY
@@ -32,11 +32,15 @@ class OrdersSettings(Settings, frozen=True, kw_only=True):
 
 
 def build(settings: OrdersSettings) -> Service:
+    """Returns the service. The numbers are the hops of an order in `docs/architecture.md`."""
     database = Database(settings.database_url, "orders", settings.migrate)
     rabbitmq = RabbitMQ(settings.broker_url, TOPOLOGY)
     publisher = Publisher(rabbitmq, settings.replica)
+    # Hops 3 and 8: the relay publishes the events of the outbox. To order.created it adds the hop RELAYED.
     relay = Relay(database, publisher, settings.replica, {"order.created": RELAYED})
+    # Hops 1 and 2: `routes.create_order` submits each order to this batcher, which calls PlaceOrders.
     place = Batcher("orders", PlaceOrders(database, settings.replica, relay.wake))
+    # Hop 7: the consumer decodes the payment results of its queue and calls ApplyResults.
     results = Consumer(
         rabbitmq,
         settings.replica,
@@ -48,7 +52,7 @@ def build(settings: OrdersSettings) -> Service:
     return Service(
         "orders",
         settings,
-        about="Orders: place them, list them, see how they went.",
+        about="Place orders, list them, and see their status.",
         handlers=[router],
         workers=[
             database,

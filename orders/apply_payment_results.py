@@ -1,4 +1,4 @@
-"""Hop 7: a payment result makes its order FINISHED or CANCELLED, with the status event in one transaction."""
+"""Hop 7: a payment result sets the final status of its order and writes the status event, in one transaction."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
@@ -20,10 +20,10 @@ from shopkit.observability.metrics import DUPLICATES
 DECIDED = Counter("gozon_orders_decided", "Orders that reached a final status", ["status"])
 CONTRADICTIONS = Counter("gozon_contradicting_results", "Payment results that disagree with their order")
 
-# Locked in the order of their ids, so that two replicas with overlapping batches cannot deadlock.
+# The orders are locked in the order of their ids, so that two replicas with overlapping batches cannot deadlock.
 LOCK = "SELECT id FROM orders WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
-# A result without a journey keeps the order's own.
+# A result without a journey leaves the journey of the order in place.
 APPLY = """
     UPDATE orders SET status = result.status, reason = result.reason, version = version + 1, updated_at = now(),
         journey = coalesce(CAST(result.journey AS jsonb), orders.journey) || $7::jsonb
@@ -37,59 +37,65 @@ APPLY = """
 
 ORDERS = "SELECT id, user_id, amount, status FROM orders WHERE id = ANY ($1::uuid[])"
 
-Subject: TypeAlias = tuple[UUID, str, int]
+# Order id, user id and amount. A result is applied only if all three agree with its order.
+OrderIdentity: TypeAlias = tuple[UUID, str, int]
 log = structlog.get_logger()
 
 
 class ApplyResults:
-    """Handles a batch of payment results on `replica`. `committed` wakes the relay.
+    """Applies a batch of payment results. `on_committed` is called after the commit, to wake the relay.
 
-    The guard `status = 'NEW'` makes it idempotent, so it needs no inbox. A result is never applied when it names
-    no order, another user or amount than its order, or another final status. It is an alarm and a dead letter.
+    A result is applied only while its order is NEW. This makes the handler idempotent, so it needs no inbox.
+
+    A result contradicts its order if there is no such order, if the order has another user or amount, or if the
+    order has the other final status. Such a result is not applied. It is counted for an alarm and becomes a
+    dead letter.
     """
 
-    def __init__(self, database: Database, replica: str, committed: Callable[[], None]) -> None:
+    def __init__(self, database: Database, replica: str, on_committed: Callable[[], None]) -> None:
         self._database = database
         self._replica = replica
-        self._committed = committed
+        self._on_committed = on_committed
 
     async def __call__(self, events: Sequence[PaymentEvent]) -> None:
-        first = first_of_each(events)
+        """Raises Refused with the contradicting results, after the others are committed."""
+        results = first_result_per_order(events)
         hop = journey.now(UPDATED, self._replica)
         async with self._database.begin() as connection:
-            changed = await _apply(connection, list(first.values()), hop)
-            told = [_status_changed(order, first[_subject(order)], hops) for order, hops in changed.items()]
-            await outbox.add(connection, told)
-            refused = await _not_applied(connection, events, changed)
-        self._committed()
-        event_log.each(UPDATED, (event.event for event in told))
+            changed = await _apply(connection, list(results.values()), hop)
+            status_events = [_event(order, results[_identity(order)], hops) for order, hops in changed.items()]
+            await outbox.add(connection, status_events)
+            contradictions = await _not_applied(connection, events, changed)
+        self._on_committed()
+        event_log.each(UPDATED, (event.event for event in status_events))
         for order in changed:
             DECIDED.labels(order.status).inc()
-        _report({events[index]: reason for index, reason in refused.items()}, len(events) - len(changed))
-        if refused:
-            raise Refused(refused)
+        _report({events[index]: reason for index, reason in contradictions.items()}, len(events) - len(changed))
+        if contradictions:
+            raise Refused(contradictions)
 
 
-def first_of_each(events: Sequence[PaymentEvent]) -> dict[Subject, PaymentEvent]:
-    """An `UPDATE ... FROM` with one order twice applies one of the two, and it does not say which.
+def first_result_per_order(events: Sequence[PaymentEvent]) -> dict[OrderIdentity, PaymentEvent]:
+    """Returns the first result of each order, as APPLY must not contain an order twice.
 
-    A result with another user or amount matches no order, and does not displace the right one.
+    An `UPDATE ... FROM` with two rows for one order applies only one of them, and PostgreSQL does not define which.
+    A result with a wrong user or amount has an identity of its own, so it never replaces the right result.
     """
-    return {_subject(event.data): event for event in reversed(events)}
+    return {_identity(event.data): event for event in reversed(events)}
 
 
-def _subject(of: OrderStatus | DecidedPayment) -> Subject:
-    return of.order_id, of.user_id, of.amount
+def _identity(order: OrderStatus | DecidedPayment) -> OrderIdentity:
+    return order.order_id, order.user_id, order.amount
 
 
-def _status_changed(order: OrderStatus, result: PaymentEvent, hops: Sequence[Hop]) -> Outgoing:
+def _event(order: OrderStatus, result: PaymentEvent, hops: Sequence[Hop]) -> Outgoing:
     return status_changed(order, tracing.child("update", result.traceparent), hops)
 
 
 async def _apply(
     connection: Connection, events: Sequence[PaymentEvent], hop: Hop
 ) -> dict[OrderStatus, Sequence[Hop]]:
-    """The orders that changed, each with its whole journey."""
+    """Locks and updates the orders. Returns the orders that changed, each with its whole journey."""
     ids = [event.data.order_id for event in events]
     await connection.execute(LOCK, ids)
     rows = await connection.fetch(
@@ -108,26 +114,27 @@ async def _apply(
 async def _not_applied(
     connection: Connection, events: Sequence[PaymentEvent], changed: Collection[OrderStatus]
 ) -> dict[int, str]:
-    """Returns the results that disagree with their order, by their position in `events`, with the reason."""
+    """Returns the reason for each result that contradicts its order, by its position in `events`."""
     if len(changed) == len(events):
         return {}
     rows = await connection.fetch(ORDERS, [event.data.order_id for event in events])
     orders = {row.id: row for row in rows}
-    found = (_disagreement(orders.get(event.data.order_id), event) for event in events)
-    return {index: reason for index, reason in enumerate(found) if reason}
+    reasons = (_contradiction(orders.get(event.data.order_id), event) for event in events)
+    return {index: reason for index, reason in enumerate(reasons) if reason}
 
 
-def _disagreement(order: Row | None, event: PaymentEvent) -> str | None:
+def _contradiction(order: Row | None, event: PaymentEvent) -> str | None:
     if order is None:
         return "there is no such order"
-    if (order.id, order.user_id, order.amount) != _subject(event.data):
+    if (order.id, order.user_id, order.amount) != _identity(event.data):
         return "the order has another user or amount"
     return None if order.status == event.status else f"the order is {order.status}"
 
 
-def _report(refused: Mapping[PaymentEvent, str], not_changing: int) -> None:
-    DUPLICATES.labels("payment-results").inc(not_changing - len(refused))
-    for event, reason in refused.items():
+def _report(contradictions: Mapping[PaymentEvent, str], unapplied: int) -> None:
+    """Counts and logs. `unapplied` is the number of results that changed no order; most are duplicates."""
+    DUPLICATES.labels("payment-results").inc(unapplied - len(contradictions))
+    for event, reason in contradictions.items():
         CONTRADICTIONS.inc()
         log.error(
             "payment result contradicts the order",

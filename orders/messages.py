@@ -40,6 +40,7 @@ class PaymentEvent(Event[DecidedPayment], frozen=True, kw_only=True):
 
     @property
     def status(self) -> Literal["FINISHED", "CANCELLED"]:
+        """The final status of the order after this payment result."""
         return "FINISHED" if self.type == "payment.succeeded" else "CANCELLED"
 
 
@@ -59,5 +60,5 @@ def order_created(
 
 
 def status_changed(order: OrderStatus, traceparent: str | None = None, journey: Sequence[Hop] = ()) -> Outgoing:
-    kind = "order.finished" if order.status == "FINISHED" else "order.cancelled"
-    return outgoing(SOURCE, kind, order.order_id, order, traceparent, journey)
+    event_type = "order.finished" if order.status == "FINISHED" else "order.cancelled"
+    return outgoing(SOURCE, event_type, order.order_id, order, traceparent, journey)

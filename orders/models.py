@@ -21,7 +21,8 @@ from shopkit.messaging import outbox
 
 metadata = MetaData()
 
-# `amount` is in kopecks. `id` is a UUIDv7, so that descending ids are newest first.
+# `amount` is in kopecks. `id` is a UUIDv7: in descending order of ids, the newest order comes first.
+# `remind_at` and `reminders` belong to `orders.remind`.
 orders = Table(
     "orders",
     metadata,

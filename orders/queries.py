@@ -1,4 +1,4 @@
-"""Reading orders. A caller sees only their own."""
+"""Queries for orders. Users see only their own orders."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -15,11 +15,11 @@ NEWEST = """
     WHERE user_id = $1 AND id < $2 AND ($3::text IS NULL OR status = $3)
     ORDER BY id DESC LIMIT $4
 """
-LAST_ID = UUID(int=2**128 - 1)
+HIGHEST_ID = UUID(int=2**128 - 1)
 
 
 async def one(database: Database, user_id: str, order_id: UUID) -> Row | None:
-    """With its journey, as JSON, in the last column."""
+    """Returns an order of this user, or None. The last column is the journey as JSON."""
     async with database.autocommit() as connection:
         return await connection.fetchrow(ONE, order_id, user_id)
 
@@ -27,6 +27,6 @@ async def one(database: Database, user_id: str, order_id: UUID) -> Row | None:
 async def newest(
     database: Database, user_id: str, status: str | None, before: UUID | None, limit: int
 ) -> Sequence[Row]:
-    """At most `limit` orders, newest first, older than the order with id `before`."""
+    """Returns at most `limit` orders of this user, newest first. With `before`, only orders older than that id."""
     async with database.autocommit() as connection:
-        return await connection.fetch(NEWEST, user_id, before or LAST_ID, status, limit)
+        return await connection.fetch(NEWEST, user_id, before or HIGHEST_ID, status, limit)

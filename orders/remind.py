@@ -1,8 +1,10 @@
-"""The reconciler: reminds payments of orders that are NEW for too long, by sending their order.created again.
+"""The reconciler: if an order stays NEW for too long, it publishes the order's order.created again.
 
-That is harmless by design: an order decided before is told again and charged nothing. It heals what a
-failover of the database or the broker lost. It ends after eleven hours: what was set aside as a dead letter
-again and again is for a person to decide, and so is what somebody has discarded.
+This repairs the loss of a message in a failover of the database or the broker. A repeated event is harmless: if
+payments has decided the order before, it publishes the same result again and charges nothing.
+
+The reminders end after eleven hours. If an order is still NEW then, its event has probably become a dead letter
+again and again, or an operator has discarded the dead letter. An operator must decide what happens next.
 """
 
 from collections.abc import Callable
@@ -19,9 +21,10 @@ EVERY_SECONDS = 10.0
 
 REMINDED = Counter("gozon_orders_reminded", "Orders whose order.created was sent again")
 
-# A reminder behind events that do not leave would only make the queue longer. After the first minute the
-# waits double up to an hour, so that payments that are away for long do not come back to a flood.
-# Sixteen reminders take eleven hours.
+# If the oldest event has waited in the outbox for 30 seconds, the relay does not publish. A reminder would only
+# make the outbox longer, so none is sent.
+# The waits between reminders double from a minute to an hour. So there is no flood of reminders when payments was
+# unavailable for long. Sixteen reminders take eleven hours.
 REMIND = """
     WITH due AS (
         SELECT id FROM orders
@@ -47,13 +50,14 @@ OVERDUE = (
 
 
 class Reconciler:
-    """One batch. `committed` wakes the relay."""
+    """Sends one batch of due reminders per call. `on_committed` is called after the commit, to wake the relay."""
 
-    def __init__(self, database: Database, committed: Callable[[], None]) -> None:
+    def __init__(self, database: Database, on_committed: Callable[[], None]) -> None:
         self._database = database
-        self._committed = committed
+        self._on_committed = on_committed
 
     async def __call__(self) -> bool:
+        """Returns whether the batch was full, so that more reminders may be due."""
         async with self._database.begin() as connection:
             due = await connection.fetch(REMIND, REMINDER_BATCH_SIZE)
             events = [
@@ -62,6 +66,6 @@ class Reconciler:
             ]
             await outbox.add(connection, events)
         if due:
-            self._committed()
+            self._on_committed()
             REMINDED.inc(len(due))
         return len(due) == REMINDER_BATCH_SIZE

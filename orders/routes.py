@@ -1,4 +1,4 @@
-"""The HTTP entry points of orders."""
+"""The HTTP interface of orders. `create_order` is where an order enters the system (hop 1)."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -22,13 +22,13 @@ from shopkit.web.identity import user_router
 from shopkit.web.json_body import StrictJson, not_json, too_large
 from shopkit.web.problems import FieldError, Problem, invalid, too_slow
 from shopkit.web.query_params import once_and_not_null
-from shopkit.web.responses import refusals
+from shopkit.web.responses import error_responses
 
 PATH = "/api/orders"
 
 
 class OrdersContext(msgspec.Struct, frozen=True):
-    """Who calls, and what answering takes."""
+    """The user of a request, and the parts of the service that its handler needs."""
 
     user_id: str
     database: Database
@@ -44,14 +44,14 @@ def order_not_found() -> Problem:
     return_dto=None,
     summary="Place an order",
     responses={201: api_schema.PLACED}
-    | refusals(
+    | error_responses(
         invalid([FieldError("amount", "Expected `int` >= 1")]), too_large(), too_slow(), not_json(), key_reused()
     ),
 )
 async def create_order(
     data: JSONBody[CreateOrder], call: NamedDependency[OrdersContext], idempotency_key: IdempotencyKey = None
 ) -> Response[Order]:
-    """Accepts an order with status NEW; its payment starts by itself."""
+    """Accepts an order with status NEW. Its payment starts automatically."""
     new = NewOrder(call.user_id, data.amount, data.description, parse_key(idempotency_key), tracing.current())
     placed = await call.place.submit(new)
     order = Order(
@@ -64,17 +64,17 @@ async def create_order(
 @get(
     before_request=once_and_not_null,
     summary="List your orders",
-    responses={200: api_schema.LISTED} | refusals(invalid([FieldError("limit", "Expected `int` <= 100")])),
+    responses={200: api_schema.LISTED} | error_responses(invalid([FieldError("limit", "Expected `int` <= 100")])),
 )
 async def list_orders(
     call: NamedDependency[OrdersContext],
-    status: Annotated[Status | None, QueryParameter(description="Only those with this status.")] = None,
-    cursor: Annotated[UUID | None, QueryParameter(description="`next_cursor` of the page before.")] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=100, description="How many on a page.")] = 20,
+    status: Annotated[Status | None, QueryParameter(description="Only orders with this status.")] = None,
+    cursor: Annotated[UUID | None, QueryParameter(description="`next_cursor` of the previous page.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=100, description="The maximum number of orders.")] = 20,
 ) -> OrderPage:
-    """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
+    """Returns your orders, newest first. Pass `next_cursor` as `cursor` for the next page."""
     rows = await queries.newest(call.database, call.user_id, status, cursor, limit + 1)
-    items = [Order(*_fields(row)) for row in rows[:limit]]
+    items = [Order(*_order_fields(row)) for row in rows[:limit]]
     return OrderPage(items, items[-1].id if len(rows) > limit else None)
 
 
@@ -82,21 +82,23 @@ async def list_orders(
     "/{order_id:str}",
     summary="Show one of your orders",
     responses={200: api_schema.SHOWN}
-    | refusals(invalid([FieldError("order_id", "Invalid UUID")]), order_not_found()),
+    | error_responses(invalid([FieldError("order_id", "Invalid UUID")]), order_not_found()),
 )
 async def show_order(
-    order_id: Annotated[UUID, PathParameter(description="Its `id`.", examples=[Example(value=str(api_schema.ID))])],
+    order_id: Annotated[
+        UUID, PathParameter(description="The `id` of the order.", examples=[Example(value=str(api_schema.ID))])
+    ],
     call: NamedDependency[OrdersContext],
 ) -> OrderWithJourney:
-    """With its journey: which replica did what, and when."""
+    """Returns the order with its journey: each step with its replica and time."""
     row = await queries.one(call.database, call.user_id, order_id)
     if row is None:
         raise order_not_found()
-    return OrderWithJourney(*_fields(row), journey=journey.decode(row.journey))
+    return OrderWithJourney(*_order_fields(row), journey=journey.decode(row.journey))
 
 
-def _fields(row: Row) -> tuple[Any, ...]:
-    """Of an order, with no reason where the database has null."""
+def _order_fields(row: Row) -> tuple[Any, ...]:
+    """Returns the fields of `Order` in their order. If `reason` is NULL in the database, the field is unset."""
     return (*row[:8], row.reason or msgspec.UNSET)
 
 

@@ -1,1 +1,1 @@
-"""Payments: accounts, their ledger, and the debit of each order, at most once."""
+"""Payments: keeps the accounts and their ledger, and charges each order at most once."""

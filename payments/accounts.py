@@ -1,4 +1,4 @@
-"""Opening an account, showing it, topping it up."""
+"""Accounts: open one, show its balance and ledger, and top it up."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -28,7 +28,7 @@ NEWEST_ENTRIES = """
 
 
 class NewTopUp(msgspec.Struct, frozen=True):
-    """With a `key`, it takes effect once, however often it is submitted."""
+    """A request to top up. Requests of a user with the same `key` take effect once. `amount` is in kopecks."""
 
     user_id: str
     amount: int
@@ -36,7 +36,7 @@ class NewTopUp(msgspec.Struct, frozen=True):
 
 
 class TopUpResult(msgspec.Struct, frozen=True):
-    """`replayed` when the top-up of this key took effect before."""
+    """The result of a NewTopUp. `replayed` is true if an earlier request with the same key made this top-up."""
 
     topped_up: ToppedUp
     replayed: bool
@@ -60,7 +60,7 @@ def account_exists() -> Problem:
 
 
 async def open_account(database: Database, user_id: str) -> datetime:
-    """Returns when it was opened. Raises a 409 Problem when the user has one."""
+    """Opens an account and returns the time of it. Raises a 409 Problem if the user has an account already."""
     async with database.autocommit() as connection:
         created_at = await connection.fetchval(OPEN, user_id)
     if created_at is None:
@@ -69,7 +69,7 @@ async def open_account(database: Database, user_id: str) -> datetime:
 
 
 async def show_account(database: Database, user_id: str) -> tuple[int, datetime]:
-    """The balance in kopecks and when the account was opened. Raises a 404 Problem."""
+    """Returns the balance in kopecks and the time of opening. Raises a 404 Problem if there is no account."""
     async with database.autocommit() as connection:
         row = await connection.fetchrow(SHOW, user_id)
     if row is None:
@@ -78,7 +78,10 @@ async def show_account(database: Database, user_id: str) -> tuple[int, datetime]
 
 
 async def newest_entries(database: Database, user_id: str, before: int, limit: int) -> Sequence[Row]:
-    """At most `limit` ledger entries, newest first, below version `before`. Raises a 404 Problem."""
+    """Returns at most `limit` ledger entries, newest first, with versions below `before`.
+
+    Raises a 404 Problem if there is no account.
+    """
     async with database.autocommit() as connection:
         entries = await connection.fetch(NEWEST_ENTRIES, user_id, before, limit)
         if not entries and await connection.fetchrow(SHOW, user_id) is None:
@@ -87,58 +90,63 @@ async def newest_entries(database: Database, user_id: str, before: int, limit: i
 
 
 class TopUps:
-    """What the batcher flushes: each top-up is a ledger entry, and the balance grows by it."""
+    """Writes a batch of top-ups. `Batcher` calls it with the top-ups that `routes.top_up` has submitted.
+
+    For each top-up it writes a ledger entry and adds the amount to the balance.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[TopUpResult | Exception]:
-        """Returns the outcome of each top-up, in order. A refused top-up does not affect the others.
+        """Writes the top-ups in one transaction. Returns one result per top-up, in order.
 
-        A user without an account yields a 404 Problem. A key that was used with another amount and a balance above
-        BALANCE_LIMIT each yield a 422 Problem.
+        The result is a 404 Problem if the user has no account. It is a 422 Problem if the key was used with another
+        amount, or if the balance would exceed BALANCE_LIMIT. Such a top-up does not affect the others.
         """
         async with self._database.begin() as connection:
             now: datetime = await connection.fetchval("SELECT now()")
-            # Keys are read after the locks: whoever held them before may just have used one.
-            locked = await ledger.lock_accounts(connection, (top_up.user_id for top_up in top_ups))
+            # The keys must be read after the accounts are locked. A transaction that held a lock before may have
+            # used one of the keys.
+            accounts = await ledger.lock_accounts(connection, (top_up.user_id for top_up in top_ups))
             keys = [(top_up.user_id, top_up.key) for top_up in top_ups if top_up.key is not None]
-            first = {
+            earlier = {
                 (row.user_id, row.idempotency_key): ToppedUp(row.id, row.amount, row.balance_after, row.created_at)
-                for row in await ledger.first_of_keys(connection, keys)
+                for row in await ledger.entries_by_key(connection, keys)
             }
-            entries, outcomes = apply(top_ups, locked, first, now)
+            entries, results = apply(top_ups, accounts, earlier, now)
             await ledger.write(connection, entries, {entry.user_id: entry.account for entry in entries})
-        return outcomes
+        return results
 
 
 def apply(
     top_ups: Sequence[NewTopUp],
     accounts: Mapping[str, LockedAccount],
-    first: Mapping[tuple[str, str | None], ToppedUp],
+    earlier: Mapping[tuple[str, str | None], ToppedUp],
     now: datetime,
 ) -> tuple[list[NewEntry], list[TopUpResult | Exception]]:
-    """The entries to write and what to answer, in the order of `top_ups`. `first` is what keys did before."""
-    balances = dict(accounts)
-    done = dict(first)
+    """Returns the ledger entries to write, and one result per top-up, in order. It is a pure function.
+
+    `earlier` has the top-ups that were made with these keys before, by user id and key.
+    """
+    current = dict(accounts)
+    topped_up_by_key = dict(earlier)
     entries: list[NewEntry] = []
-    outcomes: list[TopUpResult | Exception] = []
+    results: list[TopUpResult | Exception] = []
     for top_up in top_ups:
-        of_key = top_up.user_id, top_up.key
-        if top_up.user_id not in balances:
-            outcomes.append(no_account())
-        elif of_key in done:
-            outcomes.append(
-                TopUpResult(done[of_key], True) if done[of_key].amount == top_up.amount else key_reused()
-            )
-        elif (account := balances[top_up.user_id].after(top_up.amount)).balance > BALANCE_LIMIT:
-            outcomes.append(balance_limit())
+        user_and_key = top_up.user_id, top_up.key
+        if top_up.user_id not in current:
+            results.append(no_account())
+        elif (repeated := topped_up_by_key.get(user_and_key)) is not None:
+            results.append(TopUpResult(repeated, True) if repeated.amount == top_up.amount else key_reused())
+        elif (account := current[top_up.user_id].after(top_up.amount)).balance > BALANCE_LIMIT:
+            results.append(balance_limit())
         else:
-            balances[top_up.user_id] = account
+            current[top_up.user_id] = account
             entry = NewEntry(uuid7(), top_up.user_id, "top_up", top_up.amount, None, account, top_up.key)
             topped_up = ToppedUp(entry.id, entry.amount, account.balance, now)
             entries.append(entry)
-            outcomes.append(TopUpResult(topped_up, False))
+            results.append(TopUpResult(topped_up, False))
             if top_up.key is not None:
-                done[of_key] = topped_up
-    return entries, outcomes
+                topped_up_by_key[user_and_key] = topped_up
+    return entries, results

@@ -1,4 +1,4 @@
-"""What payments takes and gives over HTTP, and the examples of it that OpenAPI shows."""
+"""The bodies of requests and responses of payments, and their examples in the OpenAPI document."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias
@@ -38,11 +38,14 @@ class ToppedUp(msgspec.Struct, frozen=True):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
-    """`version` counts the entries of the account without gaps. A debit has an `order_id`."""
+    """A change of the balance. `version` numbers the entries of an account from 1 without gaps.
+
+    Only a debit has an `order_id`.
+    """
 
     id: UUID
     kind: Literal["top_up", "debit"]
-    amount: Annotated[int, msgspec.Meta(description="In kopecks; a debit is below zero.")]
+    amount: Annotated[int, msgspec.Meta(description="In kopecks. A debit is negative.")]
     version: Version
     balance_after: Balance
     created_at: Moment
@@ -50,7 +53,7 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
 
 class EntryPage(msgspec.Struct, frozen=True):
-    """Newest first. `next_cursor` is null on the last page."""
+    """A page of ledger entries, newest first. `next_cursor` is null on the last page."""
 
     items: list[LedgerEntry]
     next_cursor: Version | None
@@ -67,14 +70,14 @@ _ENTRIES = [
 ]
 
 OPENED = DocumentedResponse(
-    "It is open, and empty.", {"empty": Account("alice", 0, _OPENED_AT)}, headers=location(PATH)
+    "The account is open. Its balance is 0.", {"empty": Account("alice", 0, _OPENED_AT)}, headers=location(PATH)
 )
 SHOWN = DocumentedResponse("The account.", {"account": Account("alice", 60_000, _OPENED_AT)})
 TOPPED_UP = DocumentedResponse(
-    "The money is on the account.",
+    "The amount is added to the balance.",
     {"first": ToppedUp(_TOP_UP, 100_000, 100_000, _TOPPED_UP_AT)},
     headers=REPLAYED_HEADER,
 )
 LISTED = DocumentedResponse(
-    "One page.", {"last-page": EntryPage(_ENTRIES, None), "more": EntryPage(_ENTRIES[:1], 2)}
+    "A page of ledger entries.", {"last-page": EntryPage(_ENTRIES, None), "more": EntryPage(_ENTRIES[:1], 2)}
 )

@@ -1,4 +1,4 @@
-"""The wiring of payments."""
+"""The process of payments: its settings, and the parts of which it consists."""
 
 from gozon.hops import RESULT_RELAYED
 from gozon.topology import ORDER_CREATED, TOPOLOGY
@@ -32,13 +32,18 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
 
 
 def build(settings: PaymentsSettings) -> Service:
+    """Returns the service. The numbers are the hops of an order in `docs/architecture.md`."""
     database = Database(settings.database_url, "payments", settings.migrate)
     rabbitmq = RabbitMQ(settings.broker_url, TOPOLOGY)
     publisher = Publisher(rabbitmq, settings.replica)
-    result_relayed = {"payment.succeeded": RESULT_RELAYED, "payment.failed": RESULT_RELAYED}
-    relay = Relay(database, publisher, settings.replica, result_relayed)
+    # Hop 6: the relay publishes the payment results of the outbox, and adds the hop RESULT_RELAYED to each.
+    relayed_hops = {"payment.succeeded": RESULT_RELAYED, "payment.failed": RESULT_RELAYED}
+    relay = Relay(database, publisher, settings.replica, relayed_hops)
+    # `routes.top_up` submits each top-up to this batcher, which calls TopUps.
     top_ups = Batcher("top-ups", TopUps(database))
+    # Hop 5: the inbox reads stored events and calls ChargeOrders in a transaction.
     inbox = Inbox(database, settings.replica, ChargeOrders(settings.replica, relay.wake))
+    # Hop 4: the consumer decodes the order.created events of its queue and calls Ingest, which stores them.
     created = Consumer(
         rabbitmq,
         settings.replica,
@@ -50,7 +55,7 @@ def build(settings: PaymentsSettings) -> Service:
     return Service(
         "payments",
         settings,
-        about="Accounts: open, top up, see every change of the balance.",
+        about="Open an account, top it up, and see every change of its balance.",
         handlers=[router],
         workers=[
             database,

@@ -1,4 +1,4 @@
-"""Hops 4 and 5: order.created -> inbox; then debit, ledger entry, payment and outbox row in one transaction."""
+"""Hops 4 and 5: store order.created in the inbox, then charge orders and write the results in one transaction."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,14 +21,14 @@ from shopkit.observability.metrics import DUPLICATES
 
 SETTLED_ORDERS = Counter("gozon_payments_settled", "Orders decided, by outcome", ["outcome"])
 
-CONFLICT = "the order was decided before, with other contents"
+CONFLICT = "the order was decided before, with another user or amount"
 
-RECORDED = """
+SELECT_PAYMENTS = """
     SELECT order_id, user_id, amount, reason FROM payments WHERE order_id = ANY ($1::uuid[])
 """
 
-# In the order of their ids, so that two replicas that decide the same orders cannot deadlock.
-RECORD = """
+# The rows are inserted in the order of their ids, so that two replicas that decide the same orders cannot deadlock.
+INSERT_PAYMENTS = """
     INSERT INTO payments (order_id, user_id, amount, outcome, reason, account_version, balance_before)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[],
                          $4::text[], $5::text[],
@@ -38,48 +38,60 @@ RECORD = """
 
 
 class Ingest:
-    """Hop 4: stores what `replica` received; it is acknowledged after that. `stored` wakes the inbox."""
+    """Hop 4: stores received events in the inbox. The consumer acknowledges their messages after that.
 
-    def __init__(self, database: Database, replica: str, stored: Callable[[], None]) -> None:
+    `on_stored` is called after each commit, to wake the inbox.
+    """
+
+    def __init__(self, database: Database, replica: str, on_stored: Callable[[], None]) -> None:
         self._database = database
         self._replica = replica
-        self._stored = stored
+        self._on_stored = on_stored
 
     async def __call__(self, received: Sequence[ReceivedEvent]) -> None:
         async with self._database.autocommit() as connection:
             new = await inbox_store.store(connection, received, self._replica)
-        self._stored()
+        self._on_stored()
         event_log.each(RECEIVED, (event.event for event in received))
         DUPLICATES.labels("inbox").inc(len(received) - new)
 
 
 class ChargeOrders:
-    """Hop 5: decides orders and writes all that follows; the inbox commits. `committed` wakes the relay."""
+    """Hop 5: decides a batch of orders and writes payments, ledger entries, balances and result events.
 
-    def __init__(self, replica: str, committed: Callable[[], None]) -> None:
+    The inbox opens the transaction, calls this, commits, and then calls the returned function. `on_committed` is
+    called by that function, to wake the relay.
+    """
+
+    def __init__(self, replica: str, on_committed: Callable[[], None]) -> None:
         self._replica = replica
-        self._committed = committed
+        self._on_committed = on_committed
 
     async def __call__(self, connection: Connection, waiting: Sequence[WaitingEvent]) -> Callable[[], None]:
+        """Writes in the transaction of `connection`. Returns the function to call after its commit."""
         orders = [decode_order_created(event.event) for event in waiting]
         charges = [Charge(o.id, o.data.order_id, o.data.user_id, o.data.amount) for o in orders]
-        # Payments are read after the locks: whoever held them before may just have decided one of these orders.
+        # The payments must be read after the accounts are locked. A transaction that held a lock before may have
+        # decided one of these orders.
         accounts = await ledger.lock_accounts(connection, (charge.user_id for charge in charges))
-        recorded = await _recorded(connection, [charge.order_id for charge in charges])
-        settlement = settle(charges, accounts, recorded)
+        payments = await _select_payments(connection, [charge.order_id for charge in charges])
+        settlement = settle(charges, accounts, payments)
 
-        await _record(connection, settlement.decided)
+        await _insert_payments(connection, settlement.decided)
         await ledger.write(connection, _debits(settlement.decided), settlement.accounts)
-        await outbox.add(connection, self._results(orders, waiting, settlement))
+        await outbox.add(connection, self._result_events(orders, waiting, settlement))
         for conflict in settlement.conflicts:
             await inbox_store.dead_letter(connection, conflict.event_id, CONFLICT)
         return partial(self._report, settlement, waiting)
 
-    def _results(
+    def _result_events(
         self, orders: Sequence[OrderCreatedEvent], waiting: Sequence[WaitingEvent], settlement: Settlement
     ) -> list[Outgoing]:
+        """Returns one event per order, except for the conflicts, which have no outcome."""
         conflicting = {conflict.event_id for conflict in settlement.conflicts}
-        told = [(order, row) for order, row in zip(orders, waiting, strict=True) if order.id not in conflicting]
+        settled_orders = [
+            (order, row) for order, row in zip(orders, waiting, strict=True) if order.id not in conflicting
+        ]
         settled = journey.now(SETTLED, self._replica)
         return [
             payment_decided(
@@ -90,11 +102,11 @@ class ChargeOrders:
                 tracing.child("settle", order.traceparent),
                 (*order.journey, Hop(RECEIVED, row.received_at, row.received_by), settled),
             )
-            for (order, row), payment in zip(told, settlement.outcomes, strict=True)
+            for (order, row), payment in zip(settled_orders, settlement.outcomes, strict=True)
         ]
 
     def _report(self, settlement: Settlement, waiting: Sequence[WaitingEvent]) -> None:
-        self._committed()
+        self._on_committed()
         for payment in settlement.decided:
             SETTLED_ORDERS.labels(payment.reason or "succeeded").inc()
         event_log.each(SETTLED, (event.event for event in waiting))
@@ -112,24 +124,25 @@ def _debits(decided: Sequence[Payment]) -> list[ledger.NewEntry]:
     ]
 
 
-async def _recorded(connection: Connection, order_ids: list[UUID]) -> dict[UUID, Payment]:
-    rows = await connection.fetch(RECORDED, order_ids)
+async def _select_payments(connection: Connection, order_ids: list[UUID]) -> dict[UUID, Payment]:
+    """Returns the payments of orders that were decided before, without their accounts."""
+    rows = await connection.fetch(SELECT_PAYMENTS, order_ids)
     return {
         order_id: Payment(order_id, user_id, amount, reason, None) for order_id, user_id, amount, reason in rows
     }
 
 
-async def _record(connection: Connection, decided: Sequence[Payment]) -> None:
+async def _insert_payments(connection: Connection, decided: Sequence[Payment]) -> None:
     if not decided:
         return
-    found: list[LockedAccount | None] = [payment.account for payment in decided]
+    accounts: list[LockedAccount | None] = [payment.account for payment in decided]
     await connection.execute(
-        RECORD,
+        INSERT_PAYMENTS,
         [payment.order_id for payment in decided],
         [payment.user_id for payment in decided],
         [payment.amount for payment in decided],
         ["succeeded" if payment.reason is None else "failed" for payment in decided],
         [payment.reason for payment in decided],
-        [account and account.version for account in found],
-        [account and account.balance for account in found],
+        [account and account.version for account in accounts],
+        [account and account.balance for account in accounts],
     )

@@ -1,4 +1,4 @@
-"""Which orders are paid: a pure decision on locked balances, one order after the other."""
+"""The decision whether an order is paid: pure functions on locked accounts, one order after the other."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -8,22 +8,24 @@ import msgspec
 NO_ACCOUNT = "no_account"
 INSUFFICIENT_FUNDS = "insufficient_funds"
 
-
-# The largest integer that every JSON reader keeps exactly: JavaScript's Number.MAX_SAFE_INTEGER. In kopecks.
+# In kopecks. The largest integer that every JSON reader keeps exactly: JavaScript's Number.MAX_SAFE_INTEGER.
 BALANCE_LIMIT = 2**53 - 1
 
 
 class LockedAccount(msgspec.Struct, frozen=True):
-    """`version` counts the entries in the account's ledger; `balance` is in kopecks."""
+    """An account whose row is locked. `version` is the number of its ledger entries; `balance` is in kopecks."""
 
     balance: int
     version: int
 
     def after(self, amount: int) -> "LockedAccount":
+        """Returns the account after a ledger entry of `amount`, which is negative for a debit."""
         return LockedAccount(self.balance + amount, self.version + 1)
 
 
 class Charge(msgspec.Struct, frozen=True):
+    """A request to pay an order. `event_id` is the id of its order.created event."""
+
     event_id: UUID
     order_id: UUID
     user_id: str
@@ -31,9 +33,10 @@ class Charge(msgspec.Struct, frozen=True):
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """The decision about one order. It was paid when there is no `reason` against it.
+    """The decision about one order. The payment succeeded if `reason` is None.
 
-    `account` is the account as it was found; None where there was none.
+    `account` is the account before the decision; None if the user had none. It is also None in a payment that was
+    read from the database.
     """
 
     order_id: UUID
@@ -44,34 +47,41 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """`decided` are new decisions, `conflicts` what to park, `outcomes` what to tell of all others, in order.
+    """The decisions about a batch of charges.
 
-    A charge for an order decided before yields the recorded outcome once more, which heals a lost result;
-    one that speaks of another user or amount is a conflict.
+    If an order was decided before, its recorded payment is its outcome again: this repairs the loss of a result. If
+    the earlier decision was about another user or amount, the charge is a conflict.
     """
 
     decided: list[Payment]
+    """New decisions, to be written."""
     outcomes: list[Payment]
+    """The payment to publish for each charge that is no conflict, in the order of the charges."""
     conflicts: list[Charge]
+    """Charges that become dead letters."""
     accounts: dict[str, LockedAccount]
+    """The changed accounts by user id, after all debits."""
 
 
 def settle(
     charges: Sequence[Charge], accounts: Mapping[str, LockedAccount], recorded: Mapping[UUID, Payment]
 ) -> Settlement:
-    """An order that does not fit is declined, and the next one may still fit."""
+    """Decides the charges in their order. `recorded` has earlier payments by order id.
+
+    If the balance is too low for an order, the order is declined. A later, smaller order can still be paid.
+    """
     known = dict(recorded)
-    balances = dict(accounts)
+    current = dict(accounts)
     settlement = Settlement([], [], [], {})
     for charge in charges:
         payment = known.get(charge.order_id)
         if payment is None:
-            payment = decide(charge, balances.get(charge.user_id))
+            payment = decide(charge, current.get(charge.user_id))
             known[charge.order_id] = payment
             settlement.decided.append(payment)
             if payment.reason is None:
-                balances[charge.user_id] = balances[charge.user_id].after(-charge.amount)
-                settlement.accounts[charge.user_id] = balances[charge.user_id]
+                current[charge.user_id] = current[charge.user_id].after(-charge.amount)
+                settlement.accounts[charge.user_id] = current[charge.user_id]
         elif (payment.user_id, payment.amount) != (charge.user_id, charge.amount):
             settlement.conflicts.append(charge)
             continue

@@ -1,4 +1,4 @@
-"""Accounts and their ledger in the database: lock, write entries, write balances."""
+"""Database statements for accounts and their ledger: lock accounts, write entries and balances."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -9,19 +9,19 @@ import msgspec
 from payments.decisions import LockedAccount
 from shopkit.db.database import Connection, Row
 
-# In the order of user ids, so that two transactions with overlapping accounts cannot deadlock.
+# Accounts are locked in the order of user ids, so that two transactions with overlapping accounts cannot deadlock.
 LOCK = """
     SELECT user_id, balance, version FROM accounts
     WHERE user_id = ANY ($1::text[])
     ORDER BY user_id FOR NO KEY UPDATE
 """
 
-# The account is given once with its final balance: an UPDATE ... FROM with one row twice applies it once.
+# Each account must occur once, with its final balance: UPDATE ... FROM applies only one of two rows for an account.
 WRITE_ACCOUNTS = """
-    UPDATE accounts SET balance = written.balance, version = written.version
+    UPDATE accounts SET balance = changed.balance, version = changed.version
     FROM unnest($1::text[], $2::bigint[], $3::bigint[])
-        AS written (user_id, balance, version)
-    WHERE accounts.user_id = written.user_id
+        AS changed (user_id, balance, version)
+    WHERE accounts.user_id = changed.user_id
 """
 
 WRITE_ENTRIES = """
@@ -32,16 +32,16 @@ WRITE_ENTRIES = """
                          $6::bigint[], $7::bigint[], $8::text[])
 """
 
-FIRST_OF_KEYS = """
+ENTRIES_BY_KEY = """
     SELECT user_id, idempotency_key, id, amount, balance_after, created_at
     FROM ledger_entries
-    JOIN unnest($1::text[], $2::text[]) AS given (user_id, idempotency_key)
+    JOIN unnest($1::text[], $2::text[]) AS requested (user_id, idempotency_key)
         USING (user_id, idempotency_key)
 """
 
 
 class NewEntry(msgspec.Struct, frozen=True):
-    """A ledger entry. `amount` is signed, in kopecks; `account` is the account after it."""
+    """A ledger entry to write. `amount` is in kopecks, negative for a debit. `account` is the account after it."""
 
     id: UUID
     user_id: str
@@ -53,13 +53,13 @@ class NewEntry(msgspec.Struct, frozen=True):
 
 
 async def lock_accounts(connection: Connection, user_ids: Iterable[str]) -> dict[str, LockedAccount]:
-    """The accounts that exist among `user_ids`, held until the transaction ends."""
+    """Locks the accounts of `user_ids` until the transaction ends. Returns the existing accounts by user id."""
     rows = await connection.fetch(LOCK, list(set(user_ids)))
     return {user_id: LockedAccount(balance, version) for user_id, balance, version in rows}
 
 
 async def write(connection: Connection, entries: Sequence[NewEntry], accounts: Mapping[str, LockedAccount]) -> None:
-    """Writes `entries` and the `accounts` as they are after all of them; the accounts must be locked."""
+    """Writes `entries`, and `accounts` with their state after all entries. The accounts must be locked."""
     if not entries:
         return
     await connection.execute(
@@ -81,8 +81,8 @@ async def write(connection: Connection, entries: Sequence[NewEntry], accounts: M
     )
 
 
-async def first_of_keys(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[Row]:
-    """The entries that were written with these keys, each a pair of user id and key."""
+async def entries_by_key(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[Row]:
+    """Returns the entries that were written with these idempotency keys. Each key is a pair of user id and key."""
     if not keys:
         return []
-    return await connection.fetch(FIRST_OF_KEYS, [user_id for user_id, _ in keys], [key for _, key in keys])
+    return await connection.fetch(ENTRIES_BY_KEY, [user_id for user_id, _ in keys], [key for _, key in keys])

@@ -38,7 +38,7 @@ def decode_order_created(encoded: bytes) -> OrderCreatedEvent:
 
 
 def receive(encoded: bytes) -> ReceivedEvent:
-    """Raises for an event that charging could not read, so that none of those gets into the inbox."""
+    """Returns the event for the inbox. Raises if charging could not decode it, so that it never gets there."""
     event = decode_order_created(encoded)
     return ReceivedEvent(event.id, event.type, encoded)
 
@@ -51,6 +51,7 @@ def payment_decided(
     traceparent: str | None = None,
     journey: Sequence[Hop] = (),
 ) -> Outgoing:
-    """The payment succeeded when there is no `reason` against it."""
-    kind = "payment.succeeded" if reason is None else "payment.failed"
-    return outgoing(SOURCE, kind, order_id, PaymentResult(order_id, user_id, amount, reason), traceparent, journey)
+    """Returns payment.succeeded if `reason` is None, otherwise payment.failed."""
+    event_type = "payment.succeeded" if reason is None else "payment.failed"
+    result = PaymentResult(order_id, user_id, amount, reason)
+    return outgoing(SOURCE, event_type, order_id, result, traceparent, journey)

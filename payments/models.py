@@ -20,7 +20,8 @@ from shopkit.messaging import inbox_store, outbox
 
 metadata = MetaData()
 
-# `version` counts the account's ledger entries. Room is left in each page for updates in place.
+# `version` is the number of the account's ledger entries. The migration sets fillfactor = 50, which leaves room in
+# each page for updates of its rows.
 accounts = Table(
     "accounts",
     metadata,
@@ -37,7 +38,7 @@ accounts = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-# One row an order, kept for ever: this primary key is what "charged at most once" rests on.
+# One row per order, never deleted. "An order is charged at most once" rests on this primary key.
 payments = Table(
     "payments",
     metadata,
@@ -56,7 +57,7 @@ payments = Table(
     Column("decided_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-# `amount` is signed: the balance is always the sum of an account's entries.
+# `amount` is negative for a debit, so the balance is always the sum of an account's entries.
 ledger_entries = Table(
     "ledger_entries",
     metadata,

@@ -1,4 +1,4 @@
-"""The HTTP entry points of payments."""
+"""The HTTP interface of payments."""
 
 from typing import Annotated, Any
 
@@ -17,25 +17,25 @@ from shopkit.web.identity import user_router
 from shopkit.web.json_body import StrictJson, not_json, too_large
 from shopkit.web.problems import FieldError, invalid, too_slow
 from shopkit.web.query_params import once_and_not_null
-from shopkit.web.responses import refusals
+from shopkit.web.responses import error_responses
 
 
 class PaymentsContext(msgspec.Struct, frozen=True):
-    """Who calls, and what answering takes."""
+    """The user of a request, and the parts of the service that its handler needs."""
 
     user_id: str
     database: Database
     top_ups: Batcher[NewTopUp, TopUpResult]
 
 
-@post(summary="Open your account", responses={201: api_schema.OPENED} | refusals(account_exists()))
+@post(summary="Open your account", responses={201: api_schema.OPENED} | error_responses(account_exists()))
 async def open_account(call: NamedDependency[PaymentsContext]) -> Response[Account]:
-    """At most one per user; it starts empty."""
+    """A user can have one account. Its balance starts at 0."""
     created_at = await accounts.open_account(call.database, call.user_id)
     return Response(Account(call.user_id, 0, created_at), headers={"Location": PATH})
 
 
-@get(summary="Show your balance", responses={200: api_schema.SHOWN} | refusals(no_account()))
+@get(summary="Show your balance", responses={200: api_schema.SHOWN} | error_responses(no_account()))
 async def show_account(call: NamedDependency[PaymentsContext]) -> Account:
     balance, created_at = await accounts.show_account(call.database, call.user_id)
     return Account(call.user_id, balance, created_at)
@@ -47,7 +47,7 @@ async def show_account(call: NamedDependency[PaymentsContext]) -> Account:
     return_dto=None,
     summary="Top up your account",
     responses={201: api_schema.TOPPED_UP}
-    | refusals(
+    | error_responses(
         invalid([FieldError("amount", "Expected `int` >= 1")]),
         no_account(),
         too_large(),
@@ -60,8 +60,8 @@ async def show_account(call: NamedDependency[PaymentsContext]) -> Account:
 async def top_up(
     data: JSONBody[TopUp], call: NamedDependency[PaymentsContext], idempotency_key: IdempotencyKey = None
 ) -> Response[ToppedUp]:
-    done = await call.top_ups.submit(NewTopUp(call.user_id, data.amount, parse_key(idempotency_key)))
-    return Response(done.topped_up, headers=REPLAYED if done.replayed else {})
+    result = await call.top_ups.submit(NewTopUp(call.user_id, data.amount, parse_key(idempotency_key)))
+    return Response(result.topped_up, headers=REPLAYED if result.replayed else {})
 
 
 @get(
@@ -69,23 +69,23 @@ async def top_up(
     before_request=once_and_not_null,
     summary="Show your ledger",
     responses={200: api_schema.LISTED}
-    | refusals(invalid([FieldError("limit", "Expected `int` <= 100")]), no_account()),
+    | error_responses(invalid([FieldError("limit", "Expected `int` <= 100")]), no_account()),
 )
 async def show_ledger(
     call: NamedDependency[PaymentsContext],
     cursor: Annotated[
-        int | None, QueryParameter(ge=1, le=LAST_VERSION, description="`next_cursor` of the page before.")
+        int | None, QueryParameter(ge=1, le=LAST_VERSION, description="`next_cursor` of the previous page.")
     ] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=100, description="How many on a page.")] = 20,
+    limit: Annotated[int, QueryParameter(ge=1, le=100, description="The maximum number of entries.")] = 20,
 ) -> EntryPage:
-    """Newest first. Pass `next_cursor` as `cursor` for the page after this one."""
+    """Returns your ledger entries, newest first. Pass `next_cursor` as `cursor` for the next page."""
     rows = await accounts.newest_entries(call.database, call.user_id, cursor or LAST_VERSION, limit + 1)
-    items = [LedgerEntry(*_fields(row)) for row in rows[:limit]]
+    items = [LedgerEntry(*_entry_fields(row)) for row in rows[:limit]]
     return EntryPage(items, items[-1].version if len(rows) > limit else None)
 
 
-def _fields(row: Row) -> tuple[Any, ...]:
-    """Of a ledger entry, with no order where the database has null."""
+def _entry_fields(row: Row) -> tuple[Any, ...]:
+    """Returns the fields of `LedgerEntry` in their order. If `order_id` is NULL in the database, it is unset."""
     return (*row[:6], row.order_id or msgspec.UNSET)
 
 

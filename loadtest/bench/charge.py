@@ -34,7 +34,7 @@ from shopkit.messaging.consumer import Consumer
 from shopkit.messaging.events import encode_batch
 from shopkit.messaging.inbox import Inbox
 from shopkit.messaging.publisher import Publisher
-from shopkit.web.service import calm_the_collector
+from shopkit.web.service import tune_garbage_collector
 
 ROUNDS = 3
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -124,7 +124,7 @@ BATCH_LIMITS = inbox.INBOX_BATCH_SIZE, subscription.BATCH_BYTES
 
 
 async def main(database_url: str, broker: str) -> None:
-    calm_the_collector()
+    tune_garbage_collector()
     database = Database(database_url, "payments")
     await database.open()
     rounds = [{one.name: await measure(database, broker, one) for one in VARIANTS} for _ in range(ROUNDS)]

@@ -101,7 +101,7 @@ MUTANTS = (
         "orders are locked in the order of the query plan",
         (Edit("orders/apply_payment_results.py", " ORDER BY id FOR NO KEY UPDATE", " FOR NO KEY UPDATE"),),
         (),
-        (f"{RESULTS}::test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan",),
+        (f"{RESULTS}::test_orders_are_locked_in_the_order_of_their_ids_with_any_query_plan",),
     ),
     Mutant(
         "the outbox is emptied before the broker confirms",
@@ -120,9 +120,9 @@ MUTANTS = (
         (
             Edit(
                 "orders/apply_payment_results.py",
-                "            await outbox.add(connection, told)\n",
+                "            await outbox.add(connection, status_events)\n",
                 "            async with self._database.autocommit() as early:\n"
-                "                await outbox.add(early, told)\n",
+                "                await outbox.add(early, status_events)\n",
             ),
         ),
         ("kill before-status-commit",),

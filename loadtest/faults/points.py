@@ -21,8 +21,8 @@ RELAYING = ("orders", "payments")
 CONSUMING = ("orders", "payments", "notifier")
 
 POINTS = {
-    "before-order-commit": Point(("orders",), "orders.place_order:_place"),
-    "after-order-commit": Point(("orders",), "orders.place_order:_place", after=True),
+    "before-order-commit": Point(("orders",), "orders.place_order:_insert"),
+    "after-order-commit": Point(("orders",), "orders.place_order:_insert", after=True),
     # The rows are deleted from the outbox, but not committed.
     "before-publish": Point(RELAYING, "shopkit.messaging.publisher:Publisher.publish"),
     # The broker has stored and confirmed the message, but the relay has not received the confirm.

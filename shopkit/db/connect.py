@@ -8,7 +8,7 @@ from typing import Any, cast
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from shopkit.runtime.hosts import one_by_one
+from shopkit.runtime.hosts import host_urls
 from shopkit.runtime.retry import is_transient
 
 CONNECT: dict[str, Any] = {
@@ -37,7 +37,7 @@ def connector(url: str, connect: Mapping[str, Any] = CONNECT) -> Callable[..., A
     asyncpg accepts several hosts as well, but has one timeout for all of them. A host that does not respond would
     use it up.
     """
-    hosts = deque(one_by_one(url))
+    hosts = deque(host_urls(url))
     # The name of an unavailable host can take long to resolve, and a process has four threads for that.
     one_at_a_time = asyncio.Lock()
 

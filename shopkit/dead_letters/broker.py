@@ -21,7 +21,7 @@ from shopkit.messaging.broker import HEARTBEAT, BrokerUnavailable, RabbitMQ, tra
 from shopkit.messaging.delivery import Delivery
 from shopkit.messaging.publisher import CONFIRM_TIMEOUT, persistent
 from shopkit.messaging.topology import RESOLVED, Queue
-from shopkit.runtime.hosts import one_by_one
+from shopkit.runtime.hosts import host_urls
 
 # Letters of one queue that a command holds.
 HELD_LETTERS_LIMIT = 5_000
@@ -84,7 +84,7 @@ async def opened(rabbitmq: RabbitMQ) -> AsyncGenerator[BrokerLetters]:
 
 
 async def _connected(url: str) -> AbstractConnection:
-    *others, last = one_by_one(url)
+    *others, last = host_urls(url)
     for address in others:
         with suppress(BrokerUnavailable):
             return await _connect(address)

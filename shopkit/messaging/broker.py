@@ -17,7 +17,7 @@ from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from shopkit.messaging.topology import Topology
-from shopkit.runtime.hosts import in_turn
+from shopkit.runtime.hosts import cycle_host_urls
 from shopkit.runtime.retry import Backoff, Cause, cause_of, pause
 
 HEARTBEAT = 10
@@ -70,7 +70,7 @@ class Session:
     """
 
     def __init__(self, rabbitmq: RabbitMQ, name: str, work: Callable[[AbstractChannel], Awaitable[None]]) -> None:
-        self._addresses = in_turn(rabbitmq.url)
+        self._addresses = cycle_host_urls(rabbitmq.url)
         self._topology = rabbitmq.topology
         self._name = name
         self._work = work

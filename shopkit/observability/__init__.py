@@ -1,4 +1,4 @@
-"""Logs, metrics and traces. A process without a collector pays one `if` per batch for its traces.
+"""Logs, metrics and traces. If no trace collector is configured, tracing costs one `if` per batch.
 
-Knows no other package of shopkit.
+This package imports no other package of shopkit.
 """

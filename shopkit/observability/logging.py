@@ -1,4 +1,4 @@
-"""Logs as JSON lines, with the service, its replica and the id of the request."""
+"""Logging: JSON lines with the service, its replica and the id of the request."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def configure_logging(service: str, replica: str, level: str) -> None:
-    """One JSON object a line on standard output, from our loggers and from the libraries' alike."""
+    """Makes all loggers, ours and the libraries', write one JSON object per line to standard output."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -22,7 +22,7 @@ def configure_logging(service: str, replica: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
 
-    def name_the_replica(
+    def add_service_and_replica(
         _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
         event["service"], event["replica"] = service, replica
@@ -34,13 +34,13 @@ def configure_logging(service: str, replica: str, level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                name_the_replica,
+                add_service_and_replica,
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("uvicorn.error", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    for repeating in ("aio_pika", "aiormq"):  # what ends a session is logged by the session
-        logging.getLogger(repeating).setLevel(logging.CRITICAL)
+    for verbose in ("uvicorn.error", "alembic"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
+    for duplicating in ("aio_pika", "aiormq"):  # `shopkit.messaging.broker` logs the errors that end a session
+        logging.getLogger(duplicating).setLevel(logging.CRITICAL)

@@ -1,7 +1,7 @@
-"""Spans for OpenTelemetry, sent by OTLP over HTTP. Imported only when they are collected.
+"""OpenTelemetry spans, sent by OTLP over HTTP. This module is imported only if a collector is configured.
 
-As its conventions for messaging have it, a batch is a span of its own, with a link to each trace that it
-works on, and what it does for one order is a span in that order's trace, with a link to the batch.
+It follows OpenTelemetry's conventions for messaging. A batch has a span of its own, with a link to the trace of
+each order in it. The work for one order is a span in that order's trace, with a link to the batch.
 """
 
 import threading
@@ -27,13 +27,15 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-# The default of 128 would drop links without a word; a batch may hold more orders than that.
+# A batch can hold more than 128 orders. The default limit of 128 would silently drop the other links.
 LINKS_LIMIT = 4096
 SERVER_ERROR = 500
 CLOSE_SECONDS = 3
 
 
 class Spans:
+    """The spans of this process and their exporter."""
+
     def __init__(self, service: str, replica: str) -> None:
         resource = Resource.create({"service.name": service, "service.instance.id": replica})
         limits = SpanLimits(max_links=LINKS_LIMIT)
@@ -42,10 +44,10 @@ class Spans:
         self._tracer = self._provider.get_tracer("gozon")
 
     def close(self) -> None:
-        """Sends what is left; a collector that is away is not waited for."""
-        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
-        closing.start()
-        closing.join(CLOSE_SECONDS)
+        """Sends the remaining spans, and gives up after CLOSE_SECONDS if the collector is unavailable."""
+        shutdown = threading.Thread(target=self._provider.shutdown, daemon=True)
+        shutdown.start()
+        shutdown.join(CLOSE_SECONDS)
 
     @contextmanager
     def server(self, name: str, parent: str | None) -> Generator["ServerSpan"]:
@@ -72,28 +74,28 @@ class ServerSpan:
         self.traceparent = _traceparent(span)
 
     def watch(self, send: Send) -> Send:
-        """Notes the status of the answer."""
+        """Returns a `send` that also records the status of the response in the span."""
 
-        async def sending(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._span.set_attribute("http.response.status_code", message["status"])
                 if message["status"] >= SERVER_ERROR:
                     self._span.set_status(Status(StatusCode.ERROR))
             await send(message)
 
-        return sending
+        return recording_send
 
 
 class BatchSpan:
     def __init__(self, tracer: Tracer, span: Span) -> None:
         self._tracer = tracer
-        self._to_batch = [Link(span.get_span_context())]
+        self._links_to_batch = [Link(span.get_span_context())]
         self._children: list[Span] = []
 
     def child(self, name: str, traceparent: str) -> str:
-        """A span that ends with the batch; returns its `traceparent`."""
+        """Starts a span in the trace of `traceparent` and returns its own `traceparent`. It ends with the batch."""
         context = _context(traceparent)
-        child = self._tracer.start_span(name, context, SpanKind.CONSUMER, links=self._to_batch)
+        child = self._tracer.start_span(name, context, SpanKind.CONSUMER, links=self._links_to_batch)
         self._children.append(child)
         return _traceparent(child)
 

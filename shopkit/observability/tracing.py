@@ -1,7 +1,7 @@
 """The trace of an order: `traceparent` (W3C) from the request through every event to the WebSocket frame.
 
-It is handed on whether anybody collects spans or not. Spans are made only when an OTLP endpoint is
-configured (`OTEL_EXPORTER_OTLP_ENDPOINT`), and OpenTelemetry's SDK is not even imported otherwise.
+The `traceparent` is always passed on. Spans are created only if an OTLP endpoint is configured
+(`OTEL_EXPORTER_OTLP_ENDPOINT`). Without one, OpenTelemetry's SDK is not even imported.
 """
 
 import os
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
-_FORM = r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-_VALID = re.compile(_FORM)
-_IN_EVENT = re.compile(f'"traceparent":"({_FORM})"'.encode())
+_TRACEPARENT = r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_VALID = re.compile(_TRACEPARENT)
+_IN_EVENT = re.compile(f'"traceparent":"({_TRACEPARENT})"'.encode())
 
 _spans: Optional["Spans"] = None
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
@@ -27,7 +27,7 @@ _batch: ContextVar[Optional["BatchSpan"]] = ContextVar("batch span", default=Non
 
 
 def start(service: str, replica: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Collects spans from now on when `environ` says where to send them."""
+    """Starts to collect spans if `environ` names an OTLP endpoint."""
     global _spans
     if any(environ.get(name) for name in ENDPOINTS):
         from shopkit.observability.spans import Spans
@@ -36,7 +36,7 @@ def start(service: str, replica: str, environ: Mapping[str, str] = os.environ) -
 
 
 def stop() -> None:
-    """Sends what was collected."""
+    """Sends the remaining spans and stops collecting."""
     global _spans
     if _spans is not None:
         _spans.close()
@@ -44,12 +44,12 @@ def stop() -> None:
 
 
 def current() -> str | None:
-    """The `traceparent` to hand on from the request that is being answered."""
+    """Returns the `traceparent` of the current request, to pass on to its events."""
     return _current.get()
 
 
 def new() -> str:
-    """The start of a trace."""
+    """Returns the `traceparent` of a new trace."""
     return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
 
 
@@ -58,9 +58,12 @@ def trace_id(traceparent: str) -> str:
 
 
 @contextmanager
-def request(name: str, given: str | None) -> Generator[Optional["ServerSpan"]]:
-    """A request that came with the header `given`; it starts a trace when that is missing or malformed."""
-    parent = given if given and _VALID.fullmatch(given) else None
+def request(name: str, traceparent: str | None) -> Generator[Optional["ServerSpan"]]:
+    """Sets the current `traceparent` for a request that has this header, and yields its span if there is one.
+
+    If the header is missing or malformed, a new trace starts.
+    """
+    parent = traceparent if traceparent and _VALID.fullmatch(traceparent) else None
     if _spans is None:
         _current.set(parent or new())
         yield None
@@ -72,11 +75,11 @@ def request(name: str, given: str | None) -> Generator[Optional["ServerSpan"]]:
 
 @contextmanager
 def batch(name: str, traceparents: Iterable[str | None]) -> Generator[None]:
-    """Work on several orders at once. `traceparents` is only looked at when spans are collected."""
+    """Creates a span around work on several orders. `traceparents` is read only if spans are collected."""
     if _spans is None:
         yield
         return
-    with _spans.batch(name, [given for given in traceparents if given]) as span:
+    with _spans.batch(name, [traceparent for traceparent in traceparents if traceparent]) as span:
         token = _batch.set(span)
         try:
             yield
@@ -85,7 +88,10 @@ def batch(name: str, traceparents: Iterable[str | None]) -> Generator[None]:
 
 
 def child(name: str, traceparent: str | None) -> str | None:
-    """What to hand on from a step that a batch takes for one order: a span of its own in the order's trace."""
+    """Creates a span for one order of the current batch, in the order's trace, and returns its `traceparent`.
+
+    If spans are not collected, it returns `traceparent` unchanged.
+    """
     span = _batch.get() if _spans is not None else None
     if span is None or not traceparent or not _VALID.fullmatch(traceparent):
         return traceparent
@@ -93,6 +99,9 @@ def child(name: str, traceparent: str | None) -> str | None:
 
 
 def of_event(encoded: bytes) -> str | None:
-    """Found without parsing: inside a JSON string the quotes would be escaped."""
+    """Returns the `traceparent` of an encoded event, found without parsing the JSON.
+
+    The text cannot match inside a JSON string, because the quotes would be escaped there.
+    """
     found = _IN_EVENT.search(encoded)
     return found[1].decode() if found else None

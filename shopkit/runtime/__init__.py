@@ -1,4 +1,4 @@
-"""What every process needs: settings, server addresses, the cause of an error, backoff, batches.
+"""Settings, server addresses, causes of errors, backoff and batching: every process uses some of them.
 
-Knows no database, no broker and no HTTP. Only `retry` knows the exceptions of the drivers.
+This package uses no database, broker or HTTP. Only `retry` knows the exceptions of the drivers.
 """

@@ -1,6 +1,6 @@
-"""Coalescing: what arrives while one write is under way becomes the next write.
+"""Batching: the items that arrive during one write are written together in the next one.
 
-There is no timer. An idle shop writes each item at once; under load the batch grows by itself.
+There is no timer. In an idle shop each item is written immediately. Under load the batches grow by themselves.
 """
 
 import asyncio
@@ -16,16 +16,18 @@ Result = TypeVar("Result")
 
 
 class WrongResults(Exception):
-    """A flush did not return one result per item. Its items may have been written."""
+    """A flush returned a wrong number of results. Its items may have been written."""
 
 
 class Batcher(Generic[Item, Result]):
-    """`flush` takes items and returns one result an item, in order, or raises having changed nothing.
+    """Collects submitted items and passes them to `flush`, at most `limit` in one call and one call at a time.
 
-    A result that is an exception is raised to its submitter alone. When `flush` raises, each item is tried
-    by itself, so that a bad one fails alone; when no item can be at fault (the database is away), all of them
-    fail with that error instead. When it returns another number of results, every submitter of that flush gets
-    WrongResults, and nothing is tried again.
+    `flush` must return one result per item, in order, or change nothing and raise.
+
+    - If a result is an exception, `submit` raises it for that item only.
+    - If `flush` raises because of its content, each item is flushed alone, so only the bad item fails.
+    - If `flush` raises for another reason (the database is unavailable), all its items fail with that error.
+    - If `flush` returns a wrong number of results, all its items fail with WrongResults. None is flushed again.
     """
 
     def __init__(
@@ -41,11 +43,11 @@ class Batcher(Generic[Item, Result]):
         self._sizes = BATCH_SIZE.labels(name)
 
     async def submit(self, item: Item) -> Result:
-        """Returns after the transaction that holds `item` has committed."""
+        """Returns the result of `item` after the flush with it has returned, so after its transaction committed."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._flusher is None:
-            # In a context of its own: what it logs is not of the request that happened to come first.
+            # An empty context, so that log lines of the flush do not carry the id of the first item's request.
             self._flusher = asyncio.create_task(self._flush_waiting(), context=Context())
         return await future
 
@@ -74,11 +76,11 @@ class Batcher(Generic[Item, Result]):
             # No item's own result is known. The items may be written, so none of them is flushed again.
             results = [WrongResults(f"{len(results)} results for {len(taken)} items")] * len(taken)
         for (_, future), result in zip(taken, results, strict=True):
-            _settle(future, result)
+            _resolve(future, result)
 
 
-def _settle(future: "asyncio.Future[Result]", result: Result | Exception) -> None:
-    if future.done():  # the submitter was cancelled; what it asked for stands
+def _resolve(future: "asyncio.Future[Result]", result: Result | Exception) -> None:
+    if future.done():  # the submitter was cancelled during the flush; its item is written nevertheless
         return
     if isinstance(result, Exception):
         future.set_exception(result)

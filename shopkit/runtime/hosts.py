@@ -1,4 +1,4 @@
-"""Addresses that name several servers: `amqp://user:password@one:5672,two:5672/`."""
+"""URLs with several hosts: `amqp://user:password@one:5672,two:5672/`."""
 
 import random
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from itertools import cycle
 from urllib.parse import urlsplit
 
 
-def one_by_one(url: str) -> list[str]:
-    """The address once for each of its hosts. Raises ValueError."""
+def host_urls(url: str) -> list[str]:
+    """Returns one URL per host of `url`. Raises ValueError if a host is missing."""
     whole = urlsplit(url)
     user, at, hosts = whole.netloc.rpartition("@")
     if not all(urlsplit(f"//{host}").hostname for host in hosts.split(",")):
-        raise ValueError("an address names no host")  # and is not shown, as it may hold a password
+        raise ValueError("the address has no host")  # without the address, which can contain a password
     return [whole._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
 
 
-def in_turn(url: str) -> Iterator[str]:
-    """The same without end, beginning anywhere, so that replicas spread over the servers."""
-    urls = one_by_one(url)
+def cycle_host_urls(url: str) -> Iterator[str]:
+    """Yields the URLs of `host_urls` endlessly, in a random order, so that replicas spread over the servers."""
+    urls = host_urls(url)
     random.shuffle(urls)
     return cycle(urls)

@@ -1,4 +1,4 @@
-"""Retrying: whether an error allows it, how long to wait before it, and with which batch size."""
+"""Retrying: the cause of an error, the wait before the next attempt, and the size of its batch."""
 
 import asyncio
 import random
@@ -9,18 +9,18 @@ from enum import Enum, auto
 
 import asyncpg
 
-# SQLSTATE classes that say nothing against the statement: connection lost, read-only after a failover, who
-# may connect, no such database, serialisation failure or deadlock, out of resources, operator intervention
-# (shutdown, terminated backend, starting up), trouble of the operating system.
+# SQLSTATE classes under which the same statement can succeed later: connection lost, read-only after a failover,
+# login refused, no such database, serialisation failure or deadlock, out of resources, operator intervention
+# (shutdown, terminated backend, starting up), error of the operating system.
 _TRANSIENT_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
-# Those that do speak against what was to be written: wrong data, broken constraint.
+# SQLSTATE classes that blame the data of the statement: invalid data, violated constraint.
 _CONTENT_CLASSES = frozenset({"22", "23"})
-# `lock_timeout`: a replica that is frozen in its transaction holds the row.
+# `lock_timeout`: for example, a replica that froze in its transaction holds the row.
 _LOCK_NOT_AVAILABLE = "55P03"
 # `statement_timeout`, or a cancelled statement.
 _QUERY_CANCELED = "57014"
-# Errors of the operating system about files, processes and memory. All others may come from a connection.
-_NOT_OF_A_CONNECTION = (
+# Errors of the operating system about files, processes and memory. Every other OSError can come from a connection.
+_LOCAL_ERRORS = (
     ChildProcessError,
     FileExistsError,
     FileNotFoundError,
@@ -35,24 +35,26 @@ STALLED_SECONDS = 60.0
 
 
 class Cause(Enum):
-    """The cause of an error. Every worker acts by it."""
+    """The cause of an error. It determines what a worker does next."""
 
     TRANSIENT = auto()
-    """A server or the way to it. The worker tries the same again, with backoff."""
+    """A server or the network. The worker retries the same work, with backoff."""
     CONTENT = auto()
-    """Possibly the content of the batch. The worker looks for the culprit, where it can."""
+    """Possibly the content of the batch. The worker isolates the item at fault, if it can."""
     DEFECT = auto()
     """The program, the schema or a privilege. The worker raises, which ends its process."""
 
 
 def cause_of(error: BaseException) -> Cause:
-    """An exception without SQLSTATE, such as ValueError, comes from a handler and counts as its content's fault."""
-    if isinstance(error, _NOT_OF_A_CONNECTION):
+    """Returns the cause of `error`. Any other exception of a handler, such as ValueError, counts as CONTENT."""
+    if isinstance(error, _LOCAL_ERRORS):
         return Cause.DEFECT
-    # The second is what asyncpg says of a connection whose server has said that it ends, and not yet hung up.
+    # asyncpg raises InternalClientError on a connection whose server has announced its end but not closed it yet.
     if isinstance(error, OSError | asyncpg.InternalClientError) or _is_of_redis(error):
         return Cause.TRANSIENT
-    if isinstance(error, asyncpg.InterfaceError):  # of the driver: the connection is closed; or no such value
+    # InterfaceError comes from asyncpg itself. It is a ValueError if an argument cannot be encoded; otherwise the
+    # connection is closed.
+    if isinstance(error, asyncpg.InterfaceError):
         return Cause.CONTENT if isinstance(error, ValueError) else Cause.TRANSIENT
     state = _state(error)
     if state[:2] in _TRANSIENT_CLASSES or state == _LOCK_NOT_AVAILABLE:
@@ -61,7 +63,7 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same work may succeed later, so that nothing speaks against its content."""
+    """Returns whether the same work can succeed later without any change."""
     return cause_of(error) is Cause.TRANSIENT
 
 
@@ -77,20 +79,23 @@ def timed_out(error: BaseException | None) -> bool:
 
 
 def _is_of_redis(error: BaseException) -> bool:
-    """Redis is given nothing that it could refuse for what it says: whatever it answers is about itself.
+    """Returns whether Redis raised the error. Its errors count as transient: no content of ours can cause one.
 
-    Told by its module: its library takes long to import, with half of OpenTelemetry, and one service uses it.
+    The check compares module names, because importing the library is slow and only one service uses it.
     """
     return any(kind.__module__ == "redis.exceptions" for kind in type(error).__mro__)
 
 
 def _state(error: BaseException) -> str:
-    """The SQLSTATE; empty for what PostgreSQL has not said."""
+    """Returns the SQLSTATE of an error, empty if the error does not come from PostgreSQL."""
     return getattr(error, "sqlstate", None) or ""
 
 
 class Backoff:
-    """Full jitter: each wait is uniform between nothing and a ceiling that doubles, so replicas spread out."""
+    """Exponential backoff with full jitter, so that replicas do not retry simultaneously.
+
+    Each wait is random between 0 and a ceiling in seconds. The ceiling starts at `first` and doubles up to `most`.
+    """
 
     def __init__(self, first: float = 0.2, most: float = 10.0) -> None:
         self._first = first
@@ -101,17 +106,17 @@ class Backoff:
         self._failures = 0
 
     def next(self) -> float:
-        """Seconds to wait after one more failure."""
+        """Returns the seconds to wait after one more failure."""
         ceiling = min(self._most, self._first * 2.0 ** min(self._failures, 30))
         self._failures += 1
-        return random.uniform(0, ceiling)  # noqa: S311 (spreads load, guards nothing)
+        return random.uniform(0, ceiling)  # noqa: S311 (spreads load, is no secret)
 
 
 class BatchSize:
-    """The limit of the items in one batch of a worker.
+    """The limit on the items in one batch of a worker, adapted to timeouts.
 
     A batch that times out halves the limit. Each full batch that succeeds raises it by an eighth, up to `largest`.
-    So a worker that can only do half of `largest` in time loses about one batch in seven to a timeout.
+    A worker that can only handle half of `largest` in time therefore loses about one batch in seven to a timeout.
     """
 
     def __init__(self, largest: int) -> None:
@@ -120,7 +125,7 @@ class BatchSize:
 
     @contextmanager
     def observing(self, batch: Sized) -> Generator[None]:
-        """Adapts the limit to how the block ends. `batch` is empty until the block has taken its items."""
+        """Lowers or raises the limit when the block ends. The block can fill `batch`, which may start empty."""
         try:
             yield
         except Exception as error:
@@ -136,27 +141,27 @@ class Stalled(Exception):
 
 
 class Progress:
-    """Tells readiness when a worker has been at the same work for longer than STALLED_SECONDS."""
+    """Makes readiness fail if a worker has tried the same work for longer than STALLED_SECONDS."""
 
     def __init__(self) -> None:
         self._working_since: float | None = None
 
     def begin(self) -> None:
-        """To be called before each attempt. Attempts that fail belong to the same work."""
+        """Must be called before each attempt. After a failed attempt, the next one continues the same work."""
         self._working_since = self._working_since or time.monotonic()
 
     def done(self) -> None:
         self._working_since = None
 
     def check(self) -> None:
-        """Raises Stalled."""
+        """Raises Stalled if the current work has taken too long."""
         seconds = time.monotonic() - (self._working_since or time.monotonic())
         if seconds > STALLED_SECONDS:
             raise Stalled(f"no progress for {seconds:.0f} s")
 
 
 async def pause(until: asyncio.Event, seconds: float) -> None:
-    """Sleeps, but not longer than until `until` is set."""
+    """Sleeps for `seconds`, or until `until` is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await until.wait()

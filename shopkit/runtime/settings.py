@@ -1,4 +1,4 @@
-"""Settings: one frozen Struct per service, filled from the environment."""
+"""Settings: one frozen struct per service, filled from environment variables."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service is told; each field is the environment variable of the same name in capitals."""
+    """The settings that every service has. Each field is the environment variable with its name in capitals."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -23,15 +23,15 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(kind: type[S], environ: Mapping[str, str] = os.environ) -> S:
-    """Raises SystemExit naming the variable that is missing or wrong."""
+    """Returns the settings. Raises SystemExit with the name of a variable that is missing or wrong."""
     names = [field.name for field in msgspec.structs.fields(kind)]
     values = {name: environ[name.upper()] for name in names if name.upper() in environ}
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        named = re.sub(r"`(?:\$\.)?([a-z_]+)`", lambda match: _variable(match[1], names), str(error))
-        raise SystemExit(f"settings: {named}") from error
+        message = re.sub(r"`(?:\$\.)?([a-z_]+)`", lambda match: _as_variable(match[1], names), str(error))
+        raise SystemExit(f"settings: {message}") from error
 
 
-def _variable(word: str, names: list[str]) -> str:
+def _as_variable(word: str, names: list[str]) -> str:
     return word.upper() if word in names else word

@@ -1,4 +1,4 @@
-"""Types that several wings use."""
+"""Types that several packages use."""
 
 from datetime import datetime
 from typing import Annotated, TypeAlias

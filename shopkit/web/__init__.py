@@ -1,4 +1,5 @@
 """HTTP: the process of a service, strict parsing, problem details (RFC 9457), identity, idempotency keys, OpenAPI.
 
-Every error response is a problem document. Malformed input changes nothing. Knows no database and no broker.
+Every error response is a problem document, and malformed input changes nothing. This package imports no database
+and no broker.
 """

@@ -1,7 +1,7 @@
-"""The header `Idempotency-Key`: a request that is repeated with it takes effect once.
+"""The header `Idempotency-Key`: a request that is repeated with the same key takes effect once.
 
-Follows draft-ietf-httpapi-idempotency-key-header. The services store the key with what it created, in one
-transaction, unique per user and operation.
+Follows draft-ietf-httpapi-idempotency-key-header. A service stores the key in the row that the request creates,
+so both commit in one transaction. The key is unique per user and operation.
 """
 
 import re
@@ -21,13 +21,13 @@ IdempotencyKey: TypeAlias = Annotated[
     str | None,
     HeaderParameter(
         name=HEADER,
-        description="1 to 255 characters, quoted or bare. The same key and body give the first answer again.",
+        description="1 to 255 characters, quoted or bare. The same key and body replay the first response.",
         schema_extra={"pattern": PATTERN},
     ),
 ]
 REPLAYED_HEADER: dict[str, Any] = {
     "Idempotency-Replayed": {
-        "description": "`true` on an answer that was given before. Absent on the first.",
+        "description": "`true` if this is a replay of the first response. Absent from the first response.",
         "schema": {"type": "string", "const": "true"},
     }
 }
@@ -36,7 +36,7 @@ _KEY = re.compile(PATTERN)
 
 
 def parse_key(value: str | None) -> str | None:
-    """The key without quotes, so that both ways to write it mean the same. Raises a 400 Problem."""
+    """Returns the key without quotes: a quoted and a bare key are the same. Raises a 400 Problem if malformed."""
     if value is None:
         return None
     if not _KEY.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Who calls: the infrastructure in front sets `X-User-Id`, and nothing behind it asks again."""
+"""Identity: the header `X-User-Id` names the user. The infrastructure in front sets it, and the services trust it."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 UserId: TypeAlias = Annotated[str, msgspec.Meta(pattern=PATTERN)]
 
 _USER_ID = re.compile(PATTERN)
-# Headers with one value and a meaning. If one is repeated, two readers can choose two different values.
+# Headers that must not be repeated: of two values, two readers could choose different ones.
 _SINGLE = {name.lower().encode(): name for name in (HEADER, "Idempotency-Key", "Content-Type")}
 
 
 def user_router(path: str, handlers: Sequence[ControllerRouterHandler], tag: str) -> Router:
-    """The calls of a user. The user is identified before anything else, and no cache stores a response."""
+    """Returns a router whose requests belong to a user. It identifies the user first and forbids caching."""
     return Router(
         path,
         route_handlers=handlers,
@@ -38,9 +38,9 @@ def user_router(path: str, handlers: Sequence[ControllerRouterHandler], tag: str
 
 
 async def identify(request: Request[Any, Any, Any]) -> None:
-    """Sets `request.user`, before the body is read. A handler with a `before_request` of its own calls this first.
+    """Sets `request.user` before the body is read. A handler with its own `before_request` must call this first.
 
-    Raises a 401 Problem without a user, and a 400 Problem for a header that is malformed or repeated.
+    Raises a 401 Problem if the header is missing, and a 400 Problem if a header is malformed or repeated.
     """
     given = [header for header in request.scope["headers"] if header[0] in _SINGLE]
     values = dict(given)
@@ -58,7 +58,7 @@ def _repeated(names: list[bytes]) -> Problem:
 
 
 def per_user(make: Callable[[str], T]) -> Callable[[Request[Any, Any, Any]], T]:
-    """A dependency that is made for each request from the id of its user. For handlers of `user_router`."""
+    """Returns a Litestar dependency that calls `make` with the user id of each request. Needs `user_router`."""
 
     def provide(request: Request[Any, Any, Any]) -> T:
         return make(request.user)
@@ -67,7 +67,7 @@ def per_user(make: Callable[[str], T]) -> Callable[[Request[Any, Any, Any]], T]:
 
 
 def user_id(value: str | None) -> str:
-    """Raises a 401 Problem without a value, a 400 Problem for one that is not 1 to 64 of `A-Za-z0-9._-`."""
+    """Returns `value` unchanged. Raises a 401 Problem if it is None, and a 400 Problem if it breaks RULE."""
     if value is None:
         raise missing_user()
     if not _USER_ID.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Reading a JSON body strictly: Litestar's own conversion would take "400" for 400.
+"""Strict decoding of JSON bodies. Litestar's own conversion would accept "400" for 400.
 
 The time to read a body depends on its length and hardly on its content: a value is decoded only as the type of
 its field, so unknown fields and nested arrays are never built (`python -m loadtest.bench.hostile_bodies`).
@@ -13,20 +13,20 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from litestar.dto import MsgspecDTO
 
-from shopkit.web.problems import FieldError, Problem, invalid, refusal
+from shopkit.web.problems import FieldError, Problem, invalid, status_problem
 
 T = TypeVar("T", bound=msgspec.Struct)
 JSON = "application/json"
 _NAMED = re.compile(r"(?:unknown field|missing required field|- at) `(?:\$\.)?(?P<field>.*)`$", re.DOTALL)
-# The lengths limit what an exact conversion costs. A number with more digits stays as it is.
+# The limits on digits bound the cost of the exact conversion. A number with more digits is not converted.
 _NUMBER = re.compile(rb"-?[0-9]{1,64}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 class StrictJson(MsgspecDTO[T], Generic[T]):
-    """`dto=StrictJson[X]` on a handler: its `data: X` is decoded by msgspec with no coercion.
+    """With `dto=StrictJson[X]`, a handler's `data: X` is decoded by msgspec without coercion.
 
-    X has no optional fields. It has no `pattern` either, which msgspec would search again for each duplicate of
-    a name; `__post_init__` runs once.
+    X must have no optional fields. X must have no `pattern`: if a name is repeated, msgspec would match the pattern
+    for each repetition. X checks in `__post_init__` instead, which runs once.
     """
 
     def decode_bytes(self, value: bytes) -> Any:
@@ -41,7 +41,7 @@ def not_json() -> Problem:
 
 
 def too_large() -> Problem:
-    return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return status_problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 def decode(value: bytes, kind: type[T]) -> T:
@@ -58,28 +58,30 @@ def decode(value: bytes, kind: type[T]) -> T:
 
 
 def _decoded(value: bytes, kind: type[T]) -> T:
-    """JSON has one kind of number: 400.0 is an integer to JSON Schema and to many clients, but not to msgspec."""
+    """Decodes, and accepts 400.0 as an integer: to JSON Schema and many clients it is one, to msgspec it is not."""
     try:
         return msgspec.json.decode(value, type=kind)
     except msgspec.ValidationError:
-        cutter, form = _form_of(kind)
-        texts = msgspec.structs.astuple(cutter.decode(value))
-        exact = tuple(map(_without_point, texts))
-        if form % exact == form % texts:
+        raw_decoder, template = _raw_decoder_and_template(kind)
+        raw = msgspec.structs.astuple(raw_decoder.decode(value))
+        converted = tuple(map(_as_integer, raw))
+        if template % converted == template % raw:
             raise
-        return msgspec.json.decode(form % exact, type=kind)
+        return msgspec.json.decode(template % converted, type=kind)
 
 
 @cache
-def _form_of(kind: type[msgspec.Struct]) -> tuple[msgspec.json.Decoder[msgspec.Struct], bytes]:
-    """A decoder that returns the fields of `kind` as texts, and a body with a place for each text."""
+def _raw_decoder_and_template(kind: type[msgspec.Struct]) -> tuple[msgspec.json.Decoder[msgspec.Struct], bytes]:
+    """Returns a decoder that leaves each field of `kind` as raw JSON, and a body with a place for each field."""
     names = [field.encode_name for field in msgspec.structs.fields(kind)]
-    texts = msgspec.defstruct(kind.__name__, [(name, msgspec.Raw) for name in names], forbid_unknown_fields=True)
-    return msgspec.json.Decoder(texts), b"{%b}" % b",".join(b'"%b":%%b' % name.encode() for name in names)
+    raw_kind = msgspec.defstruct(
+        kind.__name__, [(name, msgspec.Raw) for name in names], forbid_unknown_fields=True
+    )
+    return msgspec.json.Decoder(raw_kind), b"{%b}" % b",".join(b'"%b":%%b' % name.encode() for name in names)
 
 
-def _without_point(text: msgspec.Raw) -> bytes | msgspec.Raw:
-    """An integer as msgspec reads it. Any other text is returned as it is, so no number is rounded."""
+def _as_integer(text: msgspec.Raw) -> bytes | msgspec.Raw:
+    """Returns a whole number, such as 400.0, as digits only. Any other text is unchanged, so nothing is rounded."""
     if not _NUMBER.fullmatch(text):
         return text
     number = Decimal(bytes(text).decode())

@@ -1,7 +1,7 @@
-"""The OpenAPI document of a service, made from its handlers.
+"""The OpenAPI document of a service, generated from its handlers.
 
-msgspec describes the structs, as it decodes and encodes them. Litestar's own generator calls an optional
-parameter nullable and does not know the headers, links and examples of an answer.
+msgspec writes the schemas of the structs, because it also decodes and encodes them. Litestar's own generator
+makes an optional parameter nullable, and cannot describe the headers, links and examples of a response.
 """
 
 import inspect
@@ -26,17 +26,17 @@ USER = {
     "type": "apiKey",
     "in": "header",
     "name": identity.HEADER,
-    "description": f"Who calls: {identity.RULE}. The infrastructure in front sets it.",
+    "description": f"The id of the user: {identity.RULE}. The infrastructure in front of the shop sets it.",
 }
 PRIVATE: Mapping[str, Json] = {name: {"$ref": f"#/components/headers/{name}"} for name in NO_STORE}
 
 
 def document(name: str, about: str, app: Litestar) -> Json:
-    """Of all handlers but those with `include_in_schema=False`."""
+    """Returns the OpenAPI document of all handlers except those with `include_in_schema=False`."""
     schemas: Json = {}
     paths: Json = {}
     for path, method, handler in _handlers(app):
-        paths.setdefault(path, {})[method] = _Operation(path, handler, schemas).described()
+        paths.setdefault(path, {})[method] = _Operation(path, handler, schemas).operation_object()
     tags = dict.fromkeys(tag for _, _, handler in _handlers(app) for tag in handler.resolve_tags())
     return {
         "openapi": "3.1.0",
@@ -60,33 +60,40 @@ def _handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
                     yield route.path_format, method.lower(), handler
 
 
-def instance(path: str, parameters: Sequence[Json]) -> str:
-    """The path with the examples of its parameters."""
+def example_path(path: str, parameters: Sequence[Json]) -> str:
+    """Returns the path with each parameter replaced by its example."""
     return path.format(**{parameter["name"]: parameter.get("example") for parameter in parameters})
 
 
-def described(answer: ResponseSpec, schema: Json, path: str, headers: Mapping[str, Json] | None = None) -> Json:
-    """Its problem documents are about `path`. It has `headers` beside its own."""
-    examples = {str(example.id): {"value": _shown(example.value, path)} for example in answer.examples or ()}
-    content = {answer.media_type: _without_empty({"schema": schema, "examples": examples})}
+def response_object(
+    response: ResponseSpec, schema: Json, path: str, headers: Mapping[str, Json] | None = None
+) -> Json:
+    """Returns the OpenAPI Response Object of `response`, with `headers` added.
+
+    `path` becomes the `instance` of its example problem documents.
+    """
+    examples = {
+        str(example.id): {"value": _example_value(example.value, path)} for example in response.examples or ()
+    }
+    content = {response.media_type: _without_empty({"schema": schema, "examples": examples})}
     return _without_empty(
         {
-            "description": answer.description,
-            "headers": {**(headers or {}), **(getattr(answer, "headers", None) or {})},
+            "description": response.description,
+            "headers": {**(headers or {}), **(getattr(response, "headers", None) or {})},
             "content": content if schema else None,
-            "links": getattr(answer, "links", None),
+            "links": getattr(response, "links", None),
         }
     )
 
 
-def _shown(example: Any, path: str) -> Any:
+def _example_value(example: Any, path: str) -> Any:
     if isinstance(example, ProblemDocument):
         example = msgspec.structs.replace(example, instance=path)
     return msgspec.to_builtins(example)
 
 
 class _Operation:
-    """`schemas` takes up the structs that it takes and gives."""
+    """One operation of the API. It adds the schemas of its request and responses to `schemas`."""
 
     def __init__(self, path: str, handler: HTTPRouteHandler, schemas: Json) -> None:
         self._path = path
@@ -94,7 +101,7 @@ class _Operation:
         self._fields = handler.parsed_fn_signature.parameters
         self._schemas = schemas
 
-    def described(self) -> Json:
+    def operation_object(self) -> Json:
         handler = self._handler
         parameters = [self._parameter(field) for field in self._fields.values() if _is_parameter(field)]
         operation: Json = {
@@ -104,46 +111,51 @@ class _Operation:
             "tags": handler.resolve_tags(),
             "parameters": parameters,
             "requestBody": self._body() if "data" in self._fields else None,
-            "responses": self._answers(instance(self._path, parameters)),
+            "responses": self._responses(example_path(self._path, parameters)),
         }
         return _without_empty(operation) | {"security": handler.resolve_security()}
 
     def _parameter(self, field: FieldDefinition) -> Json:
-        given = cast("ParameterKwarg", field.kwarg_definition)
-        within = {name: value for name in CONSTRAINTS if (value := getattr(given, name)) is not None}
-        kind = _never_null(field)
-        schema = self._schema(Annotated[kind, msgspec.Meta(**within)] if within else kind)
+        declared = cast("ParameterKwarg", field.kwarg_definition)
+        constraints = {name: value for name in CONSTRAINTS if (value := getattr(declared, name)) is not None}
+        kind = _without_none(field)
+        schema = self._schema(Annotated[kind, msgspec.Meta(**constraints)] if constraints else kind)
         if field.has_default and field.default is not None:
             schema["default"] = field.default
         parameter = {
-            "name": given.name or field.name,
-            "in": given.param_type.value,
-            "description": given.description,
+            "name": declared.name or field.name,
+            "in": declared.param_type.value,
+            "description": declared.description,
             "required": field.is_required,
-            "schema": schema | (given.schema_extra or {}),
-            "example": given.examples[0].value if given.examples else None,
+            "schema": schema | (declared.schema_extra or {}),
+            "example": declared.examples[0].value if declared.examples else None,
         }
         return {name: value for name, value in parameter.items() if value is not None}
 
     def _body(self) -> Json:
-        """Its example consists of the first examples of its fields."""
+        """Returns the Request Body Object. Its example is composed of the first example of each field."""
         schema = self._schema(self._fields["data"].annotation)
         properties = self._schemas[schema["$ref"].rpartition("/")[2]]["properties"]
         example = {name: field["examples"][0] for name, field in properties.items() if "examples" in field}
         return {"required": True, "content": {JSON: {"schema": schema, "example": example}}}
 
-    def _answers(self, path: str) -> Json:
-        answers: dict[int, ResponseSpec] = {self._handler.status_code: DocumentedResponse("Done.", {})}
-        answers |= self._handler.responses or {}
-        returned = _returned(self._handler)
+    def _responses(self, path: str) -> Json:
+        responses: dict[int, ResponseSpec] = {self._handler.status_code: DocumentedResponse("Success.", {})}
+        responses |= self._handler.responses or {}
+        return_type = _return_type(self._handler)
         private = PRIVATE if self._handler.resolve_security() else None
         return {
-            str(status): described(answer, self._schema(answer.data_container or returned), path, private)
-            for status, answer in answers.items()
+            str(status): response_object(
+                response, self._schema(response.data_container or return_type), path, private
+            )
+            for status, response in responses.items()
         }
 
     def _schema(self, kind: Any) -> Json:
-        """Empty for None."""
+        """Returns the schema of `kind`, empty for None, and adds the structs in it to `schemas`.
+
+        Raises ValueError if two different structs have the same name.
+        """
         if kind in (None, type(None)):
             return {}
         (schema,), components = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
@@ -157,20 +169,20 @@ def _is_parameter(field: FieldDefinition) -> bool:
     return isinstance(field.kwarg_definition, ParameterKwarg) and not field.is_di_field
 
 
-def _never_null(field: FieldDefinition) -> Any:
-    """A parameter that may be absent is `X | None` to its handler, but nobody can send null."""
+def _without_none(field: FieldDefinition) -> Any:
+    """Returns the type of a parameter without None: a handler receives None if it is absent, but null is refused."""
     if not field.is_optional:
         return field.annotation
     return Union[tuple(kind for kind in get_args(field.annotation) if kind is not type(None))]  # noqa: UP007
 
 
-def _returned(handler: HTTPRouteHandler) -> Any:
+def _return_type(handler: HTTPRouteHandler) -> Any:
     returned = handler.parsed_fn_signature.return_type
     return returned.inner_types[0].annotation if returned.is_subclass_of(Response) else returned.annotation
 
 
 def _tidy(schema: Any) -> Any:
-    """Descriptions lose the indentation of the source, and enums of strings get their type."""
+    """Removes the indentation of the source from descriptions, and adds the missing type of string enums."""
     if isinstance(schema, list):
         return [_tidy(item) for item in cast("list[Any]", schema)]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""Every error answer is an RFC 9457 problem document, whoever raises it."""
+"""Problem details (RFC 9457): every error response of a service is a problem document."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -13,12 +13,12 @@ from shopkit.runtime.retry import is_transient
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {"Retry-After": "1"}
-# Most problems depend on the user. A cache may store some of their statuses, such as 404, without being told to.
+# Most problems depend on the user. A cache may store a response with some statuses, such as 404, by default.
 NO_STORE = {"Cache-Control": "no-store"}
 
-# Python 3.13 has other names for these two than 3.11.
+# Python 3.13 names these two statuses differently than 3.11.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
-# In the words of nginx.conf.
+# nginx.conf has the same texts.
 DETAILS = {
     404: "There is nothing at this address.",
     405: "This method is not allowed here.",
@@ -26,23 +26,23 @@ DETAILS = {
     413: "The body is larger than 64 KiB.",
 }
 
-# Litestar's detail of the error that it raises when a client leaves before its body is complete.
-CLIENT_LEFT = "client disconnected prematurely"
+# The detail of the exception that Litestar raises if a client disconnects before its body is complete.
+CLIENT_DISCONNECTED = "client disconnected prematurely"
 
 log = structlog.get_logger()
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """A field of the body, a parameter or a header, and what is wrong with it."""
+    """A field of the body, a parameter or a header that is wrong, and the reason."""
 
     field: str
     message: str
 
 
 class ProblemDocument(msgspec.Struct, frozen=True):
-    """RFC 9457. `type` stays the same for one kind of error; `errors` names what is wrong in the request.
+    """An error as RFC 9457 describes it. `type` identifies the kind of error. `errors` lists the wrong fields.
 
-    nginx answers with the type `about:blank`, which says no more than the status.
+    Errors of nginx have the type `about:blank`: only their status is meaningful.
     """
 
     type: Annotated[str, msgspec.Meta(pattern=r"^(urn:gozon:problem:[a-z-]+|about:blank)$")]
@@ -54,7 +54,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
 
 
 class Problem(Exception):
-    """A refusal that the caller can read: it carries its status and the last part of its `type`."""
+    """An exception that becomes an error response. `slug` is the last part of the document's `type`."""
 
     def __init__(self, status: HTTPStatus, slug: str, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
@@ -79,9 +79,9 @@ class Problem(Exception):
 
 
 class ClosingProblem(Problem):
-    """A refusal after which the server closes the connection.
+    """A problem after which the server closes the connection.
 
-    The client and the server may disagree about where the refused request ends, so nothing after it is read.
+    Client and server may disagree about the end of the refused request, so nothing after it may be read.
     """
 
     @property
@@ -89,10 +89,10 @@ class ClosingProblem(Problem):
         return {"Connection": "close"}
 
 
-def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """The exception handler of every service."""
+def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Turns any exception into an error response. It is the exception handler of every service."""
     problem, headers = _problem(error)
-    # Litestar cuts the prefix of a mounted application off `path`, but not off `raw_path`.
+    # Litestar removes the prefix of a mounted application from `path`, but not from `raw_path`.
     path = request.scope["raw_path"].decode("latin-1")
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", path=path, exc_info=error)
@@ -109,18 +109,18 @@ def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
         return error, {}
     if isinstance(error, ValidationException):
         return invalid(_litestar_errors(error)), {}
-    if isinstance(error, InternalServerException) and error.detail == CLIENT_LEFT:
+    if isinstance(error, InternalServerException) and error.detail == CLIENT_DISCONNECTED:
         return malformed(), {}
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return refusal(HTTPStatus(error.status_code)), error.headers or {}
+        return status_problem(HTTPStatus(error.status_code)), error.headers or {}
     if is_transient(error):
-        log.warning("unavailable", error=repr(error))
+        log.warning("responding with 503 after a transient error", error=repr(error))
         return unavailable("The service cannot reach its data right now."), {}
     return internal(), {}
 
 
-def refusal(status: HTTPStatus) -> Problem:
-    """What Litestar refuses before a handler is asked."""
+def status_problem(status: HTTPStatus) -> Problem:
+    """Returns the problem for an error that has nothing but its status, such as one raised by Litestar."""
     title = TITLES.get(status, status.phrase)
     return Problem(status, title.lower().replace(" ", "-"), DETAILS.get(status, title))
 
@@ -130,22 +130,22 @@ def internal() -> Problem:
 
 
 def unavailable(detail: str) -> Problem:
-    """503: something is away; the same request may succeed shortly."""
+    """503: a server is unavailable. The same request may succeed shortly."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail)
 
 
 def malformed() -> Problem:
-    """400 for what is no proper HTTP."""
+    """400 for a request that is not valid HTTP."""
     return ClosingProblem(HTTPStatus.BAD_REQUEST, "malformed-request", "The request is malformed.")
 
 
 def too_slow() -> Problem:
-    """408 for a body that takes too long."""
-    return refusal(HTTPStatus.REQUEST_TIMEOUT)
+    """408 for a body that takes too long to arrive."""
+    return status_problem(HTTPStatus.REQUEST_TIMEOUT)
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:
-    """400 naming the wrong fields."""
+    """400 with a list of the wrong fields."""
     return Problem(HTTPStatus.BAD_REQUEST, "invalid-request", "The request is not valid.", errors)
 
 

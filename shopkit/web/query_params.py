@@ -1,4 +1,4 @@
-"""Reading query parameters strictly: Litestar takes the text null for an absent value, and the last of several."""
+"""Strict query parameters. Litestar alone would treat `null` as absent, and use the last of repeated values."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from shopkit.web.problems import FieldError, invalid
 
 
 async def once_and_not_null(request: Request[Any, Any, Any]) -> None:
-    """For `before_request` of a user's call with query parameters. Identifies the user first.
+    """Identifies the user, then checks the query parameters. It is the `before_request` of a user's GET handler.
 
-    Raises a 400 Problem naming a parameter that is repeated or null.
+    Raises a 400 Problem that names a repeated parameter or one with the value `null`.
     """
     await identify(request)
-    given: set[str] = set()
+    seen: set[str] = set()
     for name, value in request.query_params.multi_items():
-        if name in given or value == "null":
+        if name in seen or value == "null":
             raise invalid([FieldError(name, "Expected one value that is not null")])
-        given.add(name)
+        seen.add(name)

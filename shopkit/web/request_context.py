@@ -1,4 +1,4 @@
-"""What ties together all that one request causes: the request's id in log lines, and its trace."""
+"""Request context: every log line of a request has its request id and trace id, and its events carry the trace."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,20 +9,20 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from shopkit.observability import tracing
 
-# Asked every few seconds by those who look after the service; no order comes this way.
-FOR_OPERATORS = ("/health/", "/metrics")
+# Monitoring requests these paths every few seconds. They cause no events, so they need no trace.
+MONITORING_PATHS = ("/health/", "/metrics")
 
 
 def correlate(app: ASGIApp) -> ASGIApp:
-    """Takes the id that nginx gave the request, and the trace that the caller started; makes what is missing."""
+    """Middleware that binds a request's `X-Request-Id` and `traceparent`. It generates a missing one."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(FOR_OPERATORS):
+        if scope["type"] != "http" or scope["path"].startswith(MONITORING_PATHS):
             return await app(scope, receive, send)
-        given = _given_once(scope["headers"])
-        request_id = given.get(b"x-request-id", b"").decode("latin-1")[:100] or uuid4().hex
-        traceparent = given.get(b"traceparent", b"").decode("latin-1")
-        # Litestar has no template for what is mounted.
+        headers = _without_repeated(scope["headers"])
+        request_id = headers.get(b"x-request-id", b"").decode("latin-1")[:100] or uuid4().hex
+        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
+        # For a mounted application Litestar sets no template.
         path = scope["path_template"] or min(scope["route_handler"].paths)
         with tracing.request(f"{scope['method']} {path}", traceparent) as span:
             structlog.contextvars.bind_contextvars(
@@ -33,11 +33,11 @@ def correlate(app: ASGIApp) -> ASGIApp:
     return middleware
 
 
-def _given_once(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """A header that is repeated counts as missing: W3C Trace Context has a new trace for such a `traceparent`."""
+def _without_repeated(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Returns the headers that occur once. For a repeated `traceparent`, W3C Trace Context asks for a new trace."""
     lines = list(headers)
-    given = dict(lines)
-    if len(given) == len(lines):
-        return given
-    counted = Counter(name for name, _ in lines)
-    return {name: value for name, value in given.items() if counted[name] == 1}
+    values = dict(lines)
+    if len(values) == len(lines):
+        return values
+    counts = Counter(name for name, _ in lines)
+    return {name: value for name, value in values.items() if counts[name] == 1}

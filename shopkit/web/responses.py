@@ -1,4 +1,4 @@
-"""What handlers say of their answers, so that OpenAPI can: each status with examples, headers and links."""
+"""Responses for a handler's `responses=`: OpenAPI shows each status with its examples, headers and links."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -15,21 +15,26 @@ Json: TypeAlias = dict[str, Any]
 
 RETRY_AFTER: Mapping[str, Json] = {
     "Retry-After": {
-        "description": "Seconds to wait before the next try.",
+        "description": "Seconds to wait before the next attempt.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
         "example": 1,
     }
 }
 NO_STORE: Mapping[str, Json] = {
-    "Cache-Control": {"description": "No cache stores it.", "required": True, "schema": {"const": "no-store"}}
+    "Cache-Control": {
+        "description": "No cache may store the response.",
+        "required": True,
+        "schema": {"const": "no-store"},
+    }
 }
 
 
 class DocumentedResponse(ResponseSpec):
-    """`examples` are by name; `headers` and `links` are as OpenAPI writes them.
+    """A response in the OpenAPI document. `examples` are keyed by name.
 
-    Without a `kind` it is what the handler returns.
+    `headers` and `links` have the form that OpenAPI defines. `kind` is the type of the body; without it the body is
+    the return type of the handler.
     """
 
     def __init__(
@@ -49,31 +54,32 @@ class DocumentedResponse(ResponseSpec):
 
 
 def location(example: str) -> dict[str, Json]:
-    """For `headers` of an answer with `Location`."""
+    """Returns the description of a `Location` header."""
     schema = {"type": "string", "format": "uri-reference"}
-    return {"Location": {"description": "Where it is.", "required": True, "schema": schema, "example": example}}
+    description = "The address of the created resource."
+    return {"Location": {"description": description, "required": True, "schema": schema, "example": example}}
 
 
-def refusals(*refused: Problem) -> dict[int, ResponseSpec]:
-    """For the `responses` of a call that has a user: how it is refused, and how every such call can fail."""
-    always = (
+def error_responses(*problems_of_operation: Problem) -> dict[int, ResponseSpec]:
+    """Returns the error responses of a user's operation: its own problems, and the problems common to all."""
+    common = (
         identity.malformed_user(),
         identity.missing_user(),
         problems.internal(),
         problems.unavailable("The service cannot reach its data right now."),
     )
-    of_status: dict[int, list[Problem]] = {}
-    for problem in (*refused, *always):
-        of_status.setdefault(int(problem.status), []).append(problem)
-    return {status: refusal(*of_status[status]) for status in sorted(of_status)}
+    by_status: dict[int, list[Problem]] = {}
+    for problem in (*problems_of_operation, *common):
+        by_status.setdefault(int(problem.status), []).append(problem)
+    return {status: error_response(*by_status[status]) for status in sorted(by_status)}
 
 
-def refusal(*refused: Problem) -> DocumentedResponse:
-    """Of one status."""
+def error_response(*same_status: Problem) -> DocumentedResponse:
+    """Returns one error response with an example of each problem. All problems must have the same status."""
     return DocumentedResponse(
-        " ".join(problem.detail for problem in refused),
-        {problem.slug: problem.document("") for problem in refused},
-        headers=RETRY_AFTER if refused[0].headers else None,
+        " ".join(problem.detail for problem in same_status),
+        {problem.slug: problem.document("") for problem in same_status},
+        headers=RETRY_AFTER if same_status[0].headers else None,
         kind=ProblemDocument,
         media_type=problems.MEDIA_TYPE,
     )

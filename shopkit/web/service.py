@@ -1,7 +1,7 @@
-"""The skeleton of a service: one process is one replica, with HTTP, relay and consumers in one event loop.
+"""The process of a service: one process is one replica, with HTTP server and workers in one event loop.
 
-Background work is supervised: when a worker ends before it is told to, the process ends, so that the
-supervisor in front starts a whole one. A replica is never healthy while its worker is dead.
+Workers are supervised. If a worker ends before it is stopped, the process exits and its supervisor restarts it, so
+no replica is healthy with a dead worker.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ from shopkit.web.request_context import correlate
 BODY_LIMIT = 64 * 1024
 CHECK_SECONDS = 3
 STOP_SECONDS = 15
-# Longer than the gateway and nginx keep an idle connection, so that it is never us who closes one
-# at the moment a request is written to it.
+# Longer than the gateway and nginx keep an idle connection. So it is never the service that closes a connection
+# at the moment when they write a request to it.
 KEEP_ALIVE_SECONDS = 75
 
 TASKS = Gauge("gozon_tasks", "asyncio tasks")
@@ -46,7 +46,7 @@ Check = Callable[[], Awaitable[None]]
 
 
 class Worker(Protocol):
-    """Work in the background. `stop` asks `run` to finish what it has in hand and return."""
+    """A background task. `stop` asks `run` to finish its current work and return."""
 
     async def run(self) -> None: ...
 
@@ -54,14 +54,16 @@ class Worker(Protocol):
 
 
 class Service:
-    """`about` introduces its OpenAPI document.
+    """A service with its HTTP handlers, workers, health checks and metrics.
 
-    `workers` are started in order and stopped in reverse order, each after the ones that feed it.
-    `checks` are the parts that readiness reports; each raises when its part cannot be used. `measures` set
-    the gauges that are only known when somebody asks. `websocket` is uvicorn's protocol for those who have
-    sockets, and `drain` sends their clients away before the service stops listening. A handler should name
-    one of the `dependencies` at most: Litestar resolves two of them in a task group, which costs more than
-    the rest of a small request.
+    `about` is the description in its OpenAPI document. `workers` are started in the given order and stopped in
+    reverse order, so a worker stops after the workers that feed it. `checks` are the parts that readiness reports;
+    a check raises if its part cannot be used. `measures` are called for each request to /metrics, to set gauges.
+    `websocket` is uvicorn's WebSocket protocol. `drain` disconnects WebSocket clients before the service stops
+    listening.
+
+    A handler should name at most one of the `dependencies`. For two, Litestar starts a task group, which costs more
+    than the rest of a small request.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Service:
         self.document = openapi.document(name, about, self.app)
 
     def serve(self) -> None:
-        """Runs until SIGTERM or SIGINT, or until a worker dies; in that case exits with status 1."""
+        """Runs until SIGTERM or SIGINT. If a worker dies, the process exits with status 1."""
         configure_logging(self.name, self.settings.replica, self.settings.log_level)
         config = uvicorn.Config(
             self.app,
@@ -112,13 +114,13 @@ class Service:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         server = _Server(config, self._before_shutdown)
-        calm_the_collector()
-        open_many_files()
+        tune_garbage_collector()
+        raise_file_limit()
 
-        def leave() -> None:
+        def exit_server() -> None:
             server.should_exit = True
 
-        self._exit = leave
+        self._exit = exit_server
         log.info("starting", host=self.settings.host, port=self.settings.port)
         BUILD.info(
             {
@@ -139,7 +141,7 @@ class Service:
         app = Litestar(
             route_handlers=[*handlers, _live, self._ready(), self._metrics(), self._openapi()],
             dependencies={name: Provide(make, sync_to_thread=False) for name, make in dependencies.items()},
-            exception_handlers={Exception: problems.answer},
+            exception_handlers={Exception: problems.problem_response},
             lifespan=[self._lifespan],
             logging_config=None,
             middleware=[correlate],
@@ -150,7 +152,7 @@ class Service:
         return app
 
     async def _before_shutdown(self) -> None:
-        """Readiness is red while everything still answers, so that whoever asks can send new clients elsewhere."""
+        """Makes readiness fail while requests are still served, so that load balancers choose other replicas."""
         self._stopping = True
         if self._drain is not None:
             await self._drain()
@@ -170,14 +172,14 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        tracing.stop()  # not after the server, which ends the process by the signal that told it to stop
+        tracing.stop()  # must happen here: after this, uvicorn ends the process by the signal that it received
 
     async def _supervise(self, worker: Worker) -> None:
         try:
             await worker.run()
             if self._stopping:
                 return
-            log.critical("worker ended by itself", worker=type(worker).__name__)
+            log.critical("worker ended unexpectedly", worker=type(worker).__name__)
         except (Exception, asyncio.CancelledError) as error:
             if self._stopping and isinstance(error, asyncio.CancelledError):
                 raise
@@ -191,9 +193,9 @@ class Service:
             parts = dict(
                 zip(self._checks, await asyncio.gather(*map(_outcome, self._checks.values())), strict=True)
             )
-            well = not self._stopping and not self.failed and all(part == "ok" for part in parts.values())
-            status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-            return Response({"ready": well, "parts": parts, "replica": self.settings.replica}, status_code=status)
+            is_ready = not self._stopping and not self.failed and all(part == "ok" for part in parts.values())
+            status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+            return Response({"ready": is_ready, "parts": parts, "replica": self.settings.replica}, status_code=status)
 
         return ready
 
@@ -215,7 +217,7 @@ class Service:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn closes its listener first thing; `before` runs ahead of that."""
+    """A uvicorn server that awaits `before` when it shuts down, before it closes its listening socket."""
 
     def __init__(self, config: uvicorn.Config, before: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
@@ -227,31 +229,34 @@ class _Server(uvicorn.Server):
 
 
 def _allow_every_method(app: Litestar) -> None:
-    """Litestar 2 answers OPTIONS by the first handler of an address alone (litestar-org/litestar#4169)."""
+    """Lists all methods of a path in the response to OPTIONS. Litestar 2 lists the first handler's methods only.
+
+    See litestar-org/litestar#4169.
+    """
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             _, model = route.route_handler_map["OPTIONS"]
-            every = route.create_options_handler(route.path)
-            every.owner = app  # not a router, whose calls may need a user
-            every.on_registration(app)
-            route.route_handler_map["OPTIONS"] = every, model
+            options = route.create_options_handler(route.path)
+            options.owner = app  # the owner must not be a router: its `before_request` may require a user
+            options.on_registration(app)
+            route.route_handler_map["OPTIONS"] = options, model
 
 
-def calm_the_collector() -> None:
-    """A batch makes tens of thousands of objects that die with it, without cycles.
+def tune_garbage_collector() -> None:
+    """Makes Python's cyclic garbage collector run seldom, and excludes all objects that exist now.
 
-    By default Python's cyclic collector walks them, and all modules, again and again: a quarter of the time
-    of charging (`loadtest.bench.charge`).
+    A batch creates tens of thousands of short-lived objects without cycles. With the default thresholds the
+    collector visits them and all modules many times: a quarter of the time of charging (`loadtest.bench.charge`).
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
-def open_many_files() -> None:
-    """Raises the limit to the highest that we may have; a socket is a file, and many systems begin at 1,024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def raise_file_limit() -> None:
+    """Raises the limit of open files to the hard limit. Each socket is a file, and many systems default to 1,024."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
 @get("/health/live", include_in_schema=False)
@@ -263,6 +268,6 @@ async def _outcome(check: Check) -> str:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check()
-    except Exception as error:  # noqa: BLE001 (whatever it is, the part cannot be used)
+    except Exception as error:  # noqa: BLE001 (any error means that the part cannot be used)
         return f"{type(error).__name__}: {error}"
     return "ok"

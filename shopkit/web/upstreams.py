@@ -1,4 +1,4 @@
-"""Where the replicas of each service are, and which of them gets the next request."""
+"""Load balancing: the replicas of each service, found by DNS, and the choice of one for the next request."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ RESOLVE_SECONDS = 5
 AVOID_SECONDS = 1
 
 _URLS = r"http://[^\s,/]+/?(,http://[^\s,/]+/?)*"
-# Settings: base URLs, separated by commas; a name stands for every address that it resolves to.
+# Types of settings: base URLs, separated by commas. A host name stands for every address that it resolves to.
 Urls: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^{_URLS}\Z")]
 UrlsIfAny: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^({_URLS})?\Z")]
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Target:
-    """One replica. `busy` counts the requests it has been given and has not answered."""
+    """The address of one replica. `busy` counts the requests that it has not responded to yet."""
 
     def __init__(self, host: str, port: int) -> None:
         self.address = host, port
@@ -34,12 +34,12 @@ class Target:
         self.avoid_until = 0.0
 
     def refused(self) -> None:
-        """No connection could be made: others are asked first for a moment."""
+        """Reports a failed connection: for AVOID_SECONDS, `in_order` puts this replica after the others."""
         self.avoid_until = time.monotonic() + AVOID_SECONDS
 
 
 class Upstream:
-    """One service under one or several addresses; a name stands for every address it resolves to."""
+    """All replicas of one service. `urls` has the format of `Urls`."""
 
     def __init__(self, name: str, urls: str) -> None:
         self.name = name
@@ -49,7 +49,7 @@ class Upstream:
         self._stopping = asyncio.Event()
 
     def in_order(self) -> Iterable[Target]:
-        """All replicas, the one to ask first in front: not avoided, least busy, chance decides among equals."""
+        """Returns all replicas in the order to try them: not avoided first, then least busy, then by chance."""
         now = time.monotonic()
         targets = list(self._targets.values())
         random.shuffle(targets)
@@ -57,7 +57,7 @@ class Upstream:
 
     @property
     def bases(self) -> list[str]:
-        """The base URL of each replica, in an order that lasts."""
+        """The base URL of each replica, sorted."""
         return sorted(target.base for target in self._targets.values())
 
     async def check(self) -> None:
@@ -65,13 +65,13 @@ class Upstream:
             raise ConnectionError(f"no address of {self.name} is known")
 
     async def run(self) -> None:
-        """Follows each name by itself, so that replicas come and go without a restart."""
-        await asyncio.gather(*map(self._follow, self._names))
+        """Resolves each host name again and again, so replicas can be added and removed without a restart."""
+        await asyncio.gather(*map(self._keep_resolved, self._names))
 
     def stop(self) -> None:
         self._stopping.set()
 
-    async def _follow(self, name: tuple[str, int]) -> None:
+    async def _keep_resolved(self, name: tuple[str, int]) -> None:
         while not self._stopping.is_set():
             await self._resolve(name)
             await pause(self._stopping, RESOLVE_SECONDS if self._targets else 0.5)
@@ -81,8 +81,8 @@ class Upstream:
         try:
             infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            # While the name server is unavailable, we keep the replicas that we know under this name.
-            log.warning("name not resolved", host=host, error=repr(error))
+            # If the name server is unavailable, the known replicas of this name stay in use.
+            log.warning("host name not resolved", host=host, error=repr(error))
             return
         self._addresses[name] = {(str(info[4][0]), port) for info in infos}
         found = set[tuple[str, int]]().union(*self._addresses.values())

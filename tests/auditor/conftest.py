@@ -17,7 +17,7 @@ from shopkit.messaging.inbox import Inbox
 from shopkit.messaging.low_water_mark import LowWaterMark
 from tests.servers import CopyOf
 
-# On both sides of the places where a comparison of signed or of partial numbers would turn round.
+# A comparison of signed numbers, or of only a part of each id, would sort some of these ids wrongly.
 IDS = [
     UUID("00000000-0000-7000-8000-ffffffffffff"),
     UUID("00000000-0000-7001-8000-000000000000"),
@@ -32,7 +32,7 @@ def nothing() -> None:
 
 
 class Books:
-    """Both databases, with the code of the services and without their processes and the broker."""
+    """Both databases, changed by the code of the services, but without their processes and without a broker."""
 
     def __init__(self, orders: Database, payments: Database) -> None:
         self.orders = orders
@@ -44,7 +44,7 @@ class Books:
 
     @property
     def urls(self) -> tuple[str, str]:
-        """Of orders and of payments."""
+        """The URLs of the orders database and of the payments database."""
         return self.orders.url, self.payments.url
 
     async def open(self, user_id: str, *top_ups: int) -> None:
@@ -59,7 +59,7 @@ class Books:
         await self._place(orders)
 
     async def settle(self) -> bool:
-        """Carries what is under way to its end; False when nothing is."""
+        """Processes the waiting events, as relays, inbox and consumers do. Returns False if there were none."""
         created = await _taken(self.orders, "order.created")
         if created:
             await self._ingest([receive(event.event) for event in created])
@@ -70,7 +70,7 @@ class Books:
         return bool(created or decided)
 
     async def trade(self) -> None:
-        """Every way an order can end, each with a user of its own, and accounts that never bought anything."""
+        """Places an order for every possible outcome, each by its own user. Some accounts have no order."""
         await self.open("ann", 500)
         await self.open("bob", 100)
         await self.open("dora")
@@ -86,7 +86,7 @@ class Books:
 
 
 async def _taken(database: Database, *routing_keys: str) -> list[Outgoing]:
-    """What a relay publishes, as far as one of the two listens to it."""
+    """Takes the outbox rows as a relay does. Returns the events with `routing_keys` and drops the others."""
     async with database.begin() as connection:
         return [
             event
@@ -97,13 +97,13 @@ async def _taken(database: Database, *routing_keys: str) -> list[Outgoing]:
 
 @pytest.fixture
 async def books(orders_database: Database, payments_database: Database) -> Books:
-    """Empty, and of this test alone."""
+    """Empty databases of this test only."""
     return Books(orders_database, payments_database)
 
 
 @pytest.fixture(scope="session")
 async def healthy(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[Books]:
-    """Shared: what a test changes in it must be rolled back."""
+    """Databases without a defect, shared by all tests. A test must roll its changes back."""
     async with (
         CopyOf(servers, template_databases["orders"]) as orders_url,
         CopyOf(servers, template_databases["payments"]) as payments_url,

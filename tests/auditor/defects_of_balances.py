@@ -1,8 +1,8 @@
-"""Accounts that their entries do not add up to."""
+"""Defects of accounts: the balance or version does not agree with the ledger entries."""
 
 from tests.auditor.planting import Defects, account, entry, of, payments, without
 
-NO_KEY = without("ledger_entries", "ledger_entries_no_version_twice")
+WITHOUT_UNIQUE_VERSIONS = without("ledger_entries", "ledger_entries_no_version_twice")
 
 
 def third_entry_of_hal(change: str) -> str:
@@ -10,7 +10,7 @@ def third_entry_of_hal(change: str) -> str:
 
 
 SUMS: Defects = {
-    "entry-of-nobody": (
+    "entry-without-an-account": (
         payments(entry("ghost", "top_up", 5, 1, 5)),
         {"entry-of-an-account": {"user_id": "ghost", "entries": 1}},
     ),
@@ -66,7 +66,7 @@ VERSIONS: Defects = {
         payments(of("ledger_entries", "fred", "account_version = 2"), account("fred", 500, 1)),
         {"versions-without-gaps": {"user_id": "fred", "lowest": 2}},
     ),
-    # As many versions as the highest says, all different.
+    # There are as many different versions as the number of the highest one.
     "version-below-the-first": (
         payments(
             entry("hal", "top_up", 5, 4, 65),
@@ -80,12 +80,13 @@ VERSIONS: Defects = {
         {"versions-without-gaps": {"user_id": "hal", "entries": 3, "highest": 4}},
     ),
     "last-version-twice": (
-        payments(NO_KEY, entry("hal", "top_up", 5, 3, 65), account("hal", 65, 4)),
+        payments(WITHOUT_UNIQUE_VERSIONS, entry("hal", "top_up", 5, 3, 65), account("hal", 65, 4)),
         {"versions-without-gaps": {"user_id": "hal", "entries": 4, "versions": 3}},
     ),
     "version-twice-and-the-next-missing": (
         payments(
-            NO_KEY, "UPDATE ledger_entries SET account_version = 1 WHERE user_id = 'hal' AND account_version = 2"
+            WITHOUT_UNIQUE_VERSIONS,
+            "UPDATE ledger_entries SET account_version = 1 WHERE user_id = 'hal' AND account_version = 2",
         ),
         {"versions-without-gaps": {"user_id": "hal", "entries": 3, "versions": 2, "lowest": 1, "highest": 3}},
     ),

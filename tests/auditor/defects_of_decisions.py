@@ -1,4 +1,4 @@
-"""Decisions that nothing justifies."""
+"""Defects of payment decisions: the account before the decision does not justify it."""
 
 from tests.auditor.planting import (
     DECLINED,
@@ -15,7 +15,7 @@ from tests.auditor.planting import (
 )
 
 OUTCOMES: Defects = {
-    "reason-that-nobody-knows": (
+    "unknown-reason": (
         payments(of("payments", "bob", "reason = 'mood'")) + orders(of("orders", "bob", "reason = 'mood'")),
         {"known-outcome": {"order_id": DECLINED, "reason": "mood"}},
     ),
@@ -33,7 +33,7 @@ OUTCOMES: Defects = {
             "status-is-outcome": pair(PAID, reason="mood"),
         },
     ),
-    "outcome-that-nobody-knows": (
+    "unknown-outcome": (
         payments(without("payments", "payments_outcome_known"), of("payments", "bob", "outcome = 'maybe'")),
         {
             "known-outcome": {"order_id": DECLINED, "outcome": "maybe"},
@@ -81,7 +81,7 @@ DECLINED_WITHOUT_GROUND: Defects = {
         payments(of("payments", "bob", "balance_before = 99")),
         {"declined-for-lack-of-funds": {"order_id": DECLINED, "balance_before": 99, "balance_in_ledger": 100}},
     ),
-    "declined-at-a-version-that-never-was": (
+    "declined-at-a-missing-version": (
         payments(of("payments", "bob", "account_version = 2")),
         {"declined-for-lack-of-funds": {"order_id": DECLINED, "balance_in_ledger": None}},
     ),
@@ -90,11 +90,11 @@ DECLINED_WITHOUT_GROUND: Defects = {
         + orders(of("orders", "dora", "amount = 2")),
         {"declined-for-lack-of-funds": {"order_id": WITHOUT_MONEY, "balance_in_ledger": 0}},
     ),
-    "declined-and-the-account-is-gone": (
+    "declined-and-the-account-was-deleted": (
         payments("DELETE FROM accounts WHERE user_id = 'dora'"),
         {"declined-for-lack-of-funds": {"order_id": WITHOUT_MONEY, "balance_in_ledger": None}},
     ),
-    "declined-without-a-look": (
+    "declined-without-an-account-version": (
         payments(of("payments", "bob", "account_version = NULL, balance_before = NULL")),
         {"declined-for-lack-of-funds": {"order_id": DECLINED, "balance_before": None}},
     ),

@@ -1,4 +1,4 @@
-"""Payments that are not one debit each, and entries that are not of their kind."""
+"""Defects of ledger entries: a payment has not exactly one debit, or an entry does not fit its kind."""
 
 from tests.auditor.planting import (
     DECIDED_AN_HOUR_AGO,
@@ -36,7 +36,7 @@ DEBITS: Defects = {
             "paid-from-balance": {"order_id": PAID, "debit_version": 3},
         },
     ),
-    # Two halves, both of them the debit that the payment tells of as far as sums go.
+    # The sum of the two debits is right, but there must be only one.
     "debited-in-two-halves": (
         payments(
             without("ledger_entries", "ledger_entries_one_of_an_order"),
@@ -103,7 +103,7 @@ KINDS: Defects = {
         ),
         {"entry-of-its-kind": {"user_id": "fred", "kind": "top_up", "amount": 0}},
     ),
-    "kind-that-nobody-knows": (
+    "unknown-kind": (
         payments(
             without("ledger_entries", "ledger_entries_kind_known"), of("ledger_entries", "fred", "kind = 'gift'")
         ),

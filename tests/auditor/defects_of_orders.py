@@ -1,4 +1,4 @@
-"""Orders that are not what they say, and payments that do not agree with them."""
+"""Defects of orders: status, version and reason contradict each other, or the order contradicts its payment."""
 
 from tests.auditor.planting import (
     DECIDED_AN_HOUR_AGO,
@@ -46,7 +46,7 @@ STATUSES: Defects = {
             "status-is-outcome": pair(DECLINED, order_reason=None),
         },
     ),
-    "status-that-nobody-knows": (
+    "unknown-status": (
         orders(without("orders", "orders_status_known"), of("orders", "bob", "status = 'LOST'")),
         {
             "status-and-version": {"id": DECLINED, "status": "LOST"},
@@ -55,7 +55,7 @@ STATUSES: Defects = {
     ),
 }
 
-AGREEMENT: Defects = {
+RECONCILIATION: Defects = {
     "finished-though-declined": (
         orders(of("orders", "bob", "status = 'FINISHED', reason = NULL")),
         {"status-is-outcome": pair(DECLINED, order_status="FINISHED", outcome="failed")},
@@ -72,7 +72,7 @@ AGREEMENT: Defects = {
         payments("DELETE FROM payments WHERE user_id = 'carol'"),
         {"status-is-outcome": {"order": {"id": WITHOUT_ACCOUNT, "status": "CANCELLED"}, "payment": None}},
     ),
-    "final-at-once-and-without-a-payment": (
+    "inserted-as-final-without-a-payment": (
         orders(order("FINISHED", 2)),
         {"status-is-outcome": {"order": {"user_id": "zoe", "status": "FINISHED"}, "payment": None}},
     ),

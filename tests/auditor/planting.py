@@ -1,4 +1,4 @@
-"""Statements that break an invariant, and how to say what the auditor must show."""
+"""Helpers to write defects: statements that violate an invariant, and the rows that the auditor must report."""
 
 from typing import Any, TypeAlias
 
@@ -8,7 +8,7 @@ PAID, DECLINED, WITHOUT_ACCOUNT, WITHOUT_MONEY, PAID_EXACTLY = map(str, IDS)
 
 Statements: TypeAlias = list[tuple[str, str]]
 Defects: TypeAlias = dict[str, tuple[Statements, dict[str, dict[str, Any]]]]
-"""By name: what to execute, and for each invariant that it breaks a part of an offending row."""
+"""By name: the statements to execute, and for each violated invariant some columns of an offending row."""
 
 DECIDED_AN_HOUR_AGO = "UPDATE payments SET decided_at = now() - interval '1 hour'"
 
@@ -49,7 +49,7 @@ def order(status: str, version: int, reason: str = "NULL", age: str = "0 seconds
 
 
 def pair(order_id: str, **fields: Any) -> dict[str, Any]:
-    """An order and its payment; the fields are the payment's, or the order's when they begin with `order_`."""
+    """Returns an order and its payment. A field with the prefix `order_` belongs to the order."""
     order = {name.removeprefix("order_"): value for name, value in fields.items() if name.startswith("order_")}
     payment = {name: value for name, value in fields.items() if not name.startswith("order_")}
     return {"order": {"id": order_id} | order, "payment": {"order_id": order_id} | payment}

@@ -15,7 +15,7 @@ MANY_ORDERS = """
 """
 
 
-async def test_a_healthy_shop_ends_with_status_0_and_a_line_for_each_invariant(books: Books) -> None:
+async def test_a_healthy_shop_gives_status_0_and_one_line_per_invariant(books: Books) -> None:
     await books.trade()
     orders, payments = books.urls
     status, output, errors = await audited(ORDERS_DATABASE_URL=orders, PAYMENTS_DATABASE_URL=payments)
@@ -26,7 +26,7 @@ async def test_a_healthy_shop_ends_with_status_0_and_a_line_for_each_invariant(b
     assert "payments  running-balance                     9  ok" in lines
 
 
-async def test_a_defect_ends_with_status_1_and_its_row_under_its_statement(books: Books) -> None:
+async def test_a_defect_gives_status_1_and_its_row_below_the_invariant(books: Books) -> None:
     await books.trade()
     await rows(books.payments, "UPDATE accounts SET balance = 301 WHERE user_id = 'ann'")
     orders, payments = books.urls
@@ -34,13 +34,13 @@ async def test_a_defect_ends_with_status_1_and_its_row_under_its_statement(books
     assert status == 1
     assert (
         "payments  balance-is-the-sum                  6  1 OFFENDERS\n"
-        "    The balance of an account is the sum of its entries; it opens with 0.\n"
+        "    The balance of an account is the sum of its entries, and 0 without entries.\n"
         '    user_id="ann"  balance=301  sum_of_entries=300\n'
         "payments  versions-without-gaps               6  ok\n"
     ) in output
 
 
-async def test_json_says_the_same_to_tools(books: Books, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_json_report_has_the_same_findings(books: Books, capsys: pytest.CaptureFixture[str]) -> None:
     await books.trade()
     orders, payments = books.urls
     options = ["--orders", orders, "--payments", payments, "--json"]
@@ -56,7 +56,7 @@ async def test_json_says_the_same_to_tools(books: Books, capsys: pytest.CaptureF
         {
             "name": "balance-is-the-sum",
             "database": "payments",
-            "statement": "The balance of an account is the sum of its entries; it opens with 0.",
+            "statement": "The balance of an account is the sum of its entries, and 0 without entries.",
             "looked_at": 6,
             "offenders": 1,
             "rows": [{"user_id": "ann", "balance": 301, "sum_of_entries": 300}],
@@ -65,7 +65,7 @@ async def test_json_says_the_same_to_tools(books: Books, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("options", "shown"), [([], 20), (["--rows", "3"], 3), (["--rows", "0"], 0)])
-async def test_of_many_offenders_the_first_are_shown_and_all_are_counted(
+async def test_all_offenders_are_counted_and_the_first_are_shown(
     books: Books, capsys: pytest.CaptureFixture[str], options: list[str], shown: int
 ) -> None:
     await rows(books.payments, MANY_ACCOUNTS)
@@ -85,7 +85,7 @@ async def test_of_many_offenders_the_first_are_shown_and_all_are_counted(
     assert output.count("sum_of_entries=0") == shown
 
 
-async def test_the_grace_is_how_long_work_may_be_in_flight(
+async def test_work_in_flight_is_reported_only_after_the_grace_period(
     books: Books, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await books.trade()
@@ -94,33 +94,35 @@ async def test_the_grace_is_how_long_work_may_be_in_flight(
     await rows(books.payments, "UPDATE payments SET decided_at = now() - interval '10 seconds'")
     orders, payments = books.urls
 
-    async def amiss(grace: str) -> set[str]:
+    async def violated(grace: str) -> set[str]:
         await run(["--orders", orders, "--payments", payments, "--json", "--grace", grace])
         report = json.loads(capsys.readouterr().out)
         return {invariant["name"] for invariant in report["invariants"] if invariant["offenders"]}
 
-    assert await amiss("30") == set()
-    assert await amiss("9.5") == await amiss("0") == {"no-order-left-new", "result-applied"}
+    assert await violated("30") == set()
+    assert await violated("9.5") == await violated("0") == {"no-order-left-new", "result-applied"}
 
 
-def wrong(url: str) -> list[str]:
-    there = make_url(url)
+def unusable_urls(url: str) -> list[str]:
+    usable = make_url(url)
     return [
         f"postgresql://payments@127.0.0.1:{free_port()}/payments",
         "postgresql://payments@no-such-host.invalid/payments",
-        there.set(database="no_such_database").render_as_string(hide_password=False),
-        there.set(username="nobody").render_as_string(hide_password=False),
+        usable.set(database="no_such_database").render_as_string(hide_password=False),
+        usable.set(username="nobody").render_as_string(hide_password=False),
         "postgresql://payments:pass/word@127.0.0.1/payments",
         "nonsense",
         "",
     ]
 
 
-async def test_a_database_that_cannot_be_read_ends_with_status_2_and_one_line(
+async def test_an_unreadable_database_gives_status_2_and_one_line(
     books: Books, capsys: pytest.CaptureFixture[str]
 ) -> None:
     orders, payments = books.urls
-    cases = [("payments", orders, url) for url in [*wrong(payments), orders]] + [("orders", "nonsense", payments)]
+    cases = [("payments", orders, url) for url in [*unusable_urls(payments), orders]] + [
+        ("orders", "nonsense", payments)
+    ]
     for database, orders_url, payments_url in cases:
         assert await run(["--orders", orders_url, "--payments", payments_url]) == 2
         output, errors = capsys.readouterr()
@@ -140,7 +142,7 @@ async def test_a_database_that_cannot_be_read_ends_with_status_2_and_one_line(
         ),
     ],
 )
-async def test_options_that_mean_nothing_end_with_status_2(options: list[str]) -> None:
+async def test_invalid_options_give_status_2(options: list[str]) -> None:
     status, output, errors = await audited("--orders", "postgresql://x/x", *options)
     assert (status, output) == (2, "")
     assert "usage:" in errors

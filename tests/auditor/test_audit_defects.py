@@ -1,4 +1,4 @@
-"""Every invariant, broken by hand: the auditor names it, shows the row, and names no other."""
+"""Each invariant is violated on purpose. The auditor must report it with the row, and report no other invariant."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auditor.audit import everything
+from auditor.audit import examine_all
 from auditor.invariants import Limits
 from auditor.report import as_json
 from auditor.snapshot import AuditSnapshot
@@ -19,9 +19,9 @@ from tests.auditor.conftest import Books
 from tests.auditor.defects_of_balances import SUMS, VERSIONS
 from tests.auditor.defects_of_decisions import DECLINED_WITHOUT_GROUND, OUTCOMES, PAID_WITHOUT_GROUND
 from tests.auditor.defects_of_entries import DEBITS, KINDS
-from tests.auditor.defects_of_orders import AGREEMENT, STATUSES
+from tests.auditor.defects_of_orders import RECONCILIATION, STATUSES
+from tests.auditor.defects_of_progress import NO_DEFECTS, STUCK
 from tests.auditor.planting import Statements
-from tests.auditor.progress_and_timing import NO_DEFECTS, STUCK
 
 DEFECTS = (
     DEBITS
@@ -32,7 +32,7 @@ DEFECTS = (
     | PAID_WITHOUT_GROUND
     | DECLINED_WITHOUT_GROUND
     | STATUSES
-    | AGREEMENT
+    | RECONCILIATION
     | STUCK
 )
 
@@ -43,22 +43,22 @@ def connection_to(database: Database) -> AsyncConnection:
 
 @asynccontextmanager
 async def planted(books: Books, statements: Statements) -> AsyncGenerator[list[AuditSnapshot]]:
-    """Both databases with `statements` executed, which are rolled back."""
+    """Executes `statements` in both databases, yields them, and rolls back."""
     async with connection_to(books.orders) as orders, connection_to(books.payments) as payments:
         for database, statement in statements:
             await (orders if database == "orders" else payments).execute(text(statement))
         yield [AuditSnapshot("orders", orders), AuditSnapshot("payments", payments)]
 
 
-async def said(books: Books, statements: Statements) -> dict[str, Any]:
-    """What the report of the defective databases says of each invariant."""
+async def report_of(books: Books, statements: Statements) -> dict[str, Any]:
+    """Executes `statements` and audits both databases. Returns the findings by invariant."""
     async with planted(books, statements) as (orders, payments):
-        report = json.loads(as_json(await everything(orders, payments, Limits())))
+        report = json.loads(as_json(await examine_all(orders, payments, Limits())))
     return {found["name"]: found for found in report["invariants"]}
 
 
 def includes(row: dict[str, Any], part: dict[str, Any]) -> bool:
-    """An order and a payment in it may be given in part, too."""
+    """Returns whether `row` has the values of `part`. For an order and a payment, `part` can be incomplete, too."""
     return all(
         row[name] == value
         or (name in ("order", "payment") and None not in (row[name], value) and includes(row[name], value))
@@ -69,23 +69,23 @@ def includes(row: dict[str, Any], part: dict[str, Any]) -> bool:
 @pytest.mark.parametrize(
     ("statements", "broken"), [pytest.param(*defect, id=name) for name, defect in DEFECTS.items()]
 )
-async def test_a_defect_is_named_with_its_row_and_nothing_else_is(
+async def test_each_defect_is_reported_with_its_row_and_nothing_else(
     healthy: Books, statements: Statements, broken: dict[str, dict[str, Any]]
 ) -> None:
-    invariants = await said(healthy, statements)
+    invariants = await report_of(healthy, statements)
     found = {name: invariant["rows"] for name, invariant in invariants.items() if invariant["offenders"]}
     assert found.keys() == broken.keys()
     for name, row in broken.items():
         assert any(includes(shown, row) for shown in found[name]), found[name]
 
 
-async def test_every_invariant_has_a_defect_that_breaks_it(healthy: Books) -> None:
-    named = {name for _, broken in DEFECTS.values() for name in broken}
-    assert named == (await said(healthy, [])).keys()
+async def test_every_invariant_has_a_defect_that_violates_it(healthy: Books) -> None:
+    violated = {name for _, broken in DEFECTS.values() for name in broken}
+    assert violated == (await report_of(healthy, [])).keys()
 
 
-async def test_a_healthy_shop_is_looked_at_and_has_no_defect(healthy: Books) -> None:
-    invariants = await said(healthy, [])
+async def test_a_healthy_shop_is_examined_without_a_finding(healthy: Books) -> None:
+    invariants = await report_of(healthy, [])
     assert [found["name"] for found in invariants.values() if found["offenders"] or found["rows"]] == []
     assert {name: found["looked_at"] for name, found in invariants.items() if found["looked_at"]} == {
         "one-payment-per-order": 5,
@@ -109,6 +109,6 @@ async def test_a_healthy_shop_is_looked_at_and_has_no_defect(healthy: Books) -> 
 
 
 @pytest.mark.parametrize("statements", NO_DEFECTS.values(), ids=NO_DEFECTS)
-async def test_what_is_in_flight_or_at_its_end_is_no_defect(healthy: Books, statements: Statements) -> None:
-    invariants = await said(healthy, statements)
+async def test_work_in_flight_or_completed_is_not_reported(healthy: Books, statements: Statements) -> None:
+    invariants = await report_of(healthy, statements)
     assert [found["name"] for found in invariants.values() if found["offenders"]] == []

@@ -9,7 +9,7 @@ from tests.support import Replica, free_port
 
 
 class View:
-    """What a replica of backstage shows."""
+    """The snapshots of a replica of backstage."""
 
     def __init__(self, replica: Replica, session: aiohttp.ClientSession) -> None:
         self.replica = replica
@@ -27,20 +27,20 @@ class View:
         return {queue["name"]: queue["messages"] for queue in (await self.now())["queues"]}
 
 
-LookAt = Callable[..., Awaitable[View]]
+StartBackstage = Callable[..., Awaitable[View]]
 
 
 @pytest.fixture
-def look_at(spawn: Spawn, session: aiohttp.ClientSession) -> LookAt:
-    """`await look_at(orders=url, broker=url)`: a view of these; whatever is not named is away."""
+def start_backstage(spawn: Spawn, session: aiohttp.ClientSession) -> StartBackstage:
+    """`await start_backstage(orders=url, broker=url)` starts a replica. Servers without a URL are unavailable."""
 
     async def start(broker: str | None = None, **urls: str) -> View:
         services = ("orders", "payments", "notifier", "gateway")
-        settings = {f"{name.upper()}_URLS": urls.get(name, _nowhere("http://")) for name in services}
-        return View(await spawn("backstage", BROKER_URL=broker or _nowhere("amqp://"), **settings), session)
+        settings = {f"{name.upper()}_URLS": urls.get(name, _unavailable("http://")) for name in services}
+        return View(await spawn("backstage", BROKER_URL=broker or _unavailable("amqp://"), **settings), session)
 
     return start
 
 
-def _nowhere(scheme: str) -> str:
+def _unavailable(scheme: str) -> str:
     return f"{scheme}127.0.0.1:{free_port()}"

@@ -1,4 +1,4 @@
-"""Nothing is read while nobody asks, and what is read is bounded in time, number and size."""
+"""Backstage scrapes on request only, and limits the time, number and size of the responses that it reads."""
 
 import asyncio
 import time
@@ -6,9 +6,9 @@ import time
 import pytest
 from aiohttp import web
 
-from backstage.latest import KEPT_SECONDS
-from backstage.replicas import ANSWER_SECONDS, LONGEST, REPLICAS_LIMIT
-from tests.backstage.conftest import LookAt
+from backstage.latest import CACHE_SECONDS
+from backstage.replicas import METRICS_LIMIT, REPLICAS_LIMIT, RESPONSE_SECONDS
+from tests.backstage.conftest import StartBackstage
 from tests.conftest import Serve
 from tests.servers import Handler
 
@@ -26,7 +26,7 @@ async def notifier(_: web.Request) -> web.Response:
 
 
 async def slow(_: web.Request) -> web.Response:
-    await asyncio.sleep(ANSWER_SECONDS / 5)
+    await asyncio.sleep(RESPONSE_SECONDS / 5)
     return web.Response(text=metrics("orders", "slow"))
 
 
@@ -47,56 +47,60 @@ async def broken(_: web.Request) -> web.Response:
 
 
 async def too_long(_: web.Request) -> web.Response:
-    return web.Response(text=metrics("orders", "too long") + "#" * LONGEST)
+    return web.Response(text=metrics("orders", "too long") + "#" * METRICS_LIMIT)
 
 
-async def of_no_length(request: web.Request) -> web.StreamResponse:
+async def without_length(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
-    await response.write(metrics("orders", "of no length").encode())
+    await response.write(metrics("orders", "without length").encode())
     return response
 
 
-async def no_text(_: web.Request) -> web.Response:
-    return web.Response(body=metrics("orders", "no text").encode() + b"\xff")
+async def not_utf_8(_: web.Request) -> web.Response:
+    return web.Response(body=metrics("orders", "not utf-8").encode() + b"\xff")
 
 
-async def stranger(_: web.Request) -> web.Response:
+async def not_metrics(_: web.Request) -> web.Response:
     return web.Response(text="<html>")
 
 
-@pytest.mark.parametrize("ill", [silent, stuck_halfway, broken, too_long, of_no_length, no_text, stranger])
-async def test_a_replica_that_is_ill_is_left_out_and_holds_up_nobody(
-    look_at: LookAt, serve: Serve, ill: Handler
+@pytest.mark.parametrize(
+    "faulty", [silent, stuck_halfway, broken, too_long, without_length, not_utf_8, not_metrics]
+)
+async def test_a_faulty_replica_is_left_out_and_delays_no_other(
+    start_backstage: StartBackstage, serve: Serve, faulty: Handler
 ) -> None:
-    among_orders, well, other = await serve(ill), await serve(orders), await serve(notifier)
-    view = await look_at(orders=f"{among_orders.url},{well.url}", notifier=other.url)
+    faulty_replica, healthy, other = await serve(faulty), await serve(orders), await serve(notifier)
+    view = await start_backstage(orders=f"{faulty_replica.url},{healthy.url}", notifier=other.url)
     started = time.monotonic()
-    assert set(await view.replicas()) == {"n", well.url.rpartition(":")[2]}
-    assert time.monotonic() - started < ANSWER_SECONDS + 2
-    assert among_orders.seen
+    assert set(await view.replicas()) == {"n", healthy.url.rpartition(":")[2]}
+    assert time.monotonic() - started < RESPONSE_SECONDS + 2
+    assert faulty_replica.seen
 
 
-async def test_those_who_ask_together_share_one_reading(look_at: LookAt, serve: Serve) -> None:
+async def test_concurrent_requests_share_one_scrape(start_backstage: StartBackstage, serve: Serve) -> None:
     replica = await serve(slow)
-    view = await look_at(orders=replica.url)
+    view = await start_backstage(orders=replica.url)
     assert replica.seen == []
 
     seen = await asyncio.gather(*(view.now() for _ in range(50)))
-    # One if all of them arrive in time; on a machine that is busy, a snapshot may have aged in between.
+    # They share one snapshot if all arrive in time. On a busy machine, a snapshot can expire in between.
     assert 1 <= len({snapshot["at"] for snapshot in seen}) == len(replica.seen) <= 3
 
     so_far = len(replica.seen)
-    await asyncio.sleep(KEPT_SECONDS + ANSWER_SECONDS)
-    assert len(replica.seen) == so_far  # nobody has asked
+    await asyncio.sleep(CACHE_SECONDS + RESPONSE_SECONDS)
+    assert len(replica.seen) == so_far  # there was no request
     await view.now()
     assert len(replica.seen) == so_far + 1
 
 
-async def test_of_too_many_replicas_some_of_every_service_are_read(look_at: LookAt, serve: Serve) -> None:
+async def test_above_the_replica_limit_some_replicas_of_every_service_are_read(
+    start_backstage: StartBackstage, serve: Serve
+) -> None:
     many = [await serve(orders) for _ in range(REPLICAS_LIMIT + 2)]
     other = await serve(notifier)
-    view = await look_at(orders=",".join(replica.url for replica in many), notifier=other.url)
+    view = await start_backstage(orders=",".join(replica.url for replica in many), notifier=other.url)
     replicas = await view.replicas()
-    assert len(replicas) == REPLICAS_LIMIT - 2  # the two addresses where nobody is count as well
+    assert len(replicas) == REPLICAS_LIMIT - 2  # the two unavailable addresses count as well
     assert "n" in replicas

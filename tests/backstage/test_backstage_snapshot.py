@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 
 from gozon.topology import TOPOLOGY
-from tests.backstage.conftest import LookAt
+from tests.backstage.conftest import StartBackstage
 from tests.conftest import Spawn
 from tests.servers import Broker, Forwarder
 from tests.support import Caller, eventually
@@ -16,9 +16,9 @@ UNKNOWN = dict.fromkeys((queue.name for queue in TOPOLOGY), None)
 EMPTY = dict.fromkeys(UNKNOWN, 0)
 
 
-async def test_the_figures_move_when_orders_pass(
+async def test_the_snapshot_counts_processed_orders(
     spawn: Spawn,
-    look_at: LookAt,
+    start_backstage: StartBackstage,
     servers: dict[str, Any],
     session: aiohttp.ClientSession,
     orders_url: str,
@@ -32,7 +32,7 @@ async def test_the_figures_move_when_orders_pass(
     )
     urls = {"ORDERS_URLS": orders.url, "PAYMENTS_URLS": payments.url, "NOTIFIER_URLS": notifier.url}
     gateway = await spawn("gateway", **urls, WEB_URLS=orders.url)
-    view = await look_at(
+    view = await start_backstage(
         orders=orders.url, payments=payments.url, notifier=notifier.url, gateway=gateway.url, broker=broker_url
     )
     caller = Caller(session, gateway.url)
@@ -43,7 +43,7 @@ async def test_the_figures_move_when_orders_pass(
         await socket.next_order()
 
     async def everything_has_passed() -> dict[str, Any] | None:
-        """Outboxes are emptied, and messages acknowledged, after what they caused."""
+        """An outbox row is deleted, and a message acknowledged, only after its effects. So this waits for both."""
         seen = await view.now()
         waits = [*seen["waiting"].values(), *(queue["messages"] for queue in seen["queues"])]
         return seen if waits == [0] * len(waits) and len(seen["replicas"]) == 4 else None
@@ -63,9 +63,9 @@ async def test_the_figures_move_when_orders_pass(
     assert datetime.now(UTC) - datetime.fromisoformat(seen["at"]) < timedelta(seconds=60)
 
 
-async def test_what_is_away_is_left_out_and_what_nobody_knows_is_null(
+async def test_an_unavailable_replica_is_left_out_and_unknown_counts_are_null(
     spawn: Spawn,
-    look_at: LookAt,
+    start_backstage: StartBackstage,
     session: aiohttp.ClientSession,
     orders_url: str,
     broker_url: str,
@@ -74,38 +74,38 @@ async def test_what_is_away_is_left_out_and_what_nobody_knows_is_null(
     to_database = way_to(orders_url)
     await to_database.open()
     orders = await spawn("orders", DATABASE_URL=to_database.url, BROKER_URL=broker_url)
-    view = await look_at(orders=orders.url, broker=broker_url)
+    view = await start_backstage(orders=orders.url, broker=broker_url)
     await Caller(session, orders.url).order(1)
 
-    told = [{"service": "orders", "name": orders.name, "accepted": 1, "finished": 0, "cancelled": 0}]
+    expected = [{"service": "orders", "name": orders.name, "accepted": 1, "finished": 0, "cancelled": 0}]
 
-    async def the_order_waits_for_payments() -> bool:
-        """Queues and replicas are read side by side, so the order can be between the two in one snapshot."""
+    async def order_waits_for_payments() -> bool:
+        """A snapshot reads queues and replicas concurrently, so it can miss an order that moves between them."""
         seen = await view.now()
         of_payments = {"payments_outbox": None, "payments_inbox": None}
-        figures = (seen["replicas"], seen["waiting"]) == (told, {"orders_outbox": 0} | of_payments)
-        return figures and await view.queues() == EMPTY | {"payments.order-created": 1}
+        as_expected = (seen["replicas"], seen["waiting"]) == (expected, {"orders_outbox": 0} | of_payments)
+        return as_expected and await view.queues() == EMPTY | {"payments.order-created": 1}
 
-    await eventually(the_order_waits_for_payments)
+    await eventually(order_waits_for_payments)
 
     await to_database.cut()
 
     async def only_its_rows_are_unknown() -> bool:
         seen = await view.now()
-        return (seen["replicas"], seen["waiting"]["orders_outbox"]) == (told, None)
+        return (seen["replicas"], seen["waiting"]["orders_outbox"]) == (expected, None)
 
     await eventually(only_its_rows_are_unknown)
 
     await orders.kill()
 
-    async def nobody_answers() -> bool:
+    async def no_replica_responds() -> bool:
         return (await view.now())["replicas"] == []
 
-    await eventually(nobody_answers)
+    await eventually(no_replica_responds)
 
 
-async def test_queues_are_unknown_while_the_broker_is_away_and_known_again_after(
-    look_at: LookAt,
+async def test_queue_depths_are_null_while_the_broker_is_unavailable(
+    start_backstage: StartBackstage,
     session: aiohttp.ClientSession,
     broker: Broker,
     broker_url: str,
@@ -113,7 +113,7 @@ async def test_queues_are_unknown_while_the_broker_is_away_and_known_again_after
 ) -> None:
     await broker.publish_body("order.created", b"[]")
     to_broker = way_to(broker_url)
-    view = await look_at(broker=to_broker.url)
+    view = await start_backstage(broker=to_broker.url)
     assert await view.queues() == UNKNOWN
 
     async def known() -> bool:
@@ -138,8 +138,10 @@ async def test_queues_are_unknown_while_the_broker_is_away_and_known_again_after
     await eventually(known)
 
 
-async def test_every_field_is_described(look_at: LookAt, session: aiohttp.ClientSession) -> None:
-    view = await look_at()
+async def test_every_field_of_the_schema_has_a_description(
+    start_backstage: StartBackstage, session: aiohttp.ClientSession
+) -> None:
+    view = await start_backstage()
     async with session.get(view.replica.url + "/schema/openapi.json") as response:
         everything = (await response.json())["components"]["schemas"]
     schemas = {name: schema for name, schema in everything.items() if name not in ("ProblemDocument", "FieldError")}

@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml with its references and traits resolved, and what its schemas say of a value."""
+"""docs/asyncapi.yaml with its references and traits resolved, and the validation of values by its schemas."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,12 +18,12 @@ def document() -> Any:
 
 
 def messages_of(operation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Without messages of its own, it is about all of its channel."""
+    """Returns the messages of an operation. If it lists none, these are all messages of its channel."""
     return operation.get("messages") or list(operation["channel"]["messages"].values())
 
 
 def amqp_bindings(document: Any) -> Iterator[dict[str, Any]]:
-    """Of every channel of the broker; one for each queue where a channel stands for several."""
+    """Yields the AMQP binding of each channel of the broker, once for each queue if a channel has several."""
     for channel in document["channels"].values():
         if binding := channel["bindings"].get("amqp"):
             for queue in channel.get("parameters", {}).get("queue", {"enum": [""]})["enum"]:
@@ -31,13 +31,13 @@ def amqp_bindings(document: Any) -> Iterator[dict[str, Any]]:
 
 
 def allows(schema: Any, value: Any) -> bool:
-    """As a reader sees it: what the document does not name is none of its business."""
+    """Returns whether `value` is valid for a reader, which ignores fields that the document does not name."""
     return Draft7Validator(schema, format_checker=FormatChecker()).is_valid(value)
 
 
 def must_be(schema: Any, value: Any) -> None:
-    """Raises for anything that the document does not say, also for a field that it does not name."""
-    # Only the newer draft can close what is put together with `allOf`. They agree in all else that is used.
+    """Raises ValidationError if `value` is invalid or has a field that the document does not name."""
+    # Only draft 2020-12 can refuse unknown fields beside `allOf`. All other keywords that are used mean the same.
     Draft202012Validator(_closed(schema), format_checker=FormatChecker()).validate(value)
 
 
@@ -56,7 +56,7 @@ def _resolved(node: Any, root: Any) -> Any:
 
 
 def _closed(schema: Any, part: bool = False) -> Any:
-    """A part of an `allOf` stays open: what it does not name may be named by another part."""
+    """Returns a schema that refuses unknown fields. A part of an `allOf` stays open, as other parts add fields."""
     closed = dict(schema)
     if "properties" in schema:
         closed["properties"] = {name: _closed(value) for name, value in schema["properties"].items()}

@@ -18,7 +18,7 @@ ORIGIN = "http://shop.test"
 
 
 class Overheard:
-    """Gives the messages that are published to the queues of consumers."""
+    """The messages that are published to the queues of consumers, read from RabbitMQ's firehose."""
 
     def __init__(self, copies: aio_pika.abc.AbstractQueue) -> None:
         self._copies = copies
@@ -50,7 +50,7 @@ async def overhearing(
 
 
 class Chain:
-    """A gateway, orders, payments and a notifier of this test alone, and a listener to all of their events."""
+    """A gateway, orders, payments and a notifier of this test only, and all events that they publish."""
 
     def __init__(self, replicas: list[Replica], session: aiohttp.ClientSession, overheard: Overheard) -> None:
         self.gateway, self.orders, self.payments, self.notifier = self.replicas = replicas
@@ -81,12 +81,12 @@ class Chain:
         return await eventually(heard) or []
 
     async def stop(self) -> None:
-        """From the gateway on, so that each has nothing left to do when it is told."""
+        """Stops the replicas in the direction of an order, so that each has finished its work before it stops."""
         for replica in self.replicas:
             await replica.stop()
 
     def lines(self, **wanted: str) -> list[dict[str, Any]]:
-        """The log lines that say what is `wanted`."""
+        """Returns the log lines of all replicas that have the fields `wanted`."""
         written = "\n".join(replica.log() for replica in self.replicas).splitlines()
         lines = [json.loads(line) for line in written if line.startswith("{")]
         return [line for line in lines if wanted.items() <= line.items()]
@@ -104,7 +104,7 @@ async def make_chain(
     payments_url: str,
     broker_url: str,
 ) -> AsyncGenerator[MakeChain]:
-    """`await make_chain(LOG_LEVEL="DEBUG")` starts one with these settings."""
+    """`await make_chain(LOG_LEVEL="DEBUG")` starts a Chain with these settings."""
     chains = AsyncExitStack()
 
     async def make(**settings: str) -> Chain:

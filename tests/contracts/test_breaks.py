@@ -1,4 +1,4 @@
-"""Each kind of break between two documents is found and named, and what breaks nobody is not."""
+"""Every kind of incompatible change between two documents is found, and compatible changes are not reported."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -219,8 +219,8 @@ HARMLESS_TO_API: dict[str, Change] = {
     "wider limits to take": put(*MAKE, "properties", "size", "maximum", to=10),
     "fewer required": put(*MAKE, "required", to=[]),
     "a wider type to take": put(*MAKE, "properties", "size", "type", to="number"),
-    "words": put(*THING, "description", to="A thing."),
-    "nobody asked who calls": drop(*OPERATION, "security"),
+    "a description": put(*THING, "description", to="A thing."),
+    "no security": drop(*OPERATION, "security"),
     "another way to write the same": put(*THING, "properties", "note", to={"type": ["null", "string"]}),
 }
 
@@ -278,7 +278,7 @@ HARMLESS_TO_MESSAGES: dict[str, Change] = {
     "a narrower frame": put(
         "channels", "socket", "messages", "shown", "payload", "properties", "o", "minimum", to=0
     ),
-    "words": put(*MADE, "title", to="It was made"),
+    "a title": put(*MADE, "title", to="It was made"),
 }
 
 
@@ -288,26 +288,26 @@ def changed(document: Json, change: Change) -> Json:
     return copy
 
 
-@pytest.mark.parametrize("what", BREAKS_OF_API)
-def test_a_break_of_the_api_is_found_and_named(what: str) -> None:
-    change, where, field = BREAKS_OF_API[what]
+@pytest.mark.parametrize("name", BREAKS_OF_API)
+def test_a_break_of_the_api_is_found_and_named(name: str) -> None:
+    change, where, field = BREAKS_OF_API[name]
     assert (where, field) in {(it.where, it.field) for it in breaks_of_api(API, changed(API, change))}
 
 
-@pytest.mark.parametrize("what", HARMLESS_TO_API)
-def test_what_breaks_nobody_is_no_break_of_the_api(what: str) -> None:
-    assert list(breaks_of_api(API, changed(API, HARMLESS_TO_API[what]))) == []
+@pytest.mark.parametrize("name", HARMLESS_TO_API)
+def test_a_compatible_change_is_no_break_of_the_api(name: str) -> None:
+    assert list(breaks_of_api(API, changed(API, HARMLESS_TO_API[name]))) == []
 
 
-@pytest.mark.parametrize("what", BREAKS_OF_MESSAGES)
-def test_a_break_of_a_message_is_found_and_named(what: str) -> None:
-    change, where, field = BREAKS_OF_MESSAGES[what]
+@pytest.mark.parametrize("name", BREAKS_OF_MESSAGES)
+def test_a_break_of_a_message_is_found_and_named(name: str) -> None:
+    change, where, field = BREAKS_OF_MESSAGES[name]
     assert (where, field) in {(it.where, it.field) for it in breaks_of_messages(EVENTS, changed(EVENTS, change))}
 
 
-@pytest.mark.parametrize("what", HARMLESS_TO_MESSAGES)
-def test_what_breaks_nobody_is_no_break_of_a_message(what: str) -> None:
-    assert list(breaks_of_messages(EVENTS, changed(EVENTS, HARMLESS_TO_MESSAGES[what]))) == []
+@pytest.mark.parametrize("name", HARMLESS_TO_MESSAGES)
+def test_a_compatible_change_is_no_break_of_a_message(name: str) -> None:
+    assert list(breaks_of_messages(EVENTS, changed(EVENTS, HARMLESS_TO_MESSAGES[name]))) == []
 
 
 @pytest.mark.parametrize(
@@ -327,12 +327,12 @@ def test_a_break_is_announced_by_a_line_that_names_it(line: str, left: list[str]
 
 
 @pytest.mark.parametrize("heading", ["### Changed", "## [1.0.0] - 2026-01-01\n\n### Breaking"])
-def test_no_other_section_announces(heading: str) -> None:
+def test_only_the_breaking_section_of_unreleased_announces(heading: str) -> None:
     log = f"## [Unreleased]\n\n{heading}\n\n- `POST /things`, `note`: removed\n"
     assert unannounced(iter([Break("POST /things", "note", "removed")]), log)
 
 
-# Any two schemas: what is not called a break is none.
+# Property tests with any two schemas: if no break is found, the new schema is compatible.
 
 NAMES = ["a", "b"]
 ATOMS = st.sampled_from([None, -1, 0, 1, 2, 0.5, "", "x", "xy", "yyy"])
@@ -386,43 +386,43 @@ def test_a_schema_does_not_break_itself(schema: Json) -> None:
 
 
 @given(SCHEMAS, st.data())
-def test_whatever_was_taken_is_still_taken_unless_it_is_called_a_break(old: Json, data: st.DataObject) -> None:
+def test_an_accepted_value_stays_accepted_unless_a_break_is_found(old: Json, data: st.DataObject) -> None:
     new = data.draw(like(old))
     assume(not broken(old, new, TAKEN))
     value = data.draw(VALUES)
     assume(Draft202012Validator(old).is_valid(value))
-    # Of fields that are new nobody has sent any yet.
+    # A client of the old schema does not send fields that are new.
     assume(not isinstance(value, dict) or set(value) <= fields(old))
     assert Draft202012Validator(new).is_valid(value)
 
 
 @given(SCHEMAS, st.data())
-def test_whatever_is_given_was_given_before_unless_it_is_called_a_break(old: Json, data: st.DataObject) -> None:
+def test_a_sent_value_was_allowed_before_unless_a_break_is_found(old: Json, data: st.DataObject) -> None:
     new = data.draw(like(old))
     assume(not broken(old, new, GIVEN))
     value = data.draw(VALUES)
     assume(Draft202012Validator(new).is_valid(value))
-    # Fields that are new are ignored by readers, so the old schema need not allow them.
+    # Readers ignore fields that are new, so the old schema need not allow them.
     assert Draft202012Validator(opened(old)).is_valid(value)
 
 
 def like(schema: Json) -> st.SearchStrategy[Json]:
-    """One keyword of it given up or taken from another one, or another one altogether."""
-    given_up = st.sampled_from([*schema, None]).map(
+    """Generates schemas similar to `schema`: without one keyword, with keywords of another schema, or a new one."""
+    without_keyword = st.sampled_from([*schema, None]).map(
         lambda keyword: {k: v for k, v in schema.items() if k != keyword}
     )
-    return given_up | SCHEMAS.map(lambda other: schema | other) | SCHEMAS
+    return without_keyword | SCHEMAS.map(lambda other: schema | other) | SCHEMAS
 
 
 def opened(schema: Any) -> Any:
-    """Without what closes it to other fields."""
+    """Returns the schema without `additionalProperties`, at every level."""
     if isinstance(schema, dict):
         return {k: opened(v) for k, v in cast("Json", schema).items() if k != "additionalProperties"}
     return [opened(one) for one in schema] if isinstance(schema, list) else schema  # pyright: ignore[reportUnknownVariableType]
 
 
 def fields(schema: Any) -> set[str]:
-    """Those that it names, on whichever level."""
+    """Returns the names of all properties, at every level."""
     if isinstance(schema, list):
         return set[str]().union(*map(fields, schema))  # pyright: ignore[reportUnknownArgumentType]
     if not isinstance(schema, dict):

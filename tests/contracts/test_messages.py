@@ -1,4 +1,4 @@
-"""What one service writes, the next one reads; the four know nothing of each other's code."""
+"""Each service decodes the events of the others, although no service imports the code of another."""
 
 from uuid import uuid4
 
@@ -49,7 +49,7 @@ def test_the_notifier_reads_what_orders_writes(status: str, reason: str | None) 
 @pytest.mark.parametrize(
     "event", [created(), decided(None), decided("no_account"), changed("FINISHED", None), changed("CANCELLED", "x")]
 )
-def test_every_event_is_a_cloud_event_with_a_queue_that_waits_for_it(event: Outgoing) -> None:
+def test_every_event_is_a_cloud_event_and_has_a_queue(event: Outgoing) -> None:
     decoded = msgspec.json.decode(event.event)
     assert decoded["specversion"] == "1.0"
     assert decoded["type"] == event.routing_key

@@ -1,7 +1,8 @@
-"""Users can be divided among databases: no key and no statement in the way of an order needs a row of another's.
+"""Sharding by user is possible: no unique key and no statement on the way of an order spans users of two shards.
 
-Two shards, each with an orders and a payments database, do together what one pair does with all users. On the
-one pair every statement is watched: whatever it is given belongs to users of one shard, or can be divided.
+A shard is an orders and a payments database. Two shards together must end with the same rows as one shard with all
+users. On the one shard, every statement is recorded: its arguments must belong to users of one shard, or must be
+divisible by user.
 """
 
 import re
@@ -36,21 +37,22 @@ WITHOUT_ACCOUNT = USERS[0]
 KEY = "the-same-for-everybody"
 BALANCE = 100
 
-# What waits in them is the shard's own, and any of it will do.
+# Tables that a shard can have for itself: their statements take any row that is waiting.
 QUEUES = {"outbox", "inbox", "inbox_in_hand", "dead_letters", "retention", "alembic_version"}
 TABLES = {*orders.models.metadata.tables, *payments.models.metadata.tables}
 
-# Every statement in them is in the way of an order, or of a top-up or a list.
+# Every statement of these modules runs for an order, a top-up or a list.
 MODULES = place_order, apply_payment_results, queries, accounts, charge_orders, ledger, outbox
-HOT = {inbox_store.STORE, inbox_store.CLAIM_OLDEST, inbox_store.MARK_PROCESSED, crash_guard.WRITE_NOTE}.union(
+COVERED = {inbox_store.STORE, inbox_store.CLAIM_OLDEST, inbox_store.MARK_PROCESSED, crash_guard.WRITE_NOTE}.union(
     value
     for module in MODULES
     for name, value in vars(module).items()
     if name.isupper() and isinstance(value, str) and re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", value)
 )
 
-# Nothing looks for an entry by its id, and two random ids differ wherever they are made.
-OF_A_USER = {
+# The columns of each table that belong to one user. The id of a ledger entry counts as well: it is random, so it is
+# unique across shards, and no statement searches for it.
+USER_COLUMNS = {
     "orders": {"id", "user_id"},
     "accounts": {"user_id"},
     "payments": {"order_id"},
@@ -64,7 +66,7 @@ UNIQUE = """
     WHERE indisunique AND relnamespace = 'public'::regnamespace
 """
 
-KEPT = {
+REMAINING = {
     "orders": ("SELECT user_id, amount, idempotency_key, status, reason, version FROM orders",),
     "payments": (
         "SELECT user_id, balance, version FROM accounts",
@@ -82,38 +84,38 @@ def shard_of(user_id: str) -> int:
 SHARDS = [[user_id for user_id in USERS if shard_of(user_id) == number] for number in range(2)]
 
 
-class Asked(NamedTuple):
+class Execution(NamedTuple):
     statement: str
-    given: Sequence[Any]
+    arguments: Sequence[Any]
     found: Sequence[Row] = ()
 
 
-class Watched(Database):
-    """Remembers what it was asked."""
+class RecordingDatabase(Database):
+    """A database that records every statement with its arguments and rows."""
 
     def __init__(self, url: str, package: str) -> None:
         super().__init__(url, package)
-        self.asked: list[Asked] = []
+        self.executions: list[Execution] = []
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[Connection]:
         async with super().begin() as connection:
-            yield WatchedConnection(connection, self.asked)
+            yield RecordingConnection(connection, self.executions)
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncGenerator[Connection]:
         async with super().autocommit() as connection:
-            yield WatchedConnection(connection, self.asked)
+            yield RecordingConnection(connection, self.executions)
 
 
-class WatchedConnection:
-    def __init__(self, connection: Connection, asked: list[Asked]) -> None:
+class RecordingConnection:
+    def __init__(self, connection: Connection, executions: list[Execution]) -> None:
         self._connection = connection
-        self._asked = asked
+        self._executions = executions
 
     async def fetch(self, query: str, *args: Any) -> list[Row]:
         found = await self._connection.fetch(query, *args)
-        self._asked.append(Asked(query, args, found))
+        self._executions.append(Execution(query, args, found))
         return found
 
     async def fetchrow(self, query: str, *args: Any) -> Row | None:
@@ -123,25 +125,25 @@ class WatchedConnection:
         return next(iter(await self.fetchrow(query, *args) or ()), None)
 
     async def execute(self, query: str, *args: Any) -> str:
-        self._asked.append(Asked(query, args))
+        self._executions.append(Execution(query, args))
         return await self._connection.execute(query, *args)
 
 
 class Shard(NamedTuple):
-    orders: Watched
-    payments: Watched
+    orders: RecordingDatabase
+    payments: RecordingDatabase
 
-    def asked(self) -> list[Asked]:
-        """Since the last time."""
-        asked = self.orders.asked + self.payments.asked
-        self.orders.asked.clear()
-        self.payments.asked.clear()
-        return asked
+    def take_executions(self) -> list[Execution]:
+        """Returns the executions since the last call."""
+        executions = self.orders.executions + self.payments.executions
+        self.orders.executions.clear()
+        self.payments.executions.clear()
+        return executions
 
-    async def kept(self) -> Counter[tuple[Any, ...]]:
-        """All that is left in the end, but ids and times."""
+    async def remaining(self) -> Counter[tuple[Any, ...]]:
+        """Returns all rows, without ids and times."""
         databases = {"orders": self.orders, "payments": self.payments}
-        found = [await rows(databases[name], query) for name, queries in KEPT.items() for query in queries]
+        found = [await rows(databases[name], query) for name, queries in REMAINING.items() for query in queries]
         return Counter(tuple(row) for row in chain.from_iterable(found))
 
 
@@ -153,10 +155,10 @@ async def make_shard(servers: dict[str, Any], template_databases: dict[str, str]
     async with AsyncExitStack() as stack:
 
         async def make() -> Shard:
-            opened: list[Watched] = []
+            opened: list[RecordingDatabase] = []
             for service in ("orders", "payments"):
                 url = await stack.enter_async_context(CopyOf(servers, template_databases[service]))
-                opened.append(Watched(url, service))
+                opened.append(RecordingDatabase(url, service))
                 await opened[-1].open()
                 stack.push_async_callback(opened[-1].close)
             return Shard(*opened)
@@ -165,10 +167,10 @@ async def make_shard(servers: dict[str, Any], template_databases: dict[str, str]
 
 
 async def whole_way(shard: Shard, users: Sequence[str]) -> dict[Any, str]:
-    """All but one open an account, and order twice what there is money for once. Returns whose what is."""
+    """All users but one open an account. Each user places two orders with money for one. Returns `owners`."""
     replica = "a-replica"
-    having = [user_id for user_id in users if user_id != WITHOUT_ACCOUNT]
-    for user_id in having:
+    with_account = [user_id for user_id in users if user_id != WITHOUT_ACCOUNT]
+    for user_id in with_account:
         await accounts.open_account(shard.payments, user_id)
     top_ups = [NewTopUp(user_id, BALANCE, KEY) for user_id in users]
     await TopUps(shard.payments)(top_ups)
@@ -177,7 +179,7 @@ async def whole_way(shard: Shard, users: Sequence[str]) -> dict[Any, str]:
     place = PlaceOrders(shard.orders, replica, _nothing)
     for key in (KEY, KEY, None):
         await place([NewOrder(user_id, BALANCE, "a lamp", key) for user_id in users])
-    created = await _leaving(shard.orders)
+    created = await _outbox_events(shard.orders)
     assert len(created) == 2 * len(users)
 
     ingest = Ingest(shard.payments, replica, _nothing)
@@ -185,27 +187,27 @@ async def whole_way(shard: Shard, users: Sequence[str]) -> dict[Any, str]:
     for _ in ("once", "and again"):
         await ingest([receive(event.event) for event in created])
         await inbox.process_batch()
-    results = [decode_payment_event(event.event) for event in await _leaving(shard.payments)]
+    results = [decode_payment_event(event.event) for event in await _outbox_events(shard.payments)]
 
     apply = ApplyResults(shard.orders, replica, _nothing)
     await apply(results)
     await apply(results)
-    told = await _leaving(shard.orders)
-    assert len(told) == len(created)
+    status_events = await _outbox_events(shard.orders)
+    assert len(status_events) == len(created)
 
     for order in (decode_order_created(event.event).data for event in created):
         found = await queries.one(shard.orders, order.user_id, order.order_id)
         assert found
         assert found.version == 2
-    for user_id in having:
+    for user_id in with_account:
         assert len(await queries.newest(shard.orders, user_id, None, None, 20)) == 2
         assert len(await accounts.newest_entries(shard.payments, user_id, 2**62, 20)) == 2
         await accounts.show_account(shard.payments, user_id)
     return owners(users, created)
 
 
-async def _leaving(database: Database) -> list[Outgoing]:
-    """What a relay would take."""
+async def _outbox_events(database: Database) -> list[Outgoing]:
+    """Takes all events from the outbox, as a relay does."""
     async with database.begin() as connection:
         return await outbox.take(connection, 500, LowWaterMark())
 
@@ -215,80 +217,80 @@ def _nothing() -> None:
 
 
 def owners(users: Iterable[str], created: Sequence[Outgoing]) -> dict[Any, str]:
-    """Whose a user id, an order id and the id of an order's event are."""
+    """Returns the user to whom each user id, order id and event id belongs."""
     found: dict[Any, str] = {user_id: user_id for user_id in users}
     for event in (decode_order_created(event.event) for event in created):
         found |= {event.id: event.data.user_id, event.data.order_id: event.data.user_id}
     return found
 
 
-def undivided(asked: Asked, owner: dict[Any, str]) -> Iterator[str]:
-    """Why a router by user could not send it to one shard, or each row of it to its own."""
-    if set(re.findall(r"\w+", asked.statement)) & TABLES <= QUEUES:
+def indivisible(execution: Execution, owner: dict[Any, str]) -> Iterator[str]:
+    """Yields the reasons why neither the statement nor each row of its arguments can be sent to one shard."""
+    if set(re.findall(r"\w+", execution.statement)) & TABLES <= QUEUES:
         return
-    columns: list[Sequence[Any]] = [values for values in asked.given if isinstance(values, list)]
-    for row in zip(*columns, strict=True) if columns else [asked.given]:
+    columns: list[Sequence[Any]] = [values for values in execution.arguments if isinstance(values, list)]
+    for row in zip(*columns, strict=True) if columns else [execution.arguments]:
         shards = {shard_of(owner[value]) for value in row if value in owner}
         if len(shards) != 1:
-            yield f"{len(shards)} shards for {row} of {asked.statement}"
+            yield f"{len(shards)} shards for {row} of {execution.statement}"
 
 
-async def spanning(database: Database) -> list[str]:
-    """The unique keys that two users of different shards could both use."""
+async def keys_across_shards(database: Database) -> list[str]:
+    """Returns the unique keys in which users of different shards could have the same value."""
     return [
         key.name
         for key in await rows(database, UNIQUE)
-        if key.of not in QUEUES and OF_A_USER[key.of].isdisjoint(key.columns)
+        if key.of not in QUEUES and USER_COLUMNS[key.of].isdisjoint(key.columns)
     ]
 
 
-async def test_two_shards_do_together_what_one_does_with_all_users(make_shard: MakeShard) -> None:
+async def test_two_shards_together_have_the_same_rows_as_one(make_shard: MakeShard) -> None:
     whole, *shards = [await make_shard() for _ in range(3)]
     await whole_way(whole, USERS)
     for shard, users in zip(shards, SHARDS, strict=True):
         await whole_way(shard, users)
-    one, other = [await shard.kept() for shard in shards]
-    assert one + other == await whole.kept()
+    one, other = [await shard.remaining() for shard in shards]
+    assert one + other == await whole.remaining()
 
 
-async def test_no_statement_finds_or_changes_a_row_of_another_shard(make_shard: MakeShard) -> None:
+async def test_no_statement_reads_or_changes_a_row_of_another_shard(make_shard: MakeShard) -> None:
     both = await make_shard()
     theirs = await whole_way(both, SHARDS[0])
-    kept = await both.kept()
-    both.asked()
+    before = await both.remaining()
+    both.take_executions()
     await whole_way(both, SHARDS[1])
-    found = [(asked.statement, row) for asked in both.asked() for row in asked.found if theirs.keys() & {*row}]
+    found = [(one.statement, row) for one in both.take_executions() for row in one.found if theirs.keys() & {*row}]
     assert not found
-    assert kept <= await both.kept()
+    assert before <= await both.remaining()
 
 
-async def test_what_a_statement_is_given_can_be_divided_by_user(make_shard: MakeShard) -> None:
+async def test_the_arguments_of_every_statement_can_be_divided_by_user(make_shard: MakeShard) -> None:
     shard = await make_shard()
     owner = await whole_way(shard, USERS)
-    asked = shard.asked()
-    assert not HOT - {one.statement for one in asked}
-    assert not [reason for one in asked for reason in undivided(one, owner)]
+    executions = shard.take_executions()
+    assert not COVERED - {one.statement for one in executions}
+    assert not [reason for one in executions for reason in indivisible(one, owner)]
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "execution",
     [
-        Asked("SELECT id FROM orders WHERE status = 'NEW' ORDER BY id LIMIT $1", [100]),
-        Asked("SELECT id FROM orders WHERE idempotency_key = ANY ($1)", [[KEY]]),
-        Asked("SELECT balance FROM accounts WHERE user_id IN ($1, $2)", ["one", "other"]),
-        Asked("SELECT * FROM payments JOIN unnest($1, $2) AS given USING (x)", [["one"], ["other"]]),
+        Execution("SELECT id FROM orders WHERE status = 'NEW' ORDER BY id LIMIT $1", [100]),
+        Execution("SELECT id FROM orders WHERE idempotency_key = ANY ($1)", [[KEY]]),
+        Execution("SELECT balance FROM accounts WHERE user_id IN ($1, $2)", ["one", "other"]),
+        Execution("SELECT * FROM payments JOIN unnest($1, $2) AS given USING (x)", [["one"], ["other"]]),
     ],
     ids=["any order", "a key of anybody", "two users", "a row of two users"],
 )
-def test_a_statement_that_needs_two_shards_is_named(asked: Asked) -> None:
-    assert list(undivided(asked, {"one": SHARDS[0][0], "other": SHARDS[1][0]}))
+def test_a_statement_that_needs_two_shards_is_reported(execution: Execution) -> None:
+    assert list(indivisible(execution, {"one": SHARDS[0][0], "other": SHARDS[1][0]}))
 
 
-async def test_every_unique_key_holds_the_user_or_the_order(make_shard: MakeShard) -> None:
+async def test_every_unique_key_contains_the_user_or_the_order(make_shard: MakeShard) -> None:
     shard = await make_shard()
-    assert [await spanning(database) for database in shard] == [[], []]
+    assert [await keys_across_shards(database) for database in shard] == [[], []]
 
 
-async def test_a_unique_key_of_all_users_is_named(orders_database: Database) -> None:
+async def test_a_unique_key_across_users_is_reported(orders_database: Database) -> None:
     await rows(orders_database, "CREATE UNIQUE INDEX of_anybody ON orders (idempotency_key)")
-    assert await spanning(orders_database) == ["of_anybody"]
+    assert await keys_across_shards(orders_database) == ["of_anybody"]

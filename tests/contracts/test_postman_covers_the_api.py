@@ -21,7 +21,7 @@ NOT_IN_THE_DOCUMENT = {
 
 
 def requests(item: Mapping[str, Any]) -> Iterator[Operation]:
-    """Of a collection, a folder or a single request, with those in the folders inside it."""
+    """Yields method and path of each request in a collection, a folder (with subfolders) or a single request."""
     if request := item.get("request"):
         url = request["url"] if isinstance(request["url"], str) else request["url"]["raw"]  # as Postman exports it
         yield request["method"], urlsplit(url.removeprefix("{{base_url}}")).path
@@ -33,7 +33,7 @@ def operations(document: Mapping[str, Any]) -> set[Operation]:
     return {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
 
 
-def asks_for(request: Operation, operation: Operation) -> bool:
+def matches(request: Operation, operation: Operation) -> bool:
     path = re.sub(r"{[^/]+}", "[^/]+", operation[1])
     return request[0] == operation[0] and re.fullmatch(path, request[1]) is not None
 
@@ -41,7 +41,7 @@ def asks_for(request: Operation, operation: Operation) -> bool:
 async def test_the_postman_collection_has_a_request_for_every_operation_and_no_stale_one(caller: Caller) -> None:
     described = operations((await caller.call("GET", "/api/openapi.json")).body)
     sent = set(requests(json.loads(COLLECTION.read_text())))
-    without = {operation for operation in described if not any(asks_for(request, operation) for request in sent)}
-    assert not without, f"postman/ needs a request for {sorted(without)}"
-    others = {request for request in sent if not any(asks_for(request, operation) for operation in described)}
-    assert others == NOT_IN_THE_DOCUMENT
+    missing = {operation for operation in described if not any(matches(request, operation) for request in sent)}
+    assert not missing, f"postman/ needs a request for {sorted(missing)}"
+    undocumented = {request for request in sent if not any(matches(request, operation) for operation in described)}
+    assert undocumented == NOT_IN_THE_DOCUMENT

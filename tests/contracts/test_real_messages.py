@@ -1,4 +1,4 @@
-"""What a running shop really publishes and pushes is what docs/asyncapi.yaml says, and nothing more."""
+"""The events and frames of a running shop agree with docs/asyncapi.yaml and have no undocumented field."""
 
 import asyncio
 import json
@@ -36,10 +36,10 @@ async def overheard(servers: dict[str, Any], session: aiohttp.ClientSession) -> 
 
 
 def properties(message: AbstractIncomingMessage) -> dict[str, Any]:
-    """Those that are set, besides the headers, as the protocol has them."""
+    """Returns the AMQP properties that are set, except for the headers. Times are Unix timestamps, as in AMQP."""
     names = set(message.properties.__slots__) - {"headers"}
-    given = {name: value for name in names if (value := getattr(message.properties, name)) not in (None, "")}
-    return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in given.items()}
+    values = {name: value for name in names if (value := getattr(message.properties, name)) not in (None, "")}
+    return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
 def check(described: Any, body: bytes, properties: dict[str, Any], headers: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ def check_taken(message: AbstractIncomingMessage, described: Any) -> None:
     check(described, message.body, properties(message), dict(message.headers))
 
 
-async def test_what_a_shop_publishes_is_what_the_document_says(
+async def test_published_events_match_the_document(
     overheard: Overheard, caller: Caller, session: aiohttp.ClientSession
 ) -> None:
     await caller.open_account(1_000)
@@ -61,18 +61,18 @@ async def test_what_a_shop_publishes_is_what_the_document_says(
     orders = {await caller.order(400), await caller.order(5_000), await stranger.order(1)}
     events: list[dict[str, Any]] = []
 
-    async def all_is_told() -> bool:
+    async def all_published() -> bool:
         while message := await overheard.next():
-            given = json.loads(message.body)
+            batch = json.loads(message.body)
             headers = message.properties.pop("headers")
-            check(EVENTS_OF[message.queue][given[0]["type"]], message.body, message.properties, headers)
-            events.extend(given)
+            check(EVENTS_OF[message.queue][batch[0]["type"]], message.body, message.properties, headers)
+            events.extend(batch)
         return len(ours()) >= 3 * len(orders)
 
     def ours() -> list[dict[str, Any]]:
         return [event for event in events if event["subject"] in orders]
 
-    await eventually(all_is_told)
+    await eventually(all_published)
     assert {(event["source"], event["type"]) for event in ours()} == {
         (operation["tags"][0]["name"], message["name"])
         for operation in map(
@@ -86,7 +86,7 @@ async def test_what_a_shop_publishes_is_what_the_document_says(
 
 
 class Listener:
-    """A client that says what the document says, and checks every frame."""
+    """A WebSocket client that sends the documented frames and validates every frame that it receives."""
 
     def __init__(self, caller: Caller, socket: Socket) -> None:
         self._caller = caller
@@ -95,7 +95,7 @@ class Listener:
         self._take(socket.welcome)
 
     async def hear(self, *kinds: str) -> dict[str, Any]:
-        """Until there was a frame of each of `kinds`; returns the last."""
+        """Receives frames until there was one of each of `kinds`. Returns the last frame."""
         awaited = set(kinds)
         async with asyncio.timeout(PATIENCE):
             while awaited:
@@ -123,10 +123,10 @@ class Listener:
         await self._socket.connection.send(json.dumps(frame))
 
 
-async def test_what_a_shop_pushes_is_what_the_document_says(
+async def test_pushed_frames_match_the_document(
     shop: Shop, servers: dict[str, Any], spawn: Spawn, caller: Caller
 ) -> None:
-    # One more replica of this shop, which asks more often than every 25 seconds and every hour.
+    # One more replica of this shop. It sends ping and renew more often than every 25 seconds and every hour.
     often = {"PING_SECONDS": "0.5", "IDENTITY_SECONDS": "4"}
     where = {"BROKER_URL": servers["broker"], "REDIS_URL": servers["redis"], "ALLOWED_ORIGINS": shop.url}
     replica = await spawn("notifier", **where, **often)
@@ -136,7 +136,7 @@ async def test_what_a_shop_pushes_is_what_the_document_says(
     await listener.hear("order", "ping", "renew")
     await caller.order(5_000)
     cancelled = await listener.hear("order")
-    await listener.hear("renew")  # the first one was answered well
+    await listener.hear("renew")  # comes only if the response to the first renew was accepted
     assert {frame["type"] for frame in listener.heard} == PUSHED.keys()
 
     epoch, start = listener.heard[0]["epoch"], listener.heard[0]["offset"]
@@ -148,23 +148,23 @@ async def test_what_a_shop_pushes_is_what_the_document_says(
     assert (await at_the_front_door.hear("order"))["order"]["status"] == "FINISHED"
 
 
-async def test_dead_letters_have_the_headers_that_the_document_names(
+async def test_dead_letters_have_the_documented_headers(
     broker: Broker, broker_url: str, payments_url: str, spawn: Spawn
 ) -> None:
     await spawn("payments", DATABASE_URL=payments_url, BROKER_URL=broker_url)
     for _ in range(2):
         await broker.publish_body("order.created", b"nonsense")
 
-    async def both_are_set_aside() -> bool:
+    async def both_are_dead_letters() -> bool:
         return await broker.ready_in(ORDER_CREATED.dead) == 2
 
-    await eventually(both_are_set_aside)
+    await eventually(both_are_dead_letters)
     check_taken(await broker.take(ORDER_CREATED.dead), MESSAGES["deadLetter"])
     await dead_letters("discard", "--all", "--by", "ann", "--broker", broker_url)
     check_taken(await broker.take(RESOLVED), MESSAGES["resolvedLetter"])
 
 
-async def test_a_letter_that_the_broker_gave_up_has_the_headers_that_the_document_names(broker: Broker) -> None:
+async def test_a_dead_letter_made_by_the_broker_has_the_documented_headers(broker: Broker) -> None:
     queue = await broker.channel.get_queue(ORDER_CREATED.quarantine)
     await broker.channel.default_exchange.publish(persistent(b"[]"), queue.name)
     for _ in range(ISOLATED_CRASH_LIMIT):

@@ -1,6 +1,6 @@
-"""Nobody who relies on the release before is broken, unless the changelog says so.
+"""Every incompatible change since the last release is announced in the changelog.
 
-docs/released holds the documents of the last release.
+docs/released has the documents of the last release.
 """
 
 import json
@@ -18,17 +18,17 @@ DOCS = ROOT / "docs"
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_api_breaks_nobody_without_an_announcement() -> None:
+def test_every_break_of_the_api_is_announced() -> None:
     breaks = breaks_of_api(loaded("released/gozon.json"), loaded("openapi/gozon.json"))
     assert_announced(unannounced(breaks, CHANGELOG))
 
 
-def test_events_and_frames_break_nobody_without_an_announcement() -> None:
+def test_every_break_of_events_and_frames_is_announced() -> None:
     breaks = breaks_of_messages(loaded("released/asyncapi.yaml"), loaded("asyncapi.yaml"))
     assert_announced(unannounced(breaks, CHANGELOG))
 
 
-def test_the_version_is_that_of_the_last_release() -> None:
+def test_the_version_is_the_last_release_in_the_changelog() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     releases = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", CHANGELOG, re.MULTILINE)
     assert project["project"]["version"] == VERSION == releases[0]
@@ -41,4 +41,6 @@ def loaded(name: str) -> dict[str, Any]:
 
 def assert_announced(breaks: list[Any]) -> None:
     lines = "\n".join(map(str, breaks))
-    assert not breaks, f"take it back, or announce it under `### Breaking` in CHANGELOG.md, Unreleased:\n{lines}"
+    assert not breaks, (
+        f"revert the change, or announce it under `### Breaking` in CHANGELOG.md, Unreleased:\n{lines}"
+    )

@@ -1,4 +1,4 @@
-"""Whatever an event holds, its reader reads what its writer wrote; and so does the code that does not parse it."""
+"""Decoding an encoded event returns its contents, also in the code that searches an event without parsing it."""
 
 import json
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def envelope(event: Event[Any]) -> tuple[UUID, str, str | None, Sequence[Hop]]:
 
 
 @given(st.uuids(), user_ids, amounts, traces, journeys)
-def test_payments_reads_every_order_that_orders_writes(
+def test_payments_decodes_every_order_created_of_orders(
     order_id: UUID, user_id: str, amount: int, trace: str | None, hops: list[Hop]
 ) -> None:
     written = orders.messages.order_created(order_id, user_id, amount, trace, hops)
@@ -62,7 +62,7 @@ def test_payments_reads_every_order_that_orders_writes(
 
 
 @given(st.uuids(), user_ids, amounts, reasons, traces, journeys)
-def test_orders_reads_every_decision_that_payments_writes(
+def test_orders_decodes_every_result_of_payments(
     order_id: UUID, user_id: str, amount: int, reason: str | None, trace: str | None, hops: list[Hop]
 ) -> None:
     written = payments.messages.payment_decided(order_id, user_id, amount, reason, trace, hops)
@@ -73,7 +73,7 @@ def test_orders_reads_every_decision_that_payments_writes(
 
 
 @given(statuses, traces, journeys)
-def test_the_notifier_reads_every_status_that_orders_writes(
+def test_the_notifier_decodes_every_status_event_of_orders(
     order: OrderStatus, trace: str | None, hops: list[Hop]
 ) -> None:
     written = orders.messages.status_changed(order, trace, hops)
@@ -85,7 +85,7 @@ def test_the_notifier_reads_every_status_that_orders_writes(
 @given(changed, st.integers(0, 2**53), st.integers(1, 2**53))
 def test_a_frame_shows_the_order_of_its_event_and_its_offset(written: Outgoing, previous: int, offset: int) -> None:
     event = notifier.messages.decode_order_status(written.event)
-    # As fan_out.lua puts it together; `publish` does the same.
+    # fan_out.lua composes the frame in this way, and `publish` composes the same bytes.
     whole = b"%s%d,%s" % (FRAME_START, offset, frame_rest(event))
     payload = b"%d %d %b %b" % (previous, offset, times(event), whole)
     assert EncodedEvent(event).publish_command(b"%d %d" % (previous, offset))[-1] == payload
@@ -101,7 +101,9 @@ def test_a_frame_shows_the_order_of_its_event_and_its_offset(written: Outgoing, 
 
 
 @given(events, st.lists(hops, min_size=1, max_size=3))
-def test_extending_a_journey_is_reading_appending_and_writing(written: Outgoing, more: list[Hop]) -> None:
+def test_extending_an_encoded_journey_equals_decoding_appending_and_encoding(
+    written: Outgoing, more: list[Hop]
+) -> None:
     event = read(written.event)
     extended = written.event
     for hop in more:
@@ -116,7 +118,7 @@ def test_the_trace_of_an_event_is_found_without_parsing_it(written: Outgoing) ->
 
 
 @given(events)
-def test_a_log_line_names_the_event_its_order_and_its_trace(written: Outgoing) -> None:
+def test_a_log_line_has_the_event_its_order_and_its_trace(written: Outgoing) -> None:
     event = read(written.event)
     trace_id = event.traceparent.split("-")[1] if event.traceparent else ""
     assert event_log.log_fields(written.event) == {
@@ -127,7 +129,7 @@ def test_a_log_line_names_the_event_its_order_and_its_trace(written: Outgoing) -
 
 
 @given(st.lists(events, min_size=1, max_size=5))
-def test_the_events_of_a_message_come_out_byte_for_byte(written: list[Outgoing]) -> None:
+def test_the_events_of_a_message_are_decoded_byte_for_byte(written: list[Outgoing]) -> None:
     encoded = [event.event for event in written]
     body = encode_batch(encoded)
     assert decode_batch(body) == encoded

@@ -1,4 +1,4 @@
-"""One trace and one journey from a request at the gateway to the frame at a socket, through real replicas."""
+"""The trace and the journey of an order, from a request at the gateway to a WebSocket frame, with real replicas."""
 
 import re
 from datetime import datetime
@@ -30,7 +30,7 @@ def at(hop: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(hop["at"])
 
 
-async def test_a_trace_and_a_journey_go_from_the_request_to_the_frame(
+async def test_a_trace_and_a_journey_reach_the_frame_from_the_request(
     make_chain: MakeChain, broker: Broker
 ) -> None:
     chain = await make_chain(LOG_LEVEL="DEBUG", PYTHONPROFILEIMPORTTIME="1")
@@ -53,7 +53,7 @@ async def test_a_trace_and_a_journey_go_from_the_request_to_the_frame(
     assert frame["journey"] == journey == events[-1]["journey"]
     assert datetime.fromisoformat(order["created_at"]) <= at(journey[1])
 
-    await say_it_again(broker, caller.user_id, order_id)
+    await publish_again_without_trace(broker, caller.user_id, order_id)
     again = (await chain.events(order_id, 5))[-1]
     assert [hop["hop"] for hop in again["journey"]] == ["received", "settled", "result_relayed"]
     assert (again["type"], again.get("traceparent")) == ("payment.succeeded", None)
@@ -84,13 +84,13 @@ async def test_a_trace_and_a_journey_go_from_the_request_to_the_frame(
     assert imported == {"gateway": [], "orders": [], "payments": [], "notifier": ["sdk"]}
 
 
-async def say_it_again(broker: Broker, user_id: str, order_id: str) -> None:
-    """An order.created as a release without journeys and traces wrote it, of an order that is decided."""
+async def publish_again_without_trace(broker: Broker, user_id: str, order_id: str) -> None:
+    """Publishes an order.created of a decided order, as a release without journeys and traces wrote it."""
     await broker.publish(order_created(UUID(order_id), user_id, 100))
 
 
 async def new_traces_of(chain: Any) -> set[str]:
-    """What the orders of requests without a trace, or with something else in its place, hand on."""
+    """Places orders without a traceparent and with malformed ones. Returns the traceparents of their events."""
     caller = chain.caller()
     placed = [await chain.place(caller)]
     placed += [await chain.place(caller, traceparent=given) for given in MALFORMED]
@@ -99,9 +99,9 @@ async def new_traces_of(chain: Any) -> set[str]:
     return set[str]().union(*traceparents)
 
 
-async def test_the_spans_of_an_order_make_one_tree_and_batches_are_linked_to_it(make_chain: MakeChain) -> None:
+async def test_the_spans_of_an_order_form_one_tree_with_links_to_batches(make_chain: MakeChain) -> None:
     async with collecting() as collector:
-        # What is left to send when a replica is told to end is all of it.
+        # With this delay no span is sent before the replicas stop, so the test sees that a stop sends all spans.
         chain = await make_chain(
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="600000", PYTHONPROFILEIMPORTTIME="1"
         )

@@ -1,6 +1,6 @@
-"""Every client ignores frames of a type that it does not know, as docs/push.md promises.
+"""Every client ignores frames of unknown types, as docs/push.md promises.
 
-The same frame goes to the page in web/src/socket.test.ts and tests/browser/test_connection_of_the_page.py.
+web/src/socket.test.ts and tests/browser/test_connection_of_the_page.py send the same frame to the page.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ async def visit_with_load_tool(session: aiohttp.ClientSession, url: str) -> None
     user = loadtest.load.users.User("alice", False, Target(url, connections=1), Journeys())
     await user.set_up(pages=1)
 
-    async def it_was_told() -> bool:
+    async def order_is_shown_by_user() -> bool:
         return ORDER_ID in user.toasted_at
 
-    await eventually(it_was_told)
+    await eventually(order_is_shown_by_user)
     assert [page.why_lost for page in user.pages] == [""]
     user.close_pages()
 
@@ -77,11 +77,11 @@ async def test_an_unknown_frame_is_ignored(
             heard.append(json.loads(message.data))
         return socket
 
-    async def it_answered_the_ping() -> bool:
+    async def ping_was_answered() -> bool:
         return {"type": "pong"} in heard
 
     await visit(session, (await serve(pushes)).url)
-    await eventually(it_answered_the_ping)
+    await eventually(ping_was_answered)
 
 
 def test_the_load_tool_ignores_unknown_types_only() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 from sqlalchemy import text
 
-from auditor.snapshot import connected
+from auditor.snapshot import open_database
 from tests.conftest import Shop
 from tests.support import audited, eventually
 
@@ -18,7 +18,7 @@ async def test_the_audit_finds_no_error_after_all_other_tests(shop: Shop) -> Non
     urls = {name: str(shop.servers["databases"][name]) for name in IN_FLIGHT}
 
     async def nothing_in_flight(name: str) -> bool:
-        async with connected(name, urls[name]) as snapshot:
+        async with open_database(name, urls[name]) as snapshot:
             return not await snapshot.rows(IN_FLIGHT[name], {})
 
     async def all_done() -> bool:

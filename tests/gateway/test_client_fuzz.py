@@ -1,5 +1,7 @@
-"""The gateway's client against a replica that answers byte by byte as it is told: with all that HTTP allows, and
-with what it does not. h11 judges what an answer means, as it shares no code with httptools."""
+"""Fuzz tests of the gateway's HTTP client, with a replica that sends valid and malformed responses piece by piece.
+
+h11 determines what a response means, because it shares no code with httptools.
+"""
 
 import asyncio
 import re
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from gateway import client as client_module
 from gateway import connection as connection_module
-from gateway import upstream_response as answer_module
+from gateway import upstream_response as response_module
 from gateway.client import Client
 from gateway.upstream_response import ConnectionBroken
 from shopkit.web.upstreams import Target
@@ -25,8 +27,8 @@ from tests.fuzzing import fuzz
 from tests.servers import running
 from tests.support import eventually
 
-ENOUGH = 1024 * 1024
-# Twenty seconds are enough for a good answer on a busy machine. The short limit is for answers that never end.
+NO_LIMIT = 1024 * 1024
+# Twenty seconds are enough for a valid response on a busy machine. The short limit is for responses that never end.
 PATIENT_SECONDS, SHORT_SECONDS = 20, 0.15
 NO_BODY = (204, 304)
 
@@ -34,25 +36,25 @@ NO_BODY = (204, 304)
 @pytest.fixture(autouse=True, scope="module")
 def short_limits() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection_module, "ANSWER_SECONDS", PATIENT_SECONDS)
+        patch.setattr(connection_module, "RESPONSE_SECONDS", PATIENT_SECONDS)
         patch.setattr(connection_module, "HEAD_LIMIT", 2048)
-        patch.setattr(answer_module, "WHOLE_ANSWER", 1024)
-        patch.setattr(answer_module, "HIGH_WATER", 2048)
-        patch.setattr(client_module, "LOOK_SECONDS", 0.05)
+        patch.setattr(response_module, "BUFFERED_BODY_LIMIT", 1024)
+        patch.setattr(response_module, "HIGH_WATER_BYTES", 2048)
+        patch.setattr(client_module, "EXPIRY_CHECK_SECONDS", 0.05)
         yield
 
 
 @dataclass
 class Script:
-    """What is sent for one request, in pieces, and what happens to the connection afterwards."""
+    """The pieces to send for one request, and what the connection does then: stay, close, half-close or reset."""
 
     pieces: Sequence[bytes]
     ending: str = "stay"
 
 
 @dataclass
-class Scripted:
-    """A replica. A path that has no script is answered properly, with the path itself."""
+class ScriptedReplica:
+    """A replica that plays the script of a path once. Without a script, it sends the path in a valid response."""
 
     scripts: dict[bytes, Script] = field(default_factory=dict[bytes, Script])
     paths: list[bytes] = field(default_factory=list[bytes])
@@ -65,7 +67,7 @@ class Scripted:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split()[1]
                 self.paths.append(path)
-                await self._play(self.scripts.pop(path, Script([proper(path)])), writer)
+                await self._play(self.scripts.pop(path, Script([valid_response(path)])), writer)
         except (OSError, asyncio.IncompleteReadError):
             writer.transport.abort()
         finally:
@@ -87,7 +89,7 @@ class Scripted:
 
 
 @asynccontextmanager
-async def replica(scripted: Scripted) -> AsyncGenerator[tuple[Client, Target]]:
+async def replica(scripted: ScriptedReplica) -> AsyncGenerator[tuple[Client, Target]]:
     server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
     client = Client()
     try:
@@ -95,27 +97,27 @@ async def replica(scripted: Scripted) -> AsyncGenerator[tuple[Client, Target]]:
             yield client, Target(*server.sockets[0].getsockname())
     finally:
         server.close()
-        await eventually(lambda: nobody(scripted))
+        await eventually(lambda: has_no_connection(scripted))
 
 
-async def asked(
+async def response_to(
     client: Client, target: Target, path: bytes, method: str = "GET", seconds: float = PATIENT_SECONDS
 ) -> tuple[int, bytes] | None:
-    """Status and body, or None when there was no answer; anything but the errors that say so is a mistake.
+    """Sends a request through the client. Returns status and body, or None if it raised one of its two errors.
 
-    `seconds` limits how long the client waits.
+    `seconds` limits how long the client waits. Any other exception fails the test.
     """
-    connection_module.ANSWER_SECONDS = seconds
+    connection_module.RESPONSE_SECONDS = seconds
     request = b"%b %b HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n" % (method.encode(), path)
     async with asyncio.timeout(2 * PATIENT_SECONDS):
         try:
-            answer = await client.request(target, method, request)
-            return answer.status, await answer.read(ENOUGH)
+            response = await client.request(target, method, request)
+            return response.status, await response.read(NO_LIMIT)
         except (ConnectionBroken, TimeoutError):
             return None
 
 
-def proper(path: bytes) -> bytes:
+def valid_response(path: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(path), path)
 
 
@@ -125,8 +127,8 @@ def cut(data: bytes, at: Sequence[int]) -> list[bytes]:
 
 
 @dataclass
-class Meant:
-    """A valid answer."""
+class ValidResponse:
+    """A valid response, to be encoded in one of several ways."""
 
     method: str
     status: int
@@ -140,7 +142,7 @@ class Meant:
         return self.method == "HEAD" or self.status in NO_BODY
 
     @property
-    def wire(self) -> bytes:
+    def encoded(self) -> bytes:
         before = b"".join(b"HTTP/1.1 %d Wait\r\nX-Early: yes\r\n\r\n" % status for status in self.before)
         head = b"HTTP/1.1 %d Some Words\r\nX-Mine: yes\r\n" % self.status
         if self.framing == "length":
@@ -164,8 +166,8 @@ class Meant:
 
 
 bodies = st.binary(max_size=300) | st.builds(bytes.__mul__, st.binary(min_size=1, max_size=5), st.just(2_000))
-meant = st.builds(
-    Meant,
+valid_responses = st.builds(
+    ValidResponse,
     method=st.sampled_from(["GET", "POST", "HEAD"]),
     status=st.sampled_from([200, 201, 404, 503, *NO_BODY]),
     framing=st.sampled_from(["length", "chunked", "end"]),
@@ -177,16 +179,18 @@ cuts = st.lists(st.integers(0, 1_000_000), max_size=30) | st.just(range(2000))
 
 
 @fuzz(200)
-@given(st.lists(st.tuples(meant, cuts), min_size=1, max_size=4))
-async def test_whatever_way_a_good_answer_is_sent_it_is_what_was_meant(
-    answers: list[tuple[Meant, Sequence[int]]],
+@given(st.lists(st.tuples(valid_responses, cuts), min_size=1, max_size=4))
+async def test_a_valid_response_is_read_correctly_in_any_encoding_and_any_pieces(
+    responses: list[tuple[ValidResponse, Sequence[int]]],
 ) -> None:
-    scripted = Scripted({b"/%d" % i: Script(cut(a.wire, at), a.ending) for i, (a, at) in enumerate(answers)})
+    scripted = ScriptedReplica(
+        {b"/%d" % i: Script(cut(r.encoded, at), r.ending) for i, (r, at) in enumerate(responses)}
+    )
     async with replica(scripted) as (client, target):
-        for number, (answer, _) in enumerate(answers):
-            got = await asked(client, target, b"/%d" % number, answer.method)
-            assert got == (answer.status, b"" if answer.without_body else answer.body)
-    assert scripted.paths == [b"/%d" % number for number in range(len(answers))]
+        for number, (response, _) in enumerate(responses):
+            got = await response_to(client, target, b"/%d" % number, response.method)
+            assert got == (response.status, b"" if response.without_body else response.body)
+    assert scripted.paths == [b"/%d" % number for number in range(len(responses))]
 
 
 FRAGMENTS = [
@@ -231,13 +235,13 @@ FRAGMENTS = [
     b"X: %b\r\n" % (b"y" * 3000),
     b"X: y\r\n" * 600,
     b"z" * 3000,
-    proper(b"poison"),
+    valid_response(b"poison"),
 ]
 edits = st.tuples(st.integers(0, 1_000_000), st.integers(0, 3), st.binary(max_size=3) | st.sampled_from(FRAGMENTS))
 
 
-def edited(answer: Meant, changes: list[tuple[int, int, bytes]], kept: int, more: bytes) -> bytes:
-    data = answer.wire
+def edited(response: ValidResponse, changes: list[tuple[int, int, bytes]], kept: int, more: bytes) -> bytes:
+    data = response.encoded
     for place, removed, put in changes:
         at = place % (len(data) + 1)
         data = data[:at] + put + data[at + removed :]
@@ -250,31 +254,31 @@ hostile = (
     | st.lists(st.sampled_from(FRAGMENTS), max_size=10).map(lambda some: b"HTTP/1.1 200 OK\r\n" + b"".join(some))
     | st.builds(
         edited,
-        meant,
+        valid_responses,
         st.lists(edits, max_size=3),
-        st.integers(0, 400) | st.just(ENOUGH),
-        st.sampled_from([b"", b"\r\n", b"x", proper(b"poison")]),
+        st.integers(0, 400) | st.just(NO_LIMIT),
+        st.sampled_from([b"", b"\r\n", b"x", valid_response(b"poison")]),
     )
 )
 
 
-# httptools skips empty lines before a status line, and h11 does not. They stay within one answer and do no harm.
+# httptools skips empty lines before a status line, and h11 does not. They are part of one response and do no harm.
 EMPTY_LINES_AFTER_1XX = re.compile(rb"(HTTP/1\.[01] 1[0-9]{2}[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)[\r\n]+")
 
 
-def judged(data: bytes, method: str, ended: bool) -> tuple[int, bytes] | None:
-    """What h11 takes it for."""
+def parsed_by_h11(data: bytes, method: str, ended: bool) -> tuple[int, bytes] | None:
+    """Returns the status and body that h11 reads, or None if the response is malformed or incomplete."""
     data = EMPTY_LINES_AFTER_1XX.sub(rb"\1", data)
-    judge = h11.Connection(h11.CLIENT, max_incomplete_event_size=ENOUGH)
-    judge.send(h11.Request(method=method, target="/", headers=[("host", "x"), ("content-length", "0")]))
-    judge.send(h11.EndOfMessage())
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=NO_LIMIT)
+    parser.send(h11.Request(method=method, target="/", headers=[("host", "x"), ("content-length", "0")]))
+    parser.send(h11.EndOfMessage())
     status, body = 0, b""
     try:
-        judge.receive_data(data)
+        parser.receive_data(data)
         if ended:
-            judge.receive_data(b"")
+            parser.receive_data(b"")
         while True:
-            event = judge.next_event()
+            event = parser.next_event()
             if isinstance(event, h11.Response):
                 status = event.status_code
             elif isinstance(event, h11.Data):
@@ -295,64 +299,64 @@ def judged(data: bytes, method: str, ended: bool) -> tuple[int, bytes] | None:
     cuts,
     st.booleans(),
 )
-@example(proper(b"/bad") + proper(b"poison"), "POST", "stay", [len(proper(b"/bad"))], True)
-@example(proper(b"/bad") + b"\r\n" + proper(b"poison"), "POST", "stay", [], False)
-@example(proper(b"/bad") + proper(b"poison"), "HEAD", "stay", [], False)
+@example(valid_response(b"/bad") + valid_response(b"poison"), "POST", "stay", [len(valid_response(b"/bad"))], True)
+@example(valid_response(b"/bad") + b"\r\n" + valid_response(b"poison"), "POST", "stay", [], False)
+@example(valid_response(b"/bad") + valid_response(b"poison"), "HEAD", "stay", [], False)
 @example(b"HTTP/1.0 200 \x00\r\n\r\n", "GET", "close", range(2000), False)
-@example(b"HTTP/1.1 100 Wait\r\n\r\n\r\n" + proper(b"/bad"), "GET", "stay", [], False)
-async def test_a_bad_answer_is_none_and_never_the_next_ones(
+@example(b"HTTP/1.1 100 Wait\r\n\r\n\r\n" + valid_response(b"/bad"), "GET", "stay", [], False)
+async def test_a_malformed_response_is_an_error_and_never_reaches_the_next_request(
     data: bytes, method: str, ending: str, at: Sequence[int], used_before: bool
 ) -> None:
-    scripted = Scripted({b"/bad": Script(cut(data, at), ending)})
+    scripted = ScriptedReplica({b"/bad": Script(cut(data, at), ending)})
     async with replica(scripted) as (client, target):
         if used_before:
-            assert await asked(client, target, b"/first") == (200, b"/first")
-        got = await asked(client, target, b"/bad", method, SHORT_SECONDS)
+            assert await response_to(client, target, b"/first") == (200, b"/first")
+        got = await response_to(client, target, b"/bad", method, SHORT_SECONDS)
         again = scripted.paths.count(b"/bad")
         assert again <= (2 if used_before and method != "POST" else 1)
         if got is not None and again == 1:
-            assert got == judged(data, method, ended=ending in ("close", "half-close")), data
+            assert got == parsed_by_h11(data, method, ended=ending in ("close", "half-close")), data
         for number in range(3):
             path = b"/next/%d" % number
-            assert await asked(client, target, path) == (200, path)
-            assert await asked(client, target, path, "POST") in ((200, path), None)
+            assert await response_to(client, target, path) == (200, path)
+            assert await response_to(client, target, path, "POST") in ((200, path), None)
 
 
 @pytest.mark.parametrize(("method", "times", "got"), [("POST", 1, None), ("GET", 2, (200, b"/cut"))])
 async def test_only_a_safe_request_is_sent_again_when_its_idle_connection_ends(
     method: str, times: int, got: tuple[int, bytes] | None
 ) -> None:
-    scripted = Scripted({b"/cut": Script([], "close")})
+    scripted = ScriptedReplica({b"/cut": Script([], "close")})
     async with replica(scripted) as (client, target):
-        assert await asked(client, target, b"/first") == (200, b"/first")
-        assert await asked(client, target, b"/cut", method) == got
+        assert await response_to(client, target, b"/first") == (200, b"/first")
+        assert await response_to(client, target, b"/cut", method) == got
         assert scripted.paths.count(b"/cut") == times
 
 
-async def test_on_a_new_connection_nothing_is_sent_again() -> None:
-    scripted = Scripted({b"/cut": Script([], "close")})
+async def test_a_request_on_a_new_connection_is_never_sent_again() -> None:
+    scripted = ScriptedReplica({b"/cut": Script([], "close")})
     async with replica(scripted) as (client, target):
-        assert await asked(client, target, b"/cut") is None
+        assert await response_to(client, target, b"/cut") is None
         assert scripted.paths == [b"/cut"]
 
 
-async def test_a_connection_that_was_closed_while_it_rested_is_not_used() -> None:
-    scripted = Scripted({b"/first": Script([proper(b"/first")], "close")})
+async def test_an_idle_connection_that_was_closed_is_not_used() -> None:
+    scripted = ScriptedReplica({b"/first": Script([valid_response(b"/first")], "close")})
     async with replica(scripted) as (client, target):
-        assert await asked(client, target, b"/first") == (200, b"/first")
-        await eventually(lambda: nobody(scripted))
-        assert await asked(client, target, b"/next", "POST") == (200, b"/next")
+        assert await response_to(client, target, b"/first") == (200, b"/first")
+        await eventually(lambda: has_no_connection(scripted))
+        assert await response_to(client, target, b"/next", "POST") == (200, b"/next")
 
 
-async def nobody(scripted: Scripted) -> bool:
+async def has_no_connection(scripted: ScriptedReplica) -> bool:
     return not scripted.serving
 
 
-async def test_a_replica_that_says_nothing_is_not_waited_for_longer_than_the_limit() -> None:
-    scripted = Scripted({b"/silent": Script([]), b"/drip": Script([b"H"])})
+async def test_a_silent_replica_causes_a_timeout() -> None:
+    scripted = ScriptedReplica({b"/silent": Script([]), b"/drip": Script([b"H"])})
     async with replica(scripted) as (client, target):
         for path in (b"/silent", b"/drip"):
-            connection_module.ANSWER_SECONDS = SHORT_SECONDS
+            connection_module.RESPONSE_SECONDS = SHORT_SECONDS
             with pytest.raises(TimeoutError):
                 await client.request(target, "GET", b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
-            assert await asked(client, target, b"/next") == (200, b"/next")
+            assert await response_to(client, target, b"/next") == (200, b"/next")

@@ -1,4 +1,4 @@
-"""nginx.conf and web/nginx.conf in real nginx, with a gateway in between. The services are stand-ins."""
+"""nginx.conf and web/nginx.conf in real nginx servers, with a real gateway. The services are stand-ins."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from tests.conftest import Serve, Spawn
 from tests.nginx import nginx, temp_paths
 from tests.support import ROOT, Answer, Replica, eventually, free_port, said
 
-PAGE = '"the page"'  # JSON, as `said` decodes it
+PAGE = '"the page"'  # valid JSON, because `said` decodes the body
 
 
 @dataclass
@@ -58,12 +58,12 @@ def configure(home: Path, conf: str, port: int, more: str = "") -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/api/docs", "/api/orders"])
-async def test_http_1_0_without_a_host_gets_what_others_get(entrance: Entrance, path: str) -> None:
-    """HTTP/1.0 has no mandatory `Host`; a server of HTTP/1.1 behind the entrance insists on one."""
+async def test_a_request_with_http_1_0_needs_no_host(entrance: Entrance, path: str) -> None:
+    """`Host` is optional in HTTP/1.0, but an HTTP/1.1 server behind nginx requires it."""
     assert (await entrance.said(b"GET %b HTTP/1.0\r\n\r\n" % path.encode())).status == 200
 
 
-async def test_the_gateway_names_a_host_where_the_client_did_not(entrance: Entrance) -> None:
+async def test_the_gateway_adds_a_missing_host(entrance: Entrance) -> None:
     answer = await said("127.0.0.1", entrance.gateway.port, b"GET /api/docs HTTP/1.0\r\n\r\n")
     assert answer.status == 200
 
@@ -83,7 +83,7 @@ async def test_http_1_1_without_a_host_is_malformed(entrance: Entrance) -> None:
         (b"a\xed\xa0\x80b", "a[not ASCII]"),
     ],
 )
-async def test_a_line_of_the_access_log_is_json_in_utf_8(entrance: Entrance, sent: bytes, expected: str) -> None:
+async def test_an_access_log_line_is_json_in_utf_8(entrance: Entrance, sent: bytes, expected: str) -> None:
     headers = b"".join(b"%b: %b\r\n" % (name, sent) for name in (b"User-Agent", b"X-User-Id", b"traceparent"))
     await entrance.said(b"GET /api/orders?%b HTTP/1.0\r\n%b\r\n" % (sent, headers))
     line = await eventually(lambda: logged(entrance.log))
@@ -93,6 +93,6 @@ async def test_a_line_of_the_access_log_is_json_in_utf_8(entrance: Entrance, sen
 
 
 async def logged(log: Path) -> dict[str, Any] | None:
-    """The line of the only request. An error in its encoding or its JSON fails the test."""
+    """Returns the log line of the only request. If it is not UTF-8 or not JSON, the test fails."""
     line = log.read_bytes().decode("utf-8")
     return json.loads(line) if line.endswith("\n") else None

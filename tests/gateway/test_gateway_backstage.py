@@ -44,7 +44,7 @@ async def described_paths(caller: Caller) -> set[str]:
 
 
 @pytest.mark.parametrize("settings", [{}, {"BACKSTAGE_URLS": ""}], ids=["default", "empty"])
-async def test_switched_off_there_is_no_such_address(
+async def test_without_backstage_urls_the_path_is_404(
     spawn: Spawn, serve: Serve, session: aiohttp.ClientSession, settings: dict[str, str]
 ) -> None:
     caller = Caller(session, (await gateway(spawn, serve, **settings)).url)
@@ -53,7 +53,7 @@ async def test_switched_off_there_is_no_such_address(
     assert await described_paths(caller) == set()
 
 
-async def test_switched_on_it_is_reached_and_described(
+async def test_with_backstage_urls_the_path_is_proxied_and_documented(
     spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
 ) -> None:
     backstage = await serve(described_backstage)
@@ -63,25 +63,25 @@ async def test_switched_on_it_is_reached_and_described(
 
 
 @pytest.mark.parametrize("where", ["refused", "unknown name"])
-async def test_while_it_is_away_only_its_own_address_fails(
+async def test_while_backstage_is_unavailable_only_its_own_path_fails(
     spawn: Spawn, serve: Serve, session: aiohttp.ClientSession, where: str
 ) -> None:
     url = UNKNOWN_NAME if where == "unknown name" else f"http://127.0.0.1:{free_port()}"
-    replica = await gateway(spawn, serve, BACKSTAGE_URLS=url)  # which is ready, or `spawn` would fail
+    replica = await gateway(spawn, serve, BACKSTAGE_URLS=url)  # `spawn` waits until it is ready
     caller = Caller(session, replica.url)
     assert (await caller.call("GET", "/api/backstage")).status == 502
     assert await described_paths(caller) == set()
 
 
-async def test_while_it_hangs_the_others_are_described_all_the_same(
+async def test_while_backstage_hangs_the_other_services_are_documented(
     spawn: Spawn, serve: Serve, session: aiohttp.ClientSession
 ) -> None:
     backstage = await serve(silence)
     caller = Caller(session, (await gateway(spawn, serve, BACKSTAGE_URLS=backstage.url)).url)
 
-    async def it_was_asked() -> bool:
+    async def backstage_was_requested() -> bool:
         async with asyncio.timeout(10):
             assert await described_paths(caller) == set()
         return bool(backstage.seen)
 
-    await eventually(it_was_asked)
+    await eventually(backstage_was_requested)

@@ -1,4 +1,4 @@
-"""How often the gateway asks services for their OpenAPI documents."""
+"""How often the gateway requests the OpenAPI documents of services."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def paths(merged: bytes) -> dict[str, Any]:
     return json.loads(merged)["paths"]
 
 
-async def test_callers_who_ask_meanwhile_share_one_request(serve: Serve) -> None:
+async def test_concurrent_callers_share_one_request(serve: Serve) -> None:
     released = asyncio.Event()
 
     async def slowly(request: web.Request) -> web.Response:
@@ -45,7 +45,7 @@ async def test_callers_who_ask_meanwhile_share_one_request(serve: Serve) -> None
     async with documents(service) as merged:
         callers = [asyncio.create_task(merged.merged()) for _ in range(20)]
         await asyncio.sleep(0)
-        callers[0].cancel()  # the caller whose request it was leaves; the others still get their document
+        callers[0].cancel()  # the first caller disconnects; the others must still get the document
         released.set()
         answers = await asyncio.gather(*callers, return_exceptions=True)
     assert isinstance(answers[0], asyncio.CancelledError)
@@ -53,28 +53,24 @@ async def test_callers_who_ask_meanwhile_share_one_request(serve: Serve) -> None
     assert len(service.seen) == 1
 
 
-async def test_a_document_is_kept_for_a_while_and_then_read_again(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_document_is_cached_and_then_read_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     service = await serve(described)
     async with documents(service) as merged:
-        monkeypatch.setattr(openapi, "KEPT_SECONDS", 3600)
+        monkeypatch.setattr(openapi, "CACHE_SECONDS", 3600)
         assert await merged.merged() is await merged.merged()
         assert len(service.seen) == 1
     async with documents(service) as merged:
-        monkeypatch.setattr(openapi, "KEPT_SECONDS", 0)
+        monkeypatch.setattr(openapi, "CACHE_SECONDS", 0)
         assert await merged.merged() == await merged.merged()
         assert len(service.seen) == 3
 
 
-async def test_an_unavailable_service_is_not_asked_for_each_caller(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_error_is_cached_for_all_callers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unavailable(_: web.Request) -> web.Response:
         return web.Response(status=503)
 
     service = await serve(unavailable)
-    monkeypatch.setattr(openapi, "KEPT_SECONDS", 3600)
+    monkeypatch.setattr(openapi, "CACHE_SECONDS", 3600)
     async with documents(service) as merged:
         for _ in range(3):
             with pytest.raises(Problem) as problem:

@@ -7,19 +7,19 @@ URLS = {f"{name}_URLS": "http://a:8000" for name in ("ORDERS", "PAYMENTS", "NOTI
 
 
 @pytest.mark.parametrize("urls", ["http://orders", "http://127.0.0.1:1,http://[::1]:2/", "http://a:8000,http://b"])
-def test_base_urls_stand_side_by_side(urls: str) -> None:
+def test_several_base_urls_are_separated_by_commas(urls: str) -> None:
     assert load(GatewaySettings, URLS | {"ORDERS_URLS": urls, "BACKSTAGE_URLS": urls}).orders_urls == urls
 
 
 @pytest.mark.parametrize(
     "urls", ["", "orders:8000", "https://orders", "http://a,,http://b", "http://a/api", "http://"]
 )
-def test_what_are_no_base_urls_is_refused(urls: str) -> None:
+def test_malformed_base_urls_are_refused(urls: str) -> None:
     with pytest.raises(SystemExit, match="ORDERS_URLS"):
         load(GatewaySettings, URLS | {"ORDERS_URLS": urls})
 
 
-def test_backstage_may_be_nowhere_but_not_anywhere() -> None:
+def test_backstage_urls_can_be_empty_but_not_malformed() -> None:
     assert load(GatewaySettings, URLS).backstage_urls == ""
     assert load(GatewaySettings, URLS | {"BACKSTAGE_URLS": ""}).backstage_urls == ""
     with pytest.raises(SystemExit, match="BACKSTAGE_URLS"):

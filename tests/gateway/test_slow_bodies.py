@@ -1,6 +1,6 @@
 """Bodies that take too long to arrive.
 
-The clients speak to the gateway itself. nginx would wait for a whole body before it asks the gateway.
+The clients connect to the gateway directly, because nginx reads the whole body before it sends it on.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ DRIP_SECONDS = 0.5
 
 
 async def drip(port: int, head: bytes, drop: bytes) -> Answer:
-    """Returns the answer to a client that sends a `drop` now and then until the gateway closes the connection."""
+    """Sends a `drop` every DRIP_SECONDS until the gateway closes the connection. Returns the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(ORDER + head)
     reading = asyncio.create_task(reader.read())
@@ -26,7 +26,7 @@ async def drip(port: int, head: bytes, drop: bytes) -> Answer:
     return parsed(reading.result())
 
 
-async def test_a_slow_body_gets_408_and_its_connections_end(spawn: Spawn, serve: Serve) -> None:
+async def test_a_slow_body_gets_408_and_its_connections_are_closed(spawn: Spawn, serve: Serve) -> None:
     peers: list[tuple[str, int]] = []
 
     async def note_peer(request: web.Request) -> web.Response:
@@ -51,5 +51,5 @@ async def test_a_slow_body_gets_408_and_its_connections_end(spawn: Spawn, serve:
         assert (answer.status, answer.fields(), answer.headers["Connection"]) == (408, set(), "close")
         assert answer.body["detail"] == "The request took too long to arrive."
     first, streamed, after = peers
-    assert first == streamed, "a connection that had rested was taken from the pool"
+    assert first == streamed, "an idle connection of the pool was used again"
     assert after != streamed

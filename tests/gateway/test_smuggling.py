@@ -1,7 +1,7 @@
-"""What a client may try to say to a service behind the gateway's back.
+"""Request smuggling: a client sends bytes that the gateway and a service could read as different requests.
 
-A replica reads what the gateway sends it as strictly as can be. h11, which shares no code with our server, says
-how many requests the client's bytes are; the replica must never see another one.
+A strict replica reads the bytes that the gateway sends. h11, which shares no code with our server, determines the
+requests in the client's bytes. The replica must never receive any other request.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Seen: TypeAlias = tuple[bytes, bytes]
 
 @dataclass
 class Strict:
-    """A replica that takes exactly what HTTP/1.1 says, and notes everything else."""
+    """A replica that accepts only requests that conform to HTTP/1.1. It records the others in `wrong`."""
 
     seen: list[Seen] = field(default_factory=list[Seen])
     wrong: list[bytes] = field(default_factory=list[bytes])
@@ -45,7 +45,7 @@ class Strict:
         except ValueError:
             self.wrong.append(head)
         except asyncio.IncompleteReadError:
-            pass  # in a body, whose sender has left
+            pass  # the client disconnected within a body
         finally:
             writer.transport.abort()
 
@@ -108,47 +108,47 @@ async def behind(spawn: Spawn) -> AsyncGenerator[Behind]:
 
 
 async def sent(gateway: Replica, pieces: Sequence[bytes], quiet: float = 2) -> list[int]:
-    """The statuses of what the gateway answers until it has nothing more to say."""
+    """Sends the pieces. Returns the statuses of the responses, until there is none for `quiet` seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
-    answered = b""
+    received = b""
     try:
         for piece in pieces:
             writer.write(piece)
             await asyncio.sleep(0.01)
         while data := await asyncio.wait_for(reader.read(65536), quiet):
-            answered += data
+            received += data
     except (TimeoutError, OSError):
         pass
     finally:
         writer.transport.abort()
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3})", answered)]
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3})", received)]
 
 
-def judged(data: bytes) -> list[Seen]:
-    """The requests that h11 finds."""
-    judge = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
-    judge.receive_data(data)
+def parsed_by_h11(data: bytes) -> list[Seen]:
+    """Returns the requests that h11 reads."""
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    parser.receive_data(data)
     found: list[Seen] = []
     target, body = b"", b""
     try:
         while True:
-            event = judge.next_event()
+            event = parser.next_event()
             if isinstance(event, h11.Request):
                 target, body = event.target, b""
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
                 found.append((target, body))
-                judge.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
-                judge.send(h11.EndOfMessage())
-                judge.start_next_cycle()
+                parser.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+                parser.send(h11.EndOfMessage())
+                parser.start_next_cycle()
             else:
                 return found
     except (h11.RemoteProtocolError, h11.LocalProtocolError):
         return found
 
 
-# Each example puts a number of its own in, so that one which comes late is not taken for the next.
+# Each example replaces this by its own number, so that a late request is not taken for one of the next example.
 NUMBER = b"NNNNNN"
 SMUGGLED = b"GET /api/orders/smuggled/NNNNNN HTTP/1.1\r\nHost: x\r\n\r\n"
 REFUSED = {
@@ -178,10 +178,10 @@ REFUSED = {
 }
 
 
-async def test_what_could_be_read_in_two_ways_reaches_nobody(behind: Behind) -> None:
-    """Our server refuses most before the gateway sees them, upgrades because of `shopkit.web.protocol`.
+async def test_an_ambiguous_request_reaches_no_replica(behind: Behind) -> None:
+    """uvicorn refuses most of these requests, and `shopkit.web.protocol` refuses the upgrades.
 
-    Two hosts, and a coding before chunked, the gateway refuses itself.
+    The gateway itself refuses two hosts, and a coding before chunked.
     """
     for name, rest in REFUSED.items():
         statuses = await sent(behind.gateway, [b"POST /api/orders/first HTTP/1.1\r\nHost: x\r\n" + rest])
@@ -192,7 +192,7 @@ async def test_what_could_be_read_in_two_ways_reaches_nobody(behind: Behind) -> 
     assert not behind.replica.wrong
 
 
-async def test_a_line_break_in_percent_stays_in_percent(behind: Behind) -> None:
+async def test_a_percent_encoded_line_break_stays_encoded(behind: Behind) -> None:
     target = b"/api/orders/%0d%0aX:%20y?a=%0d%0a%0d%0aGET"
     assert await sent(behind.gateway, [b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target]) == [200]
     assert behind.replica.seen == [(target, b"")]
@@ -262,15 +262,15 @@ UPGRADE = [LINES[2], LINES[11]]
 @example(message(LINE[6], [], [SMUGGLED]), [len(message(LINE[6], [], []))])
 @example(message(LINE[1], UPGRADE, [SMUGGLED]), [len(message(LINE[1], UPGRADE, []))])
 @example(message(LINE[0], [LINES[6]], [ENDS[5], SMUGGLED]), [])
-async def test_the_replica_sees_the_requests_that_were_sent_and_no_others(
+async def test_the_replica_receives_only_requests_that_the_client_sent(
     behind: Behind, data: bytes, at: list[int]
 ) -> None:
     number = b"%06d" % next(numbers)
     data = data.replace(NUMBER, number)
     places = sorted({0, len(data), *(place % (len(data) + 1) for place in at)})
     await sent(behind.gateway, [data[start:end] for start, end in itertools.pairwise(places)], quiet=0.15)
-    meant = [(target.removeprefix(b"http://evil"), body) for target, body in judged(data)]
-    passed_on = [one for one in meant if one[0].startswith(b"/api/")]
-    seen = [one for one in behind.replica.seen if number in one[0]]
-    assert seen == passed_on[: len(seen)], data
+    sent_requests = [(target.removeprefix(b"http://evil"), body) for target, body in parsed_by_h11(data)]
+    for_replica = [request for request in sent_requests if request[0].startswith(b"/api/")]
+    seen = [request for request in behind.replica.seen if number in request[0]]
+    assert seen == for_replica[: len(seen)], data
     assert not behind.replica.wrong

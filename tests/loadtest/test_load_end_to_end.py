@@ -10,7 +10,7 @@ from typing import NamedTuple
 import aiohttp
 from sqlalchemy import text
 
-from auditor.snapshot import connected
+from auditor.snapshot import open_database
 from loadtest.load.report import Report, read
 from loadtest.load.schedule import Kind
 from tests.conftest import Shop
@@ -53,7 +53,7 @@ async def test_a_load_with_a_rate_passes_every_check(shop: Shop, tmp_path: Path)
     status, output, report, folder = await load(tmp_path, folder_of(shop), "RATE=60", "PROCESSES=2")
 
     assert status == 0, output
-    async with connected("orders", shop.servers["databases"]["orders"]) as orders:
+    async with open_database("orders", shop.servers["databases"]["orders"]) as orders:
         (first,) = await orders.rows(FIRST_ORDER, {"began": began})
     assert began < report.started <= first.at
     assert [verdict.name for verdict in report.verdicts] == [*VERDICTS, "programs", "audit"]
@@ -111,7 +111,7 @@ async def test_an_order_by_another_client_is_named_and_the_exit_status_is_1(
     loading = asyncio.create_task(load(tmp_path, folder_of(shop), "RATE=20"))
 
     async def latest_user_of_the_load() -> str | None:
-        async with connected("payments", shop.servers["databases"]["payments"]) as payments:
+        async with open_database("payments", shop.servers["databases"]["payments"]) as payments:
             found = await payments.rows(NEW_USERS, {"began": began})
         return found[0]["user_id"] if len(found) > 50 else None
 

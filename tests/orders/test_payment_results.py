@@ -10,7 +10,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from gozon.topology import PAYMENT_RESULTS, TOPOLOGY
-from orders.apply_payment_results import LOCK, ApplyResults, first_of_each
+from orders.apply_payment_results import LOCK, ApplyResults, first_result_per_order
 from orders.messages import PaymentEvent, decode_payment_event
 from orders.place_order import NewOrder, PlaceOrders
 from payments.messages import payment_decided
@@ -42,11 +42,12 @@ def result(
     user_id: str = "ann",
     amount: int = AMOUNT,
 ) -> PaymentEvent:
-    """As payments writes it and orders reads it: a new event each time."""
+    """Returns a new event, encoded by payments and decoded by orders."""
     return decode_payment_event(payment_decided(order_id, user_id, amount, reason, None, journey).event)
 
 
 async def refused(applying: Awaitable[None]) -> dict[int, str]:
+    """Returns the reasons of the Refused that `applying` must raise."""
     with pytest.raises(Refused) as refusal:
         await applying
     return dict(refusal.value.reasons)
@@ -57,18 +58,18 @@ async def order(database: Database, order_id: UUID) -> Row:
     return row
 
 
-async def told(database: Database) -> list[tuple[str, UUID]]:
-    """The status events in the outbox: type and order."""
+async def status_events(database: Database) -> list[tuple[str, UUID]]:
+    """Returns type and order id of each event in the outbox."""
     events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
     return [(event["type"], UUID(event["subject"])) for event in events]
 
 
 async def journeys(database: Database) -> dict[UUID, tuple[list[str], list[str]]]:
-    """The hops of each order and those that its status event tells of."""
+    """Returns the hops of each order, as stored with it and as carried by its status event."""
     events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox")]
-    told = {UUID(event["subject"]): [hop["hop"] for hop in event["journey"]] for event in events}
+    of_event = {UUID(event["subject"]): [hop["hop"] for hop in event["journey"]] for event in events}
     orders = await rows(database, "SELECT id, journey FROM orders")
-    return {order.id: ([hop.hop for hop in journey.decode(order.journey)], told[order.id]) for order in orders}
+    return {order.id: ([hop.hop for hop in journey.decode(order.journey)], of_event[order.id]) for order in orders}
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def apply(orders_database: Database) -> ApplyResults:
     return ApplyResults(orders_database, "orders-1", lambda: None)
 
 
-async def test_a_paid_order_is_finished_and_its_event_is_written_with_it(
+async def test_a_paid_order_is_finished_and_its_event_is_written_in_the_same_transaction(
     orders_database: Database, apply: ApplyResults
 ) -> None:
     (order_id,) = await placed(orders_database)
@@ -96,7 +97,7 @@ async def test_a_paid_order_is_finished_and_its_event_is_written_with_it(
     }
 
 
-async def test_an_unpaid_order_is_cancelled_and_says_why(orders_database: Database, apply: ApplyResults) -> None:
+async def test_an_unpaid_order_is_cancelled_with_its_reason(orders_database: Database, apply: ApplyResults) -> None:
     (order_id,) = await placed(orders_database)
     await apply([result(order_id, "insufficient_funds")])
     assert await order(orders_database, order_id) == ("CANCELLED", "insufficient_funds", 2)
@@ -105,7 +106,7 @@ async def test_an_unpaid_order_is_cancelled_and_says_why(orders_database: Databa
     assert json.loads(row.event)["data"]["reason"] == "insufficient_funds"
 
 
-async def test_a_result_that_comes_again_in_its_batch_is_applied_once(
+async def test_a_result_repeated_in_one_batch_is_applied_once(
     orders_database: Database, apply: ApplyResults
 ) -> None:
     one, other = await placed(orders_database, 2)
@@ -114,11 +115,11 @@ async def test_a_result_that_comes_again_in_its_batch_is_applied_once(
     await apply([again, again, result(other, "no_account"), result(one)])
     assert await order(orders_database, one) == ("FINISHED", None, 2)
     assert await order(orders_database, other) == ("CANCELLED", "no_account", 2)
-    assert sorted(await told(orders_database)) == [("order.cancelled", other), ("order.finished", one)]
+    assert sorted(await status_events(orders_database)) == [("order.cancelled", other), ("order.finished", one)]
     assert counted("gozon_duplicate_events", stage="payment-results") == before + 2
 
 
-async def test_a_result_that_comes_again_later_changes_nothing(
+async def test_a_result_repeated_in_a_later_batch_changes_nothing(
     orders_database: Database, apply: ApplyResults
 ) -> None:
     first, second = await placed(orders_database, 2)
@@ -126,23 +127,23 @@ async def test_a_result_that_comes_again_later_changes_nothing(
     await apply([result(first), result(second)])
     await apply([result(second), result(first)])
     assert await order(orders_database, first) == ("FINISHED", None, 2)
-    assert await told(orders_database) == [("order.finished", first), ("order.finished", second)]
+    assert await status_events(orders_database) == [("order.finished", first), ("order.finished", second)]
 
 
-def test_of_several_results_for_an_order_the_first_counts() -> None:
+def test_the_first_of_several_results_for_an_order_is_used() -> None:
     one, other = uuid4(), uuid4()
     first, contradicting, again = result(one), result(one, "no_account"), result(one)
     only = result(other, "no_account")
-    richer = result(one, amount=AMOUNT + 1)
-    counting = first_of_each([richer, first, contradicting, only, again])
-    assert {event.id for event in counting.values()} == {first.id, only.id, richer.id}
+    wrong_amount = result(one, amount=AMOUNT + 1)
+    results = first_result_per_order([wrong_amount, first, contradicting, only, again])
+    assert {event.id for event in results.values()} == {first.id, only.id, wrong_amount.id}
 
 
 @pytest.mark.parametrize(
     ("first", "then", "status"), [(None, "no_account", "FINISHED"), ("no_account", None, "CANCELLED")]
 )
 @pytest.mark.parametrize("in_one_batch", [True, False])
-async def test_a_contradiction_is_never_applied_and_is_counted(
+async def test_a_contradicting_result_is_counted_and_not_applied(
     orders_database: Database,
     apply: ApplyResults,
     first: str | None,
@@ -160,7 +161,7 @@ async def test_a_contradiction_is_never_applied_and_is_counted(
         await apply(events[:1])
         assert await refused(apply(events[1:])) == {0: f"the order is {status}"}
     assert await order(orders_database, order_id) == (status, first, 2)
-    assert len(await told(orders_database)) == 1
+    assert len(await status_events(orders_database)) == 1
     assert counted("gozon_contradicting_results") == before + 1
 
 
@@ -173,7 +174,7 @@ OWN = ["accepted", "updated"]
     [(HOPS, [*(hop.hop for hop in HOPS), "updated"]), ([], OWN)],
     ids=["with-a-journey", "of-an-older-release"],
 )
-async def test_an_order_and_its_status_event_have_the_journey_of_the_result_or_else_their_own(
+async def test_an_order_takes_the_journey_of_its_result_or_keeps_its_own(
     orders_database: Database, apply: ApplyResults, of_result: list[Hop], expected: list[str]
 ) -> None:
     first, second = await placed(orders_database, 2)
@@ -183,7 +184,7 @@ async def test_an_order_and_its_status_event_have_the_journey_of_the_result_or_e
     assert await journeys(orders_database) == {first: (expected, expected), second: (OWN, OWN)}
 
 
-async def test_an_order_that_an_older_release_accepted_has_the_hops_that_are_known(
+async def test_an_order_of_an_older_release_without_a_journey_gets_the_new_hop_only(
     orders_database: Database, apply: ApplyResults
 ) -> None:
     (order_id,) = await placed(orders_database)
@@ -192,7 +193,7 @@ async def test_an_order_that_an_older_release_accepted_has_the_hops_that_are_kno
     assert await journeys(orders_database) == {order_id: (["updated"], ["updated"])}
 
 
-async def test_a_result_for_an_order_that_is_not_ours_harms_no_other(
+async def test_a_result_for_an_unknown_order_does_not_affect_other_results(
     orders_database: Database, apply: ApplyResults
 ) -> None:
     (order_id,) = await placed(orders_database)
@@ -200,12 +201,12 @@ async def test_a_result_for_an_order_that_is_not_ours_harms_no_other(
     batch = [result(uuid4()), result(order_id), result(uuid4(), "no_account")]
     assert await refused(apply(batch)) == {0: unknown, 2: unknown}
     assert await refused(apply([result(uuid4())])) == {0: unknown}
-    assert await told(orders_database) == [("order.finished", order_id)]
+    assert await status_events(orders_database) == [("order.finished", order_id)]
 
 
 @pytest.mark.parametrize("wrong", [{"user_id": "bob"}, {"amount": AMOUNT - 1}], ids=["user", "amount"])
 @pytest.mark.parametrize("reason", [None, "no_account"], ids=["paid", "unpaid"])
-async def test_a_result_of_another_user_or_amount_is_not_applied_before_or_after_the_right_one(
+async def test_a_result_with_another_user_or_amount_is_not_applied(
     orders_database: Database, apply: ApplyResults, wrong: dict[str, Any], reason: str | None
 ) -> None:
     alone, (first, second) = (await placed(orders_database))[0], await placed(orders_database, 2)
@@ -216,12 +217,12 @@ async def test_a_result_of_another_user_or_amount_is_not_applied_before_or_after
 
     batch = [result(first, reason, **wrong), result(first), result(second), result(second, reason, **wrong)]
     assert await refused(apply(batch)) == {0: disagrees, 3: disagrees}
-    assert await told(orders_database) == [("order.finished", first), ("order.finished", second)]
+    assert await status_events(orders_database) == [("order.finished", first), ("order.finished", second)]
     assert await refused(apply([result(first, **wrong)])) == {0: disagrees}
     assert counted("gozon_contradicting_results") == before + 4
 
 
-async def test_a_result_that_disagrees_with_its_order_becomes_a_dead_letter_and_its_neighbours_are_applied(
+async def test_a_contradicting_result_becomes_a_dead_letter_and_the_other_results_are_applied(
     orders_database: Database, apply: ApplyResults, broker: Broker, broker_url: str
 ) -> None:
     publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
@@ -239,7 +240,7 @@ async def test_a_result_that_disagrees_with_its_order_becomes_a_dead_letter_and_
         (b"[%s]" % disagreeing.event, "the order has another user or amount"),
         (b"[%s]" % unknown.event, "there is no such order"),
     ]
-    assert await told(orders_database) == [("order.finished", right)]
+    assert await status_events(orders_database) == [("order.finished", right)]
     assert await broker.left_in(PAYMENT_RESULTS.name) == 0
     assert counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name) == failures
 
@@ -254,11 +255,11 @@ async def test_replicas_with_overlapping_batches_apply_each_result_once(orders_d
             for replica, batch in zip(replicas, batches, strict=True)
         )
     )
-    assert sorted(await told(orders_database)) == sorted(("order.finished", order_id) for order_id in ids)
+    assert sorted(await status_events(orders_database)) == sorted(("order.finished", order_id) for order_id in ids)
     assert not await rows(orders_database, "SELECT 1 FROM orders WHERE status <> 'FINISHED' OR version <> 2")
 
 
-# Last in the table, and last in the index of orders that are NEW.
+# Makes the order the last in the table, and the last in the index of NEW orders.
 MOVED_LAST = "UPDATE orders SET remind_at = remind_at + interval '1 hour' WHERE id = :id"
 
 
@@ -273,11 +274,11 @@ async def test_a_batch_locks_its_orders_in_the_order_of_their_ids(
         await eventually(partial(stands_still, orders_database))
         await other_replica.execute(LOCK, [second])
     await applying
-    assert len(await told(orders_database)) == 2
+    assert len(await status_events(orders_database)) == 2
 
 
-async def test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan(orders_database: Database) -> None:
-    """A walk along the index locks in this order without being asked. A scan of the table does not."""
+async def test_orders_are_locked_in_the_order_of_their_ids_with_any_query_plan(orders_database: Database) -> None:
+    """An index scan locks in this order even without ORDER BY. A sequential scan does not."""
     first, second = await placed(orders_database, 2)
     await rows(orders_database, MOVED_LAST, id=first)
 
@@ -294,7 +295,7 @@ async def test_orders_are_locked_in_the_order_of_their_ids_whatever_the_plan(ord
     await scanning
 
 
-async def test_results_wait_while_the_database_is_away(
+async def test_results_wait_while_the_database_is_unavailable(
     orders_database: Database,
     orders_url: str,
     broker: Broker,
@@ -327,12 +328,12 @@ async def test_results_wait_while_the_database_is_away(
         await way.open()
         await eventually(is_finished)
     await far.close()
-    assert await told(orders_database) == [("order.finished", order_id)]
+    assert await status_events(orders_database) == [("order.finished", order_id)]
     assert await broker.left_in(PAYMENT_RESULTS.name) == 0
     assert await broker.ready_in(PAYMENT_RESULTS.dead) == 0
 
 
-async def test_an_order_goes_its_way_once_through_two_replicas(
+async def test_an_order_is_created_and_finished_once_with_two_replicas(
     spawn: Spawn, session: aiohttp.ClientSession, orders_url: str, broker: Broker, broker_url: str
 ) -> None:
     first, second = await asyncio.gather(

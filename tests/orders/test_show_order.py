@@ -7,7 +7,7 @@ from tests.servers import rows
 from tests.support import Caller
 
 
-async def test_an_order_is_shown_to_its_owner(buyer: Caller) -> None:
+async def test_a_user_can_read_their_own_order(buyer: Caller) -> None:
     order_id = await buyer.order(700, "a lamp")
     answer = await buyer.call("GET", f"/api/orders/{order_id}")
     assert answer.status == 200
@@ -17,23 +17,25 @@ async def test_an_order_is_shown_to_its_owner(buyer: Caller) -> None:
     assert (answer.body["id"], answer.body["user_id"]) == (order_id, buyer.user_id)
 
 
-async def test_a_cancelled_order_says_why(buyer: Caller, shelf: Database) -> None:
+async def test_a_cancelled_order_has_a_reason(buyer: Caller, shared_database: Database) -> None:
     order_id = await buyer.order(700)
     await rows(
-        shelf, "UPDATE orders SET status = 'CANCELLED', reason = 'no_account' WHERE id::text = :id", id=order_id
+        shared_database,
+        "UPDATE orders SET status = 'CANCELLED', reason = 'no_account' WHERE id::text = :id",
+        id=order_id,
     )
     order = (await buyer.call("GET", f"/api/orders/{order_id}")).body
     assert (order["status"], order["reason"]) == ("CANCELLED", "no_account")
 
 
-async def test_an_order_of_another_user_is_as_unknown_as_one_that_never_was(buyer: Caller) -> None:
+async def test_an_order_of_another_user_looks_like_a_missing_order(buyer: Caller) -> None:
     order_id = await buyer.order(700)
     stranger = Caller(buyer.session, buyer.url)
     theirs = await stranger.call("GET", f"/api/orders/{order_id}")
-    never = await stranger.call("GET", f"/api/orders/{uuid4()}")
-    assert theirs.status == never.status == 404
-    assert theirs.fields() == never.fields() == set()
-    assert theirs.body | {"instance": ""} == never.body | {"instance": ""}
+    missing = await stranger.call("GET", f"/api/orders/{uuid4()}")
+    assert theirs.status == missing.status == 404
+    assert theirs.fields() == missing.fields() == set()
+    assert theirs.body | {"instance": ""} == missing.body | {"instance": ""}
 
 
 @pytest.mark.parametrize("order_id", ["7", "lamp", "0190a6b2-7c1e-7000-8000-00000000000g", "%00", "a%20b"])

@@ -10,7 +10,7 @@ from tests.support import Caller, Replica
 
 
 @pytest.fixture(scope="session")
-async def vault(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[Database]:
+async def shared_database(servers: dict[str, Any], template_databases: dict[str, str]) -> AsyncGenerator[Database]:
     """The database of the replica that the HTTP tests share."""
     async with CopyOf(servers, template_databases["payments"]) as url:
         database = Database(url, "payments")
@@ -21,15 +21,15 @@ async def vault(servers: dict[str, Any], template_databases: dict[str, str]) -> 
 
 @pytest.fixture(scope="session")
 async def replica(
-    vault: Database, session: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory
+    shared_database: Database, session: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[Replica]:
     async with without_broker(
-        "payments", vault, session, tmp_path_factory.mktemp("payments") / "payments.log"
+        "payments", shared_database, session, tmp_path_factory.mktemp("payments") / "payments.log"
     ) as replica:
         yield replica
 
 
 @pytest.fixture
 def payer(session: aiohttp.ClientSession, replica: Replica) -> Caller:
-    """A new user at the replica itself."""
+    """A new user who sends requests to the replica directly, without a gateway."""
     return Caller(session, replica.url)

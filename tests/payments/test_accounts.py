@@ -16,17 +16,18 @@ from tests.support import Caller
 
 ACCOUNT = "/api/payments/account"
 TOP_UPS = f"{ACCOUNT}/top-ups"
-MOST = 10**12
+HIGHEST_AMOUNT = 10**12
 
 
 async def written(database: Database) -> tuple[int, int]:
+    """Returns the number of ledger entries and the sum of all balances."""
     (row,) = await rows(
         database, "SELECT (SELECT count(*) FROM ledger_entries), (SELECT sum(balance) FROM accounts)"
     )
     return row[0], row[1]
 
 
-async def test_an_account_is_opened_empty(payer: Caller) -> None:
+async def test_a_new_account_is_empty(payer: Caller) -> None:
     answer = await payer.call("POST", ACCOUNT)
     assert (answer.status, answer.headers["Location"]) == (201, ACCOUNT)
     assert (answer.body["user_id"], answer.body["balance"]) == (payer.user_id, 0)
@@ -34,41 +35,43 @@ async def test_an_account_is_opened_empty(payer: Caller) -> None:
     assert (shown.status, shown.body) == (200, answer.body)
 
 
-async def test_a_second_account_is_a_conflict_and_the_first_stays(payer: Caller) -> None:
+async def test_opening_a_second_account_is_a_conflict_and_changes_nothing(payer: Caller) -> None:
     await payer.open_account(70)
     answer = await payer.call("POST", ACCOUNT)
     assert (answer.status, answer.fields()) == (409, set())
     assert await payer.balance() == 70
 
 
-async def test_of_ten_who_open_one_account_at_once_one_does(payer: Caller) -> None:
+async def test_one_of_ten_concurrent_requests_opens_the_account(payer: Caller) -> None:
     answers = await asyncio.gather(*(payer.call("POST", ACCOUNT) for _ in range(10)))
     assert Counter(answer.status for answer in answers) == {201: 1, 409: 9}
 
 
-async def test_without_an_account_there_is_no_balance_and_no_top_up(payer: Caller, vault: Database) -> None:
-    before = await written(vault)
+async def test_without_an_account_there_is_no_balance_and_no_top_up(
+    payer: Caller, shared_database: Database
+) -> None:
+    before = await written(shared_database)
     for answer in (await payer.call("GET", ACCOUNT), await payer.call("POST", TOP_UPS, {"amount": 1})):
         assert (answer.status, answer.fields()) == (404, set())
         assert answer.body["type"] == "urn:gozon:problem:no-account"
-    assert await written(vault) == before
+    assert await written(shared_database) == before
 
 
-async def test_a_top_up_is_an_entry_in_the_ledger(payer: Caller, vault: Database) -> None:
+async def test_a_top_up_is_an_entry_in_the_ledger(payer: Caller, shared_database: Database) -> None:
     await payer.open_account(300)
-    answer = await payer.call("POST", TOP_UPS, {"amount": MOST})
+    answer = await payer.call("POST", TOP_UPS, {"amount": HIGHEST_AMOUNT})
     assert answer.status == 201
-    assert (answer.body["amount"], answer.body["balance_after"]) == (MOST, MOST + 300)
-    assert await payer.balance() == MOST + 300
+    assert (answer.body["amount"], answer.body["balance_after"]) == (HIGHEST_AMOUNT, HIGHEST_AMOUNT + 300)
+    assert await payer.balance() == HIGHEST_AMOUNT + 300
     (entry,) = await rows(
-        vault,
+        shared_database,
         """
         SELECT user_id, kind, amount, order_id, account_version, balance_after FROM ledger_entries
         WHERE id::text = :id
         """,
         id=answer.body["id"],
     )
-    assert entry == (payer.user_id, "top_up", MOST, None, 2, MOST + 300)
+    assert entry == (payer.user_id, "top_up", HIGHEST_AMOUNT, None, 2, HIGHEST_AMOUNT + 300)
 
 
 def body(**fields: Any) -> bytes:
@@ -90,38 +93,38 @@ def body(**fields: Any) -> bytes:
         pytest.param(body(amount=0.5), "amount", id="fraction"),
         pytest.param(body(amount="100"), "amount", id="string"),
         pytest.param(body(amount=True), "amount", id="bool"),
-        pytest.param(body(amount=MOST + 1), "amount", id="over"),
+        pytest.param(body(amount=HIGHEST_AMOUNT + 1), "amount", id="over"),
         pytest.param(body(amount=10**30), "amount", id="huge"),
         pytest.param(b'{"amount": NaN}', "body", id="nan"),
     ],
 )
 async def test_a_bad_top_up_is_refused_naming_the_field_and_nothing_is_written(
-    payer: Caller, vault: Database, sent: bytes, field: str
+    payer: Caller, shared_database: Database, sent: bytes, field: str
 ) -> None:
     await payer.open_account(50)
-    before = await written(vault)
+    before = await written(shared_database)
     answer = await payer.call("POST", TOP_UPS, sent)
     assert (answer.status, answer.fields()) == (400, {field})
-    assert await written(vault) == before
+    assert await written(shared_database) == before
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", ACCOUNT), ("GET", ACCOUNT), ("POST", TOP_UPS)])
-async def test_a_malformed_caller_is_refused(payer: Caller, method: str, path: str) -> None:
+async def test_a_malformed_user_id_is_refused(payer: Caller, method: str, path: str) -> None:
     answer = await payer.call(method, path, {"amount": 1}, X_User_Id="a b")
     assert (answer.status, answer.fields()) == (400, {"X-User-Id"})
 
 
-async def test_top_ups_at_the_same_time_all_count(payer: Caller, vault: Database) -> None:
+async def test_concurrent_top_ups_are_all_added(payer: Caller, shared_database: Database) -> None:
     await payer.open_account()
     amounts = range(1, 101)
     answers = await asyncio.gather(*(payer.call("POST", TOP_UPS, {"amount": amount}) for amount in amounts))
     assert [answer.body["amount"] for answer in answers] == list(amounts)
     assert max(answer.body["balance_after"] for answer in answers) == sum(amounts)
     assert len({answer.body["balance_after"] for answer in answers}) == 100
-    assert (await audit(vault))[payer.user_id] == sum(amounts)
+    assert (await audit(shared_database))[payer.user_id] == sum(amounts)
 
 
-async def test_top_ups_written_together_are_each_an_entry(payments_database: Database) -> None:
+async def test_each_top_up_of_a_batch_is_a_ledger_entry(payments_database: Database) -> None:
     await open_account(payments_database, "ann")
     await open_account(payments_database, "bob")
     results = await TopUps(payments_database)(
@@ -137,7 +140,7 @@ async def test_top_ups_written_together_are_each_an_entry(payments_database: Dat
     assert len(await rows(payments_database, "SELECT DISTINCT xmin FROM ledger_entries")) == 1
 
 
-async def test_who_has_no_account_fails_alone_among_top_ups_written_together(
+async def test_in_a_batch_only_the_top_up_without_an_account_fails(
     payments_database: Database,
 ) -> None:
     await open_account(payments_database, "ann")
@@ -151,7 +154,7 @@ async def test_who_has_no_account_fails_alone_among_top_ups_written_together(
     assert await audit(payments_database) == {"ann": 30}
 
 
-async def test_no_balance_changes_without_its_entry(payments_database: Database) -> None:
+async def test_a_balance_never_changes_without_a_ledger_entry(payments_database: Database) -> None:
     await open_account(payments_database, "ann")
     await rows(payments_database, "ALTER TABLE ledger_entries ADD CHECK (amount < 100)")
     with pytest.raises(Exception, match="violates check constraint"):
@@ -159,12 +162,12 @@ async def test_no_balance_changes_without_its_entry(payments_database: Database)
     assert await audit(payments_database) == {"ann": 0}
 
 
-async def test_a_top_up_above_the_balance_limit_is_refused_alone(payments_database: Database) -> None:
+async def test_in_a_batch_only_the_top_up_above_the_balance_limit_fails(payments_database: Database) -> None:
     await open_account(payments_database, "rich")
     await open_account(payments_database, "neighbour")
     top_ups = TopUps(payments_database)
-    await top_ups([NewTopUp("rich", MOST) for _ in range(BALANCE_LIMIT // MOST)])
-    await top_ups([NewTopUp("rich", BALANCE_LIMIT % MOST)])
+    await top_ups([NewTopUp("rich", HIGHEST_AMOUNT) for _ in range(BALANCE_LIMIT // HIGHEST_AMOUNT)])
+    await top_ups([NewTopUp("rich", BALANCE_LIMIT % HIGHEST_AMOUNT)])
     outcomes = await top_ups([NewTopUp("neighbour", 5), NewTopUp("rich", 1), NewTopUp("neighbour", 6)])
     first, refused, last = outcomes
     assert isinstance(first, TopUpResult)

@@ -1,4 +1,4 @@
-"""Accounts, top-ups, orders and redeliveries in any order, with failures, against a bank in plain Python."""
+"""Compares payments with a simple model: accounts, top-ups, orders and redeliveries in any order, with failures."""
 
 import asyncio
 from asyncio import Runner
@@ -35,7 +35,7 @@ from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.journey import Hop
 from shopkit.web.problems import Problem
 from tests.payments.audit import audit
-from tests.payments.plain_bank import PlainBank
+from tests.payments.payments_model import PaymentsModel
 from tests.servers import rows, running
 from tests.support import eventually
 
@@ -47,16 +47,16 @@ PAYMENTS = """
     SELECT order_id, user_id, amount, reason, account_version, balance_before, outcome FROM payments
 """
 
-# Few and round, so that balances are often met exactly.
+# There are few amounts, and they are round, so that an order often takes exactly the balance.
 users = st.sampled_from(["ann", "ann", "bob", "eve"])
 amounts = st.sampled_from([10, 20, 30, 50])
 top_ups = st.builds(NewTopUp, users, amounts, st.sampled_from([None, None, "a", "b"]))
-# An amount that is not positive stands for the whole balance, and so much more.
-wishes = st.lists(st.tuples(users, amounts | st.sampled_from([0, -1])), min_size=1, max_size=4)
+# 0 stands for the whole balance, and -1 for one kopeck more than the balance.
+wanted_orders = st.lists(st.tuples(users, amounts | st.sampled_from([0, -1])), min_size=1, max_size=4)
 troubles = st.sampled_from([None, None, None, None, ConnectionResetError, ValueError, asyncio.CancelledError])
 
 
-MUCH = settings(max_examples=35, stateful_step_count=30, report_multiple_bugs=False)
+THOROUGH = settings(max_examples=35, stateful_step_count=30, report_multiple_bugs=False)
 
 
 def batches_of(events: st.SearchStrategy[T]) -> st.SearchStrategy[list[list[T]]]:
@@ -64,7 +64,7 @@ def batches_of(events: st.SearchStrategy[T]) -> st.SearchStrategy[list[list[T]]]
 
 
 class Created(NamedTuple):
-    """An order.created. The result that it leads to carries on its `traceparent`."""
+    """An order.created event. Its result has the same `traceparent`, which identifies the event."""
 
     event: Outgoing
     traceparent: str
@@ -73,8 +73,8 @@ class Created(NamedTuple):
     amount: int
 
 
-class Teller:
-    """Charges; then, with everything written, meets `trouble` once."""
+class FailingHandler:
+    """Charges orders. If `trouble` is set, it raises that once, after everything is written."""
 
     def __init__(self) -> None:
         self.trouble: type[BaseException] | None = None
@@ -83,12 +83,15 @@ class Teller:
         committed = await ChargeOrders("payments-1", lambda: None)(connection, waiting)
         if trouble := self.trouble:
             self.trouble = None
-            raise trouble("in mid-transaction")
+            raise trouble("before the commit")
         return committed
 
 
 class History(RuleBasedStateMachine):
-    """What is processed is taken from the inbox, in its order; what comes of it is for the bank to say."""
+    """Runs operations on payments and compares their effects with the model.
+
+    The inbox determines which events are processed, and in which order. The model determines their outcomes.
+    """
 
     events: "Bundle[Created]" = Bundle("events")
 
@@ -96,12 +99,12 @@ class History(RuleBasedStateMachine):
         super().__init__()
         self.runner = runner
         self.database = database
-        self.bank = PlainBank()
+        self.model = PaymentsModel()
         self.created: dict[str, Created] = {}
         self.processed: set[UUID] = set()
         self.troubles = 0
         self.suspicious = False
-        for table in TABLES:  # as small as they are, this is faster than to truncate them
+        for table in TABLES:  # the tables are small, so this is faster than TRUNCATE
             self.rows(f"DELETE FROM {table}")
         self.replica = self.new_replica()
 
@@ -115,10 +118,10 @@ class History(RuleBasedStateMachine):
         return [tuple(row) for row in self.run(rows(self.database, query))]
 
     def new_replica(self) -> Inbox:
-        self.teller = Teller()
-        return Inbox(self.database, "payments-1", self.teller)
+        self.handler = FailingHandler()
+        return Inbox(self.database, "payments-1", self.handler)
 
-    @initialize(target=events, balances=st.dictionaries(users, amounts, min_size=1), wanted=wishes)
+    @initialize(target=events, balances=st.dictionaries(users, amounts, min_size=1), wanted=wanted_orders)
     def begin(self, balances: dict[str, int], wanted: list[tuple[str, int]]) -> MultipleResults[Created]:
         for user_id, balance in balances.items():
             self.open_account(user_id)
@@ -126,7 +129,7 @@ class History(RuleBasedStateMachine):
         return multiple(*self.placed(wanted, deliver=True))
 
     def open_account(self, user_id: str) -> None:
-        if self.bank.open(user_id):
+        if self.model.open(user_id):
             self.run(open_account(self.database, user_id))
         else:
             with pytest.raises(Problem, match="already"):
@@ -137,7 +140,7 @@ class History(RuleBasedStateMachine):
         if newcomer is not None:
             self.open_account(newcomer)
         outcomes = self.run(TopUps(self.database)(batch))
-        expected = [self.bank.top_up(one.user_id, one.amount, one.key) for one in batch]
+        expected = [self.model.top_up(one.user_id, one.amount, one.key) for one in batch]
         assert [balance_or_status(outcome) for outcome in outcomes] == expected
 
     def create(self, order_id: UUID, user_id: str, amount: int) -> Created:
@@ -148,7 +151,7 @@ class History(RuleBasedStateMachine):
         self.created[traceparent] = Created(event, traceparent, order_id, user_id, amount)
         return self.created[traceparent]
 
-    @rule(target=events, wanted=wishes, deliver=st.booleans())
+    @rule(target=events, wanted=wanted_orders, deliver=st.booleans())
     def order(self, wanted: list[tuple[str, int]], deliver: bool) -> MultipleResults[Created]:
         return multiple(*self.placed(wanted, deliver))
 
@@ -159,7 +162,7 @@ class History(RuleBasedStateMachine):
         return created
 
     def place(self, user_id: str, amount: int) -> Created:
-        whole = self.bank.balances.get(user_id) or 1
+        whole = self.model.balances.get(user_id) or 1
         return self.create(UUID(int=len(self.created)), user_id, amount if amount > 0 else whole - amount)
 
     @rule(target=events, first=events, other=st.none() | st.tuples(users, amounts), deliver=st.booleans())
@@ -182,11 +185,11 @@ class History(RuleBasedStateMachine):
     def process_batch(self, trouble: type[BaseException] | None) -> None:
         waiting = self.rows(READY + " AND lonely_crashes IS NULL ORDER BY seq")
         expected = [event_id for (event_id,) in waiting][: inbox.INBOX_BATCH_SIZE]
-        self.teller.trouble = trouble
+        self.handler.trouble = trouble
         self.troubles += trouble is not None
         with suppress(ConnectionResetError, asyncio.CancelledError):
             self.run(self.replica.process_batch())
-        self.teller.trouble = None
+        self.handler.trouble = None
         if trouble is asyncio.CancelledError:
             self.replica = self.new_replica()
             self.suspicious = True
@@ -201,8 +204,8 @@ class History(RuleBasedStateMachine):
         self.account_for_results()
 
     async def at_work(self, count: int, batches: Sequence[Sequence[Created]] = ()) -> None:
-        """New replicas, at work until nothing is left but what waits for its time."""
-        async with running(*(Inbox(self.database, f"payments-{n}", Teller()) for n in range(count))):
+        """Runs new replicas until only events with a later `not_before` are left in the inbox."""
+        async with running(*(Inbox(self.database, f"payments-{n}", FailingHandler()) for n in range(count))):
             await asyncio.gather(*(self.ingest(batch) for batch in batches))
             await eventually(self.nothing_ready, 5)
 
@@ -214,30 +217,33 @@ class History(RuleBasedStateMachine):
         self.rows("UPDATE inbox SET not_before = NULL WHERE processed_at IS NULL")
         if forget:
             self.rows("DELETE FROM inbox WHERE processed_at IS NOT NULL")
-            self.rows("DELETE FROM inbox_in_hand")  # by then, every replica has had others in its hand
+            self.rows("DELETE FROM inbox_in_hand")  # after that time, every replica has replaced its note
             self.processed.clear()
             self.suspicious = False
 
     def account_for_results(self, *, in_order: bool = False) -> list[UUID]:
-        """What was processed since the last time, in the order of the inbox: each was told of or parked, once."""
+        """Checks that each newly processed event has one result or one dead letter. Returns them in inbox order."""
         self.rows("UPDATE inbox SET not_before = 'infinity' WHERE processed_at IS NULL AND not_before IS NOT NULL")
         rows = self.rows("SELECT event_id FROM inbox WHERE processed_at IS NOT NULL ORDER BY seq")
         processed = [event_id for (event_id,) in rows if event_id not in self.processed]
         self.processed.update(processed)
-        told, parked = self.told(), self.parked()
-        assert Counter(told + parked) == Counter(processed)
+        with_result, parked = self.with_result(), self.parked()
+        assert Counter(with_result + parked) == Counter(processed)
         if in_order:
-            assert told == [event_id for event_id in processed if event_id not in parked]
+            assert with_result == [event_id for event_id in processed if event_id not in parked]
         return processed
 
-    def told(self) -> list[UUID]:
-        """Two transactions that concern each other write to the outbox one after the other."""
+    def with_result(self) -> list[UUID]:
+        """Checks the results in the outbox, and returns the ids of the events that caused them.
+
+        Transactions on the same account or order write to the outbox one after the other, so the order is right.
+        """
         results = self.rows("WITH taken AS (DELETE FROM outbox RETURNING *) SELECT event FROM taken ORDER BY id")
         return [self.check_result(decode_payment_event(event)) for (event,) in results]
 
     def check_result(self, result: PaymentEvent) -> UUID:
         created = self.created[result.traceparent or ""]
-        decision = self.bank.charge(*created[2:])
+        decision = self.model.charge(*created[2:])
         assert decision is not None
         assert result.data.order_id == created.order_id
         assert (result.data.user_id, result.data.amount, result.data.reason) == decision[:3]
@@ -251,7 +257,7 @@ class History(RuleBasedStateMachine):
         by_id = {created.event.event_id: created for created in self.created.values()}
         for event_id, error in letters:
             if error == CONFLICT:
-                assert self.bank.charge(*by_id[event_id][2:]) is None
+                assert self.model.charge(*by_id[event_id][2:]) is None
             else:
                 assert self.troubles >= inbox.ATTEMPTS
         return [event_id for event_id, _ in letters]
@@ -259,20 +265,20 @@ class History(RuleBasedStateMachine):
     @invariant()
     def the_books_are_right(self) -> None:
         balances = dict(self.rows("SELECT user_id, balance FROM accounts"))
-        assert balances == self.bank.balances
+        assert balances == self.model.balances
         decisions = {
             order_id: (*decision, "succeeded" if decision.reason is None else "failed")
-            for order_id, decision in self.bank.decisions.items()
+            for order_id, decision in self.model.decisions.items()
         }
         assert {order_id: tuple(payment) for order_id, *payment in self.rows(PAYMENTS)} == decisions
 
     def teardown(self) -> None:
-        """One replica alone finishes whatever was left."""
+        """One replica processes all remaining events."""
         self.let_time_pass(forget=False)
         self.run(self.at_work(1))
         self.account_for_results()
         self.the_books_are_right()
-        assert self.run(audit(self.database)) == self.bank.balances
+        assert self.run(audit(self.database)) == self.model.balances
         assert self.rows("SELECT 1 FROM inbox WHERE processed_at IS NULL") == []
 
 
@@ -283,8 +289,8 @@ def balance_or_status(outcome: TopUpResult | Exception) -> int:
     return outcome.topped_up.balance_after
 
 
-@pytest.mark.timeout(600)  # a history that fails is made short before it is shown
-def test_any_history_leaves_the_books_as_a_plain_bank_would(
+@pytest.mark.timeout(600)  # Hypothesis shortens a failing history before it reports it
+def test_any_history_gives_the_same_accounts_as_a_simple_model(
     payments_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "INBOX_BATCH_SIZE", 3)
@@ -298,6 +304,6 @@ def test_any_history_leaves_the_books_as_a_plain_bank_would(
 
         runner.run(database.open())
         try:
-            run_state_machine_as_test(HistoryHere, settings=MUCH)
+            run_state_machine_as_test(HistoryHere, settings=THOROUGH)
         finally:
             runner.run(database.close())

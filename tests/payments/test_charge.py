@@ -43,7 +43,7 @@ async def opened(database: Database, user_id: str, balance: int) -> None:
 
 
 async def ingest(database: Database, *events: Outgoing) -> None:
-    """As the consumer does it."""
+    """Stores events in the inbox, as the consumer does."""
     await Ingest(database, "payments-1", lambda: None)([receive(event.event) for event in events])
 
 
@@ -51,14 +51,14 @@ def waiting_row(event: Outgoing) -> WaitingEvent:
     return WaitingEvent(event.event_id, event.routing_key, event.event, datetime.now(UTC), "payments-1")
 
 
-async def told(database: Database) -> list[tuple[str, UUID, str | None]]:
-    """The results in the outbox: type, order, and the reason against it."""
+async def results(database: Database) -> list[tuple[str, UUID, str | None]]:
+    """Returns type, order id and reason of each result in the outbox."""
     events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
     return [(event["type"], UUID(event["subject"]), event["data"].get("reason")) for event in events]
 
 
 async def journeys(database: Database) -> list[list[tuple[str, str]]]:
-    """The journeys of the results in the outbox: hops and replicas; their times do not decrease."""
+    """Returns hops and replicas of the journey of each result in the outbox. Checks that their times increase."""
     events = [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
     for event in events:
         times = [datetime.fromisoformat(hop["at"]) for hop in event["journey"]]
@@ -66,7 +66,7 @@ async def journeys(database: Database) -> list[list[tuple[str, str]]]:
     return [[(hop["hop"], hop["replica"]) for hop in event["journey"]] for event in events]
 
 
-async def parked(database: Database) -> list[UUID]:
+async def dead_letters(database: Database) -> list[UUID]:
     return [row.event_id for row in await rows(database, "SELECT event_id FROM dead_letters ORDER BY id")]
 
 
@@ -99,7 +99,7 @@ async def test_a_charge_is_a_payment_a_debit_a_balance_and_a_result_in_one_trans
 
 
 @pytest.mark.parametrize(("user_id", "reason"), [("ann", "insufficient_funds"), ("nobody", "no_account")])
-async def test_a_declined_order_is_told_with_its_reason_and_nothing_is_debited(
+async def test_a_declined_order_gets_a_result_with_a_reason_and_no_debit(
     payments_database: Database, inbox: Inbox, user_id: str, reason: str
 ) -> None:
     await opened(payments_database, "ann", 199)
@@ -107,7 +107,7 @@ async def test_a_declined_order_is_told_with_its_reason_and_nothing_is_debited(
     await ingest(payments_database, order_created(order_id, user_id, 200))
     await inbox.process_batch()
     assert await audit(payments_database) == {"ann": 199}
-    assert await told(payments_database) == [("payment.failed", order_id, reason)]
+    assert await results(payments_database) == [("payment.failed", order_id, reason)]
     (payment,) = await rows(payments_database, "SELECT order_id, outcome, reason FROM payments")
     assert payment == (order_id, "failed", reason)
 
@@ -119,18 +119,20 @@ async def test_a_decline_is_final(payments_database: Database, inbox: Inbox) -> 
     await opened(payments_database, "ann", 1000)
     await ingest(payments_database, order_created(order_id, "ann", 200))
     await inbox.process_batch()
-    assert await told(payments_database) == [("payment.failed", order_id, "no_account")] * 2
+    assert await results(payments_database) == [("payment.failed", order_id, "no_account")] * 2
     assert await audit(payments_database) == {"ann": 1000}
 
 
-async def test_orders_of_one_batch_are_decided_in_their_order(payments_database: Database, inbox: Inbox) -> None:
+async def test_orders_of_a_batch_are_decided_in_the_order_of_the_inbox(
+    payments_database: Database, inbox: Inbox
+) -> None:
     await opened(payments_database, "ann", 100)
     await opened(payments_database, "bob", 100)
     wanted = [("ann", 70), ("bob", 100), ("ann", 50), ("ann", 30), ("bob", 1)]
     created = [order_created(uuid4(), user_id, amount) for user_id, amount in wanted]
     await ingest(payments_database, *created)
     assert await inbox.process_batch() == len(created)
-    assert [kind for kind, _, _ in await told(payments_database)] == [
+    assert [kind for kind, _, _ in await results(payments_database)] == [
         "payment.succeeded",
         "payment.succeeded",
         "payment.failed",
@@ -141,7 +143,7 @@ async def test_orders_of_one_batch_are_decided_in_their_order(payments_database:
 
 
 @pytest.mark.parametrize("one_batch", [True, False])
-async def test_an_order_under_a_new_event_id_is_told_again_and_not_charged_again(
+async def test_an_order_with_a_new_event_id_gets_its_result_again_and_no_second_charge(
     payments_database: Database, inbox: Inbox, one_batch: bool
 ) -> None:
     await opened(payments_database, "ann", 500)
@@ -151,12 +153,12 @@ async def test_an_order_under_a_new_event_id_is_told_again_and_not_charged_again
         if not one_batch:
             await inbox.process_batch()
     await inbox.process_batch()
-    assert await told(payments_database) == [("payment.succeeded", order_id, None)] * 2
+    assert await results(payments_database) == [("payment.succeeded", order_id, None)] * 2
     assert await audit(payments_database) == {"ann": 300}
-    assert await parked(payments_database) == []
+    assert await dead_letters(payments_database) == []
 
 
-async def test_a_result_carries_the_journey_on_and_one_that_is_told_again_that_of_its_own_event(
+async def test_a_result_has_the_journey_of_the_event_that_caused_it(
     payments_database: Database,
 ) -> None:
     order_id = uuid4()
@@ -171,7 +173,7 @@ async def test_a_result_carries_the_journey_on_and_one_that_is_told_again_that_o
     ]
 
 
-async def test_an_event_that_an_older_release_stored_is_charged_and_its_journey_begins_where_it_can(
+async def test_an_inbox_row_of_an_older_release_is_charged_and_has_the_known_hops(
     payments_database: Database, inbox: Inbox
 ) -> None:
     event = order_created(uuid4(), "ann", 200)
@@ -188,7 +190,7 @@ async def test_an_event_that_an_older_release_stored_is_charged_and_its_journey_
 
 @pytest.mark.parametrize(("user_id", "amount"), [("ann", 201), ("bob", 200), ("nobody", 200)])
 @pytest.mark.parametrize("one_batch", [True, False])
-async def test_an_order_that_comes_again_with_other_contents_is_parked(
+async def test_a_repeated_order_with_another_user_or_amount_becomes_a_dead_letter(
     payments_database: Database, inbox: Inbox, user_id: str, amount: int, one_batch: bool
 ) -> None:
     await opened(payments_database, "ann", 500)
@@ -201,21 +203,21 @@ async def test_an_order_that_comes_again_with_other_contents_is_parked(
     other = order_created(order_id, user_id, amount)
     await ingest(payments_database, other)
     await inbox.process_batch()
-    assert await parked(payments_database) == [other.event_id]
+    assert await dead_letters(payments_database) == [other.event_id]
     assert await waiting(payments_database) == 0
-    assert await told(payments_database) == [("payment.succeeded", order_id, None)]
+    assert await results(payments_database) == [("payment.succeeded", order_id, None)]
     assert await audit(payments_database) == {"ann": 300, "bob": 500}
     assert counted("gozon_dead_letters", queue="inbox") == before + 1
 
 
-async def test_an_order_in_the_hands_of_two_workers_is_charged_once(payments_database: Database) -> None:
+async def test_two_events_of_one_order_are_charged_once_by_concurrent_workers(payments_database: Database) -> None:
     await opened(payments_database, "ann", 10_000)
     created = [order_created(uuid4(), "ann", 10) for _ in range(20)]
     again = [order_created(UUID(json.loads(event.event)["subject"]), "ann", 10) for event in created]
     workers = [Inbox(payments_database, "payments-1", CHARGE) for _ in range(3)]
 
     async def all_done() -> bool:
-        return len(await told(payments_database)) == 40
+        return len(await results(payments_database)) == 40
 
     async with running(*workers):
         for pair in zip(created, again, strict=True):
@@ -227,10 +229,10 @@ async def test_an_order_in_the_hands_of_two_workers_is_charged_once(payments_dat
     assert len(await rows(payments_database, CHARGED)) == 20
 
 
-# Who has an account is waited for at the account, before its payments are read. Who has none is stopped by the
-# primary key of the payments: that is a failed attempt, and the next one finds the payment.
+# With an account, the second replica waits for the lock of the account before it reads the payments. Without one,
+# the primary key of the payments makes its first attempt fail, and the next attempt finds the payment.
 @pytest.mark.parametrize(("user_id", "failed_attempts"), [("ann", 0), ("nobody", 1)])
-async def test_an_order_that_another_replica_is_about_to_decide_is_decided_once(
+async def test_an_order_that_another_replica_is_deciding_is_decided_once(
     payments_database: Database, inbox: Inbox, user_id: str, failed_attempts: int
 ) -> None:
     await opened(payments_database, "ann", 500)
@@ -249,12 +251,12 @@ async def test_an_order_that_another_replica_is_about_to_decide_is_decided_once(
     await rows(payments_database, "UPDATE inbox SET not_before = NULL")
     await inbox.process_batch()
     kind, reason = ("payment.failed", "no_account") if failed_attempts else ("payment.succeeded", None)
-    assert await told(payments_database) == [(kind, order_id, reason)] * 2
+    assert await results(payments_database) == [(kind, order_id, reason)] * 2
     assert await audit(payments_database) == {"ann": 500 if failed_attempts else 300}
-    assert (await parked(payments_database), await waiting(payments_database)) == ([], 0)
+    assert (await dead_letters(payments_database), await waiting(payments_database)) == ([], 0)
 
 
-async def test_replicas_that_decide_the_same_orders_in_another_order_wait_for_each_other_and_no_longer(
+async def test_replicas_that_decide_the_same_orders_in_different_sequence_do_not_deadlock(
     payments_database: Database, inbox: Inbox
 ) -> None:
     low, high = uuid7(), uuid7()
@@ -266,13 +268,13 @@ async def test_replicas_that_decide_the_same_orders_in_another_order_wait_for_ea
         await eventually(partial(stands_still, payments_database))
         await CHARGE(other_replica, [waiting_row(order_created(high, "nobody", 200))])
     await working_off
-    assert Counter(await told(payments_database)) == {
+    assert Counter(await results(payments_database)) == {
         ("payment.failed", low, "no_account"): 2,
         ("payment.failed", high, "no_account"): 2,
     }
 
 
-async def test_debits_and_top_ups_at_the_same_time_lose_nothing(payments_database: Database) -> None:
+async def test_concurrent_debits_and_top_ups_lose_no_money(payments_database: Database) -> None:
     await opened(payments_database, "ann", 1_000)
     amounts = [n * 37 % 60 + 1 for n in range(50)]
     created = [order_created(uuid4(), "ann", amount) for amount in amounts]
@@ -285,7 +287,7 @@ async def test_debits_and_top_ups_at_the_same_time_lose_nothing(payments_databas
             worker.wake()
 
     async def all_done() -> bool:
-        return len(await told(payments_database)) == 50
+        return len(await results(payments_database)) == 50
 
     async with running(*workers):
         await asyncio.gather(*(buy(event) for event in created), *(top_up([NewTopUp("ann", 7)]) for _ in range(50)))
@@ -296,8 +298,8 @@ async def test_debits_and_top_ups_at_the_same_time_lose_nothing(payments_databas
     assert await audit(payments_database) == {"ann": 1_000 + 50 * 7 - paid[0]}
 
 
-def as_event(amount: int) -> Outgoing:
-    """An order.created that orders would not send."""
+def order_created_with(amount: int) -> Outgoing:
+    """Returns an order.created with an amount that orders would not send."""
     event = order_created(uuid4(), "ann", 1)
     fields = json.loads(event.event)
     fields["data"] = OrderCreated(UUID(fields["subject"]), "ann", amount)
@@ -305,11 +307,11 @@ def as_event(amount: int) -> Outgoing:
 
 
 async def all_results(broker: Broker, count: int) -> list[str]:
-    """The orders of the next `count` results."""
-    results: list[str] = []
-    while len(results) < count:
-        results += [event["subject"] for event in await broker.take_events(RESULTS)]
-    return results
+    """Returns the order ids of the next `count` results."""
+    order_ids: list[str] = []
+    while len(order_ids) < count:
+        order_ids += [event["subject"] for event in await broker.take_events(RESULTS)]
+    return order_ids
 
 
 async def two_replicas(spawn: Spawn, database_url: str, broker_url: str) -> Sequence[Replica]:
@@ -352,7 +354,7 @@ async def test_through_two_replicas_an_order_delivered_five_times_is_charged_onc
 
 
 @pytest.mark.parametrize("amount", [0, -500, 10**12 + 1])
-async def test_an_amount_that_no_order_can_have_is_set_aside_by_the_broker(
+async def test_an_event_with_an_invalid_amount_becomes_a_dead_letter_in_the_broker(
     spawn: Spawn,
     session: aiohttp.ClientSession,
     payments_database: Database,
@@ -362,7 +364,7 @@ async def test_an_amount_that_no_order_can_have_is_set_aside_by_the_broker(
     amount: int,
 ) -> None:
     await opened(payments_database, "ann", 100)
-    bad, good = as_event(amount), order_created(uuid4(), "ann", 10)
+    bad, good = order_created_with(amount), order_created(uuid4(), "ann", 10)
     await broker.publish(bad, good)
     replica = await spawn("payments", DATABASE_URL=payments_url, BROKER_URL=broker_url)
     letter = await broker.take(ORDER_CREATED.dead)

@@ -1,4 +1,4 @@
-"""Events that the inbox of payments parked, replayed and discarded by the command of shopkit."""
+"""Dead letters in the payments database: the command of shopkit lists, replays and discards them."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ async def park(
     error: str = "ValueError('odd')",
     lonely_crashes: int | None = None,
 ) -> UUID:
-    """Parks an order of 200 by ann after three attempts; returns the id of its event."""
+    """Makes a dead letter of an order of ann for 200, after three attempts. Returns the id of its event."""
     event = order_created(order_id or uuid4(), "ann", 200)
     await Ingest(database, "payments-1", lambda: None)([receive(event.event)])
     await rows(
@@ -63,11 +63,14 @@ def database_name(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
-async def does(url: str, *words: str) -> Outcome:
+async def run(url: str, *words: str) -> Outcome:
+    """Runs the dead letter command on the database."""
     return await dead_letters(*words, "--database", url)
 
 
-async def test_a_database_is_named_by_its_service(payments_database: Database, payments_url: str) -> None:
+async def test_a_database_can_be_given_by_the_name_of_its_service(
+    payments_database: Database, payments_url: str
+) -> None:
     await park(payments_database)
     outcome = await dead_letters_process(
         "list", "--json", "--database", "payments", PAYMENTS_DATABASE_URL=payments_url
@@ -76,7 +79,7 @@ async def test_a_database_is_named_by_its_service(payments_database: Database, p
     assert letter["id"] == f"{database_name(payments_url)}/1"
 
 
-async def test_parked_events_are_listed_beside_the_letters_of_the_broker(
+async def test_dead_letters_of_database_and_broker_are_listed_together(
     payments_database: Database, payments_url: str, broker: Broker, broker_url: str
 ) -> None:
     order_id = uuid4()
@@ -92,30 +95,30 @@ async def test_parked_events_are_listed_beside_the_letters_of_the_broker(
     (event,) = parked["events"]
     assert (event["id"], event["type"], event["subject"]) == (str(event_id), "order.created", str(order_id))
     assert abs(datetime.fromisoformat(parked["when"]) - datetime.now(UTC)) < timedelta(minutes=1)
-    assert parked["id"] in (await does(payments_url, "list")).output
-    shown = (await does(payments_url, "show", parked["id"])).output
+    assert parked["id"] in (await run(payments_url, "list")).output
+    shown = (await run(payments_url, "show", parked["id"])).output
     assert "attempts: 3\n" in shown
     assert '"user_id": "ann"' in shown
 
 
-async def test_more_letters_than_a_page_are_found(
+async def test_more_dead_letters_than_one_page_are_all_listed(
     payments_database: Database, payments_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_letters, "PAGE_SIZE", 2)
     parked = [str(await park(payments_database)) for _ in range(5)]
-    letters = (await does(payments_url, "list", "--json")).letters()
+    letters = (await run(payments_url, "list", "--json")).letters()
     assert [letter["events"][0]["id"] for letter in letters] == parked
 
 
 @pytest.mark.parametrize("removed_by_retention", [False, True])
-async def test_a_replayed_letter_is_charged_once(
+async def test_a_replayed_dead_letter_is_charged_once(
     payments_database: Database, payments_url: str, worker: Inbox, removed_by_retention: bool
 ) -> None:
     event_id = await park(payments_database)
     if removed_by_retention:
         await rows(payments_database, "DELETE FROM inbox")
     assert await worker.process_batch() == 0
-    outcome = await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)
+    outcome = await run(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)
     assert (outcome.status, outcome.complaints) == (0, "")
     assert outcome.output.startswith(f"replayed: {database_name(payments_url)}/1")
     (row,) = await rows(
@@ -129,80 +132,82 @@ async def test_a_replayed_letter_is_charged_once(
     assert await worker.process_batch() == 1
     assert await audit(payments_database) == {"ann": 300}
 
-    again = await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)
+    again = await run(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)
     assert (again.status, again.output) == (1, "")
     assert await worker.process_batch() == 0
     assert await audit(payments_database) == {"ann": 300}
 
 
-async def test_a_letter_that_killed_its_process_is_handled_alone_when_it_is_replayed(
+async def test_a_replayed_dead_letter_that_crashed_a_process_is_handled_alone(
     payments_database: Database, payments_url: str, worker: Inbox
 ) -> None:
     await park(payments_database, lonely_crashes=3)
-    assert (await does(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)).status == 0
+    assert (await run(payments_url, "replay", f"{database_name(payments_url)}/1", *BY)).status == 0
     assert [row.lonely_crashes for row in await rows(payments_database, "SELECT lonely_crashes FROM inbox")] == [0]
     assert await worker.process_batch() == 0
     assert await worker.process_suspected()
     assert await audit(payments_database) == {"ann": 300}
 
 
-async def test_a_replayed_letter_that_is_parked_again_is_another_letter(
+async def test_a_replayed_event_that_fails_again_becomes_a_new_dead_letter(
     payments_database: Database, payments_url: str, worker: Inbox
 ) -> None:
     event_id = await park(payments_database)
-    assert (await does(payments_url, "replay", "--all", *BY)).status == 0
+    assert (await run(payments_url, "replay", "--all", *BY)).status == 0
     async with payments_database.begin() as connection:
         await inbox_store.dead_letter(connection, event_id, "odd again")
-    (letter,) = (await does(payments_url, "list", "--json")).letters()
+    (letter,) = (await run(payments_url, "list", "--json")).letters()
     assert (letter["id"], letter["reason"]) == (f"{database_name(payments_url)}/2", "odd again")
-    assert (await does(payments_url, "replay", "--event", str(event_id), *BY)).status == 0
+    assert (await run(payments_url, "replay", "--event", str(event_id), *BY)).status == 0
     await worker.process_batch()
     assert await audit(payments_database) == {"ann": 300}
 
 
-async def test_a_discarded_letter_is_never_charged_and_tells_who_discarded_it(
+async def test_a_discarded_dead_letter_is_never_charged_and_records_the_operator(
     payments_database: Database, payments_url: str, worker: Inbox
 ) -> None:
     await park(payments_database)
-    assert (await does(payments_url, "discard", "--reason", "odd", *BY)).status == 0
+    assert (await run(payments_url, "discard", "--reason", "odd", *BY)).status == 0
     assert not await rows(payments_database, WAITING)
     assert await worker.process_batch() == 0
     assert await audit(payments_database) == {"ann": 500}
-    assert (await does(payments_url, "list", "--json")).letters() == []
-    (letter,) = (await does(payments_url, "list", "--json", "--resolved")).letters()
+    assert (await run(payments_url, "list", "--json")).letters() == []
+    (letter,) = (await run(payments_url, "list", "--json", "--resolved")).letters()
     assert (letter["id"], letter["resolution"]) == (
         f"{database_name(payments_url)}/1",
         "discarded by ann: account mended",
     )
     assert abs(datetime.fromisoformat(letter["resolved_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
-    assert "discarded by ann" in (await does(payments_url, "show", f"{database_name(payments_url)}/1")).output
+    assert "discarded by ann" in (await run(payments_url, "show", f"{database_name(payments_url)}/1")).output
 
 
-async def test_a_dry_run_leaves_the_database_as_it_is(payments_database: Database, payments_url: str) -> None:
+async def test_a_dry_run_changes_nothing(payments_database: Database, payments_url: str) -> None:
     await park(payments_database)
     for verb in ("replay", "discard"):
-        outcome = await does(payments_url, verb, "--all", "--dry-run", *BY)
+        outcome = await run(payments_url, verb, "--all", "--dry-run", *BY)
         assert outcome.output.startswith(f"would be {verb}")
     assert not await rows(payments_database, WAITING)
-    assert len((await does(payments_url, "list", "--json")).letters()) == 1
+    assert len((await run(payments_url, "list", "--json")).letters()) == 1
 
 
-@pytest.mark.parametrize("what", ["replayed", "discarded"])
-async def test_two_who_resolve_one_letter_at_once_resolve_it_once(
-    payments_database: Database, payments_url: str, what: str
+@pytest.mark.parametrize("action", ["replayed", "discarded"])
+async def test_a_dead_letter_resolved_concurrently_is_resolved_once(
+    payments_database: Database, payments_url: str, action: str
 ) -> None:
     await park(payments_database)
     async with database_letters.opened(payments_url) as letters:
         assert letters is not None
         (letter,) = [letter async for letter in letters.read(LetterFilter(), resolved=False)]
-        by = [Resolution("replayed" if what == "replayed" else "discarded", name, None) for name in ("ann", "bob")]
+        by = [
+            Resolution("replayed" if action == "replayed" else "discarded", name, None) for name in ("ann", "bob")
+        ]
         done = await asyncio.gather(*(letters.resolve(letter, resolution) for resolution in by))
     assert sorted(done) == [False, True]
     (row,) = await rows(payments_database, "SELECT resolution FROM dead_letters")
-    assert row.resolution == f"{what} by {('ann', 'bob')[done.index(True)]}"
+    assert row.resolution == f"{action} by {('ann', 'bob')[done.index(True)]}"
 
 
-async def test_a_database_without_dead_letters_is_named_and_the_broker_is_read(
+async def test_a_database_without_the_table_is_reported_and_the_broker_is_read(
     orders_url: str, broker: Broker, broker_url: str
 ) -> None:
     outcome = await dead_letters("list", "--database", orders_url, "--broker", broker_url)

@@ -24,7 +24,9 @@ async def pages(payer: Caller, limit: int) -> list[list[dict[str, Any]]]:
         cursor = f"&cursor={answer.body['next_cursor']}"
 
 
-async def test_every_change_of_the_balance_is_an_entry_with_what_it_left(payer: Caller, vault: Database) -> None:
+async def test_every_change_of_the_balance_is_an_entry_with_the_balance_after_it(
+    payer: Caller, shared_database: Database
+) -> None:
     await payer.open_account(1000)
     order_id = uuid4()
     event = (
@@ -32,7 +34,7 @@ async def test_every_change_of_the_balance_is_an_entry_with_what_it_left(payer: 
         f'"time":"2026-01-01T00:00:00Z","datacontenttype":"application/json",'
         f'"data":{{"order_id":"{order_id}","user_id":"{payer.user_id}","amount":400}}}}'
     )
-    async with vault.begin() as connection:
+    async with shared_database.begin() as connection:
         waiting = WaitingEvent(uuid4(), "order.created", event.encode(), datetime.now(UTC), "payments-1")
         await ChargeOrders("payments-1", lambda: None)(connection, [waiting])
 

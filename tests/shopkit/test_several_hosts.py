@@ -14,7 +14,7 @@ from gozon.topology import TOPOLOGY
 from shopkit.db.connect import connector
 from shopkit.db.database import Database
 from shopkit.messaging.broker import RabbitMQ, Session
-from shopkit.runtime.hosts import in_turn, one_by_one
+from shopkit.runtime.hosts import cycle_host_urls, host_urls
 from shopkit.runtime.retry import is_transient
 from tests.operating import dead_letters
 from tests.servers import Broker, Forwarder, rows, running
@@ -32,13 +32,13 @@ def with_hosts_before(url: str, *ports: int) -> str:
 
 
 def test_an_address_with_several_hosts_is_split() -> None:
-    assert one_by_one("amqp://u:p%40@a:1,b:2/v?x=y") == ["amqp://u:p%40@a:1/v?x=y", "amqp://u:p%40@b:2/v?x=y"]
-    assert one_by_one("postgresql://u@a/d") == ["postgresql://u@a/d"]
+    assert host_urls("amqp://u:p%40@a:1,b:2/v?x=y") == ["amqp://u:p%40@a:1/v?x=y", "amqp://u:p%40@b:2/v?x=y"]
+    assert host_urls("postgresql://u@a/d") == ["postgresql://u@a/d"]
     with pytest.raises(ValueError, match="no host"):
-        one_by_one("nonsense")
-    turns = in_turn("amqp://a,b,c/")
+        host_urls("nonsense")
+    turns = cycle_host_urls("amqp://a,b,c/")
     assert len({next(turns) for _ in range(3)}) == 3
-    assert next(turns) in one_by_one("amqp://a,b,c/")
+    assert next(turns) in host_urls("amqp://a,b,c/")
 
 
 @contextmanager

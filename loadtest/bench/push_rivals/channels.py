@@ -14,7 +14,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from loadtest.arguments import argument_parser
 from loadtest.bench.push_rivals.wire import channel
-from shopkit.web.service import calm_the_collector
+from shopkit.web.service import tune_garbage_collector
 
 WELCOME = '{"type":"welcome"}'
 
@@ -66,7 +66,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--redis", default="redis://127.0.0.1:6379/0", help="URL (default: %(default)s)")
     arguments = parser.parse_args()
-    calm_the_collector()
+    tune_garbage_collector()
     uvicorn.run(
         build(arguments.redis),
         host="127.0.0.1",

@@ -1,4 +1,4 @@
-"""A key makes one order, whoever repeats the request."""
+"""The idempotency key of an order: with one key, a user can place one order only."""
 
 from alembic import op
 

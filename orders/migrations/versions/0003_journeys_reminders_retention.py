@@ -1,4 +1,4 @@
-"""The hops an order has made, when to remind payments of it, how far expired keys are removed."""
+"""Adds the journey of an order, the time of its next reminder, and the progress of deleting expired keys."""
 
 from alembic import op
 

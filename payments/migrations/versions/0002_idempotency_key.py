@@ -1,4 +1,4 @@
-"""A key makes one top-up, whoever repeats the request."""
+"""The idempotency key of a top-up: with one key, a user can top up once only."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Who received an event, what a process had in hand when it died, how far expired keys are removed."""
+"""Adds the receiver of an event, the notes of the crash guard, and the progress of deleting expired keys."""
 
 from alembic import op
 
@@ -14,7 +14,8 @@ def upgrade() -> None:
     op.execute("""
         CREATE INDEX inbox_suspects ON inbox (seq) WHERE processed_at IS NULL AND lonely_crashes IS NOT NULL
     """)
-    # Unlogged: it costs no flush, and a crash of the server, which is no crash of ours, empties it.
+    # An unlogged table needs no flush to disk. A crash of PostgreSQL empties it, which is right: the crash guard
+    # must only count crashes of our own processes.
     op.execute("""
         CREATE UNLOGGED TABLE inbox_in_hand (
             id uuid PRIMARY KEY,

@@ -1,4 +1,4 @@
-"""What waits, for too long or only just; and what two snapshots may disagree about."""
+"""Work that waits for too long, and states that are no defect: recent work, and differences caused by timing."""
 
 from tests.auditor.planting import DECLINED, Defects, Statements, of, order, orders, payments
 
@@ -47,7 +47,7 @@ STUCK: Defects = {
     ),
 }
 
-# At a grace of 60 seconds.
+# With the grace period of 60 seconds.
 NO_DEFECTS: dict[str, Statements] = {
     "just-new": orders(order("NEW", 1, age="55 seconds")),
     "just-written-by-orders": orders(outgoing("55 seconds")),

@@ -21,7 +21,7 @@ def reconciler(orders_database: Database) -> Reconciler:
 
 
 async def placed(database: Database, count: int = 1) -> list[UUID]:
-    """Orders whose events have left and were lost, and whose minute is over."""
+    """Places orders whose events were published and lost, and whose first reminder is due."""
     orders = [NewOrder("ann", 500, f"lamp {n}") for n in range(count)]
     await PlaceOrders(database, "orders-1", lambda: None)(orders)
     await rows(database, "DELETE FROM outbox")
@@ -33,7 +33,7 @@ async def sent(database: Database) -> list[dict[str, Any]]:
     return [json.loads(row.event) for row in await rows(database, "SELECT event FROM outbox ORDER BY id")]
 
 
-async def test_an_order_that_stays_new_is_sent_again_as_a_new_event(
+async def test_an_order_that_stays_new_is_published_again_as_a_new_event(
     orders_database: Database, reconciler: Reconciler
 ) -> None:
     before = counted("gozon_orders_reminded")
@@ -48,9 +48,7 @@ async def test_an_order_that_stays_new_is_sent_again_as_a_new_event(
     assert counted("gozon_orders_reminded") == before + 1
 
 
-async def test_an_order_is_left_alone_for_its_first_minute(
-    orders_database: Database, reconciler: Reconciler
-) -> None:
+async def test_no_reminder_is_sent_in_the_first_minute(orders_database: Database, reconciler: Reconciler) -> None:
     await placed(orders_database)
     await rows(orders_database, "UPDATE orders SET remind_at = DEFAULT")
     await reconciler()
@@ -59,7 +57,7 @@ async def test_an_order_is_left_alone_for_its_first_minute(
     assert 50 < row.wait.total_seconds() <= 60
 
 
-async def test_a_decided_order_is_left_alone(orders_database: Database, reconciler: Reconciler) -> None:
+async def test_no_reminder_is_sent_for_a_decided_order(orders_database: Database, reconciler: Reconciler) -> None:
     (order_id,) = await placed(orders_database)
     paid = decode_payment_event(payment_decided(order_id, "ann", 500, None).event)
     await ApplyResults(orders_database, "orders-1", lambda: None)([paid])
@@ -68,7 +66,9 @@ async def test_a_decided_order_is_left_alone(orders_database: Database, reconcil
     assert await sent(orders_database) == []
 
 
-async def test_the_waits_double_up_to_an_hour(orders_database: Database, reconciler: Reconciler) -> None:
+async def test_the_waits_between_reminders_double_up_to_an_hour(
+    orders_database: Database, reconciler: Reconciler
+) -> None:
     await placed(orders_database)
     waits: list[int] = []
     for _ in range(8):
@@ -81,9 +81,7 @@ async def test_the_waits_double_up_to_an_hour(orders_database: Database, reconci
     assert len(await sent(orders_database)) == len(waits)
 
 
-async def test_after_half_a_day_an_order_is_left_to_a_person(
-    orders_database: Database, reconciler: Reconciler
-) -> None:
+async def test_reminders_end_after_sixteen(orders_database: Database, reconciler: Reconciler) -> None:
     await placed(orders_database)
     for _ in range(20):
         await rows(orders_database, "UPDATE orders SET remind_at = now() WHERE remind_at < 'infinity'")
@@ -91,7 +89,7 @@ async def test_after_half_a_day_an_order_is_left_to_a_person(
     assert len(await sent(orders_database)) == 16
 
 
-async def test_nothing_is_sent_again_while_events_do_not_leave(
+async def test_no_reminder_is_sent_while_the_relay_does_not_publish(
     orders_database: Database, reconciler: Reconciler
 ) -> None:
     await placed(orders_database)
@@ -105,7 +103,7 @@ async def test_nothing_is_sent_again_while_events_do_not_leave(
     assert len(await sent(orders_database)) == 2
 
 
-async def test_many_orders_are_sent_again_in_small_batches(
+async def test_reminders_of_many_orders_are_sent_in_batches(
     orders_database: Database, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remind, "REMINDER_BATCH_SIZE", 3)
@@ -114,7 +112,7 @@ async def test_many_orders_are_sent_again_in_small_batches(
     assert {UUID(event["subject"]) for event in await sent(orders_database)} == set(orders)
 
 
-async def test_replicas_at_the_same_time_send_each_order_once(orders_database: Database) -> None:
+async def test_concurrent_replicas_send_one_reminder_per_order(orders_database: Database) -> None:
     orders = await placed(orders_database, 200)
     await asyncio.gather(*(Reconciler(orders_database, lambda: None)() for _ in range(4)))
     assert sorted(event["subject"] for event in await sent(orders_database)) == sorted(map(str, orders))

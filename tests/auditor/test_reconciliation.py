@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from auditor.invariants import Invariant
 from auditor.reconciliation import (
-    AGREEMENT,
     PAYMENT_OF_AN_ORDER,
+    RECONCILIATION,
     RESULT_APPLIED,
     SAME_USER_AND_AMOUNT,
     STATUS_IS_OUTCOME,
@@ -22,7 +22,7 @@ from auditor.reconciliation import (
 
 T = TypeVar("T")
 
-# Few of each, so that orders and payments meet, agree and disagree.
+# There are few values of each kind, so that orders and payments often have the same ids and often agree.
 ids = st.sampled_from([UUID(int=high << 120 | low) for high in (0, 0x7F, 0x80, 0xFF) for low in range(4)])
 users = st.sampled_from(["ann", "bob"])
 amounts = st.integers(1, 2)
@@ -46,7 +46,7 @@ def merged(orders: Iterable[OrderRow], payments: Iterable[PaymentRow]) -> AsyncG
 
 
 @given(st.lists(orders, unique_by=lambda o: o.id), st.lists(payments, unique_by=lambda p: p.order_id))
-async def test_every_order_meets_its_payment_and_nobody_is_left_out(
+async def test_merge_yields_every_order_and_payment_once_and_paired_by_id(
     orders: list[OrderRow], payments: list[PaymentRow]
 ) -> None:
     order_of = {order.id: order for order in orders}
@@ -58,10 +58,10 @@ async def test_every_order_meets_its_payment_and_nobody_is_left_out(
 
 
 def model(order: OrderRow | None, payment: PaymentRow | None) -> set[Invariant]:
-    """Each invariant as it is stated, without a thought of the others."""
+    """Returns the violated invariants, each evaluated by itself as it is stated."""
     late = payment is not None and payment.settled_long_ago
     final = order is not None and order.status != "NEW"
-    fits = {("FINISHED", "succeeded"), ("CANCELLED", "failed")}
+    matching = {("FINISHED", "succeeded"), ("CANCELLED", "failed")}
     holds = {
         PAYMENT_OF_AN_ORDER: order is not None or not late,
         RESULT_APPLIED: order is None or final or not late,
@@ -70,21 +70,21 @@ def model(order: OrderRow | None, payment: PaymentRow | None) -> set[Invariant]:
         or (order.user_id == payment.user_id and order.amount == payment.amount),
         STATUS_IS_OUTCOME: order is None
         or not final
-        or (payment is not None and (order.status, payment.outcome) in fits and order.reason == payment.reason),
+        or (payment is not None and (order.status, payment.outcome) in matching and order.reason == payment.reason),
     }
-    return {invariant for invariant, it_does in holds.items() if not it_does}
+    return {invariant for invariant, is_satisfied in holds.items() if not is_satisfied}
 
 
 @given(st.lists(st.tuples(orders, payments), max_size=8), st.integers(0, 3))
-async def test_the_offenders_are_those_of_the_invariants_as_stated(
-    given_pairs: list[tuple[OrderRow, PaymentRow]], most: int
+async def test_the_findings_agree_with_a_direct_reading_of_each_invariant(
+    generated: list[tuple[OrderRow, PaymentRow]], rows_limit: int
 ) -> None:
     pairs: list[Pair] = [
-        pair for order, payment in given_pairs for pair in ((order, payment), (order, None), (None, payment))
+        pair for order, payment in generated for pair in ((order, payment), (order, None), (None, payment))
     ]
     expected = Counter(invariant for pair in pairs for invariant in model(*pair))
-    findings = await compare(stream(pairs), most)
-    assert [finding.invariant for finding in findings] == list(AGREEMENT)
+    findings = await compare(stream(pairs), rows_limit)
+    assert [finding.invariant for finding in findings] == list(RECONCILIATION)
     for finding in findings:
         offending: list[dict[str, Any]] = [
             {"order": order, "payment": payment}
@@ -92,4 +92,4 @@ async def test_the_offenders_are_those_of_the_invariants_as_stated(
             if finding.invariant in model(order, payment)
         ]
         assert (finding.looked_at, finding.offenders) == (len(pairs), expected[finding.invariant])
-        assert finding.rows == offending[:most]
+        assert finding.rows == offending[:rows_limit]

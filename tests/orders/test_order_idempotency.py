@@ -15,18 +15,20 @@ PATH = "/api/orders"
 LAMP = {"amount": 500, "description": "a lamp"}
 
 
-async def written(shelf: Database, buyer: Caller) -> tuple[int, int]:
-    """How many orders the user has, and how many events of those wait in the outbox."""
-    orders = await rows(shelf, "SELECT id FROM orders WHERE user_id = :user_id", user_id=buyer.user_id)
+async def written(shared_database: Database, buyer: Caller) -> tuple[int, int]:
+    """Returns the number of orders of the user, and of their events in the outbox."""
+    orders = await rows(shared_database, "SELECT id FROM orders WHERE user_id = :user_id", user_id=buyer.user_id)
     events = await rows(
-        shelf,
+        shared_database,
         "SELECT 1 FROM outbox WHERE convert_from(event, 'UTF8') LIKE '%' || CAST(:user_id AS text) || '%'",
         user_id=buyer.user_id,
     )
     return len(orders), len(events)
 
 
-async def test_a_repeated_request_gets_the_first_answer_and_places_nothing(shelf: Database, buyer: Caller) -> None:
+async def test_a_repeated_request_replays_the_first_response_and_places_no_order(
+    shared_database: Database, buyer: Caller
+) -> None:
     first = await buyer.call("POST", PATH, LAMP, Idempotency_Key="one")
     again = await buyer.call("POST", PATH, LAMP, Idempotency_Key='"one"')
     assert (first.status, again.status) == (201, 201)
@@ -34,12 +36,16 @@ async def test_a_repeated_request_gets_the_first_answer_and_places_nothing(shelf
     assert again.headers["Location"] == first.headers["Location"]
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
-    assert await written(shelf, buyer) == (1, 1)
+    assert await written(shared_database, buyer) == (1, 1)
 
 
-async def test_the_first_answer_stays_when_the_order_has_been_decided(shelf: Database, buyer: Caller) -> None:
+async def test_the_first_response_is_replayed_after_the_order_was_decided(
+    shared_database: Database, buyer: Caller
+) -> None:
     first = await buyer.call("POST", PATH, LAMP, Idempotency_Key="one")
-    await rows(shelf, "UPDATE orders SET status = 'FINISHED', version = 2 WHERE user_id = :u", u=buyer.user_id)
+    await rows(
+        shared_database, "UPDATE orders SET status = 'FINISHED', version = 2 WHERE user_id = :u", u=buyer.user_id
+    )
     again = await buyer.call("POST", PATH, LAMP, Idempotency_Key="one")
     assert again.body == first.body
 
@@ -48,21 +54,21 @@ async def test_the_first_answer_stays_when_the_order_has_been_decided(shelf: Dat
     "other", [{"amount": 501, "description": "a lamp"}, {"amount": 500, "description": "a cat"}]
 )
 async def test_a_key_used_with_another_body_is_refused(
-    shelf: Database, buyer: Caller, other: dict[str, object]
+    shared_database: Database, buyer: Caller, other: dict[str, object]
 ) -> None:
     await buyer.call("POST", PATH, LAMP, Idempotency_Key="one")
     answer = await buyer.call("POST", PATH, other, Idempotency_Key="one")
     assert (answer.status, answer.fields()) == (422, {"Idempotency-Key"})
-    assert await written(shelf, buyer) == (1, 1)
+    assert await written(shared_database, buyer) == (1, 1)
 
 
-async def test_a_malformed_key_is_refused_and_nothing_written(shelf: Database, buyer: Caller) -> None:
+async def test_a_malformed_key_is_refused_and_nothing_is_written(shared_database: Database, buyer: Caller) -> None:
     answer = await buyer.call("POST", PATH, LAMP, Idempotency_Key="k" * 256)
     assert (answer.status, answer.fields()) == (400, {"Idempotency-Key"})
-    assert await written(shelf, buyer) == (0, 0)
+    assert await written(shared_database, buyer) == (0, 0)
 
 
-async def test_keys_of_two_users_have_nothing_to_do_with_each_other(shelf: Database, buyer: Caller) -> None:
+async def test_two_users_can_use_the_same_key(shared_database: Database, buyer: Caller) -> None:
     other = Caller(buyer.session, buyer.url)
     mine = await buyer.call("POST", PATH, LAMP, Idempotency_Key="one")
     theirs = await other.call("POST", PATH, LAMP, Idempotency_Key="one")
@@ -70,10 +76,10 @@ async def test_keys_of_two_users_have_nothing_to_do_with_each_other(shelf: Datab
     assert "Idempotency-Replayed" not in theirs.headers
 
 
-async def test_without_a_key_every_request_is_an_order(shelf: Database, buyer: Caller) -> None:
+async def test_without_a_key_every_request_places_an_order(shared_database: Database, buyer: Caller) -> None:
     for _ in range(3):
         await buyer.call("POST", PATH, LAMP)
-    assert await written(shelf, buyer) == (3, 3)
+    assert await written(shared_database, buyer) == (3, 3)
 
 
 async def test_requests_that_race_with_one_key_on_two_replicas_place_one_order(
@@ -92,20 +98,20 @@ async def test_requests_that_race_with_one_key_on_two_replicas_place_one_order(
 
     answers = await asyncio.gather(*map(race, [f"key-{n}" for n in range(10)]))
 
-    for of_key in answers:
-        assert {answer.status for answer in of_key} == {201}
-        assert len({answer.body["id"] for answer in of_key}) == 1
-        assert sum("Idempotency-Replayed" not in answer.headers for answer in of_key) == 1
+    for same_key in answers:
+        assert {answer.status for answer in same_key} == {201}
+        assert len({answer.body["id"] for answer in same_key}) == 1
+        assert sum("Idempotency-Replayed" not in answer.headers for answer in same_key) == 1
     assert len(await rows(orders_database, "SELECT 1 FROM orders")) == 10
     assert len(await rows(orders_database, "SELECT 1 FROM outbox")) == 10
 
 
-async def test_orders_that_are_placed_are_answered_when_a_repeated_key_beside_them_cannot_be_looked_up(
+async def test_new_orders_succeed_if_a_repeated_key_in_their_batch_cannot_be_looked_up(
     orders_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = PlaceOrders(orders_database, "orders-1", lambda: None)
     await place([NewOrder("ann", 500, "a lamp", "key")])
-    monkeypatch.setattr(place_order, "FIRST_OF_KEYS", "SELECT 1 / 0")
+    monkeypatch.setattr(place_order, "ORDERS_BY_KEY", "SELECT 1 / 0")
     new, repeated = NewOrder("ann", 700, "a cat"), NewOrder("ann", 500, "a lamp", "key")
     placed, refused = await place([new, repeated])
     assert isinstance(placed, Placed)

@@ -9,7 +9,7 @@ from tests.support import Caller
 PATH = "/api/payments/account/top-ups"
 
 
-async def test_a_repeated_top_up_gets_the_first_answer_and_adds_nothing(payer: Caller) -> None:
+async def test_a_repeated_top_up_replays_the_first_response_and_adds_nothing(payer: Caller) -> None:
     await payer.open_account()
     first = await payer.call("POST", PATH, {"amount": 500}, Idempotency_Key="one")
     await payer.top_up(1)
@@ -29,14 +29,14 @@ async def test_a_key_used_with_another_amount_is_refused(payer: Caller) -> None:
     assert await payer.balance() == 500
 
 
-async def test_a_malformed_key_is_refused_and_nothing_added(payer: Caller) -> None:
+async def test_a_malformed_key_is_refused_and_nothing_is_added(payer: Caller) -> None:
     await payer.open_account()
     answer = await payer.call("POST", PATH, {"amount": 500}, Idempotency_Key="two words")
     assert (answer.status, answer.fields()) == (400, {"Idempotency-Key"})
     assert await payer.balance() == 0
 
 
-async def test_a_key_refused_for_want_of_an_account_may_be_used_later(payer: Caller) -> None:
+async def test_a_key_can_be_used_again_after_a_missing_account(payer: Caller) -> None:
     refused = await payer.call("POST", PATH, {"amount": 500}, Idempotency_Key="one")
     await payer.open_account()
     answer = await payer.call("POST", PATH, {"amount": 500}, Idempotency_Key="one")
@@ -44,7 +44,7 @@ async def test_a_key_refused_for_want_of_an_account_may_be_used_later(payer: Cal
     assert await payer.balance() == 500
 
 
-async def test_one_key_several_times_in_one_batch_takes_effect_once(payments_database: Database) -> None:
+async def test_a_key_repeated_in_one_batch_takes_effect_once(payments_database: Database) -> None:
     await open_account(payments_database, "ann")
     outcomes = await TopUps(payments_database)(
         [NewTopUp("ann", 5, "k"), NewTopUp("ann", 5, "k"), NewTopUp("ann", 6, "k"), NewTopUp("ann", 7)]
@@ -59,14 +59,14 @@ async def test_one_key_several_times_in_one_batch_takes_effect_once(payments_dat
     assert unkeyed.topped_up.balance_after == 12
 
 
-async def test_top_ups_that_race_with_one_key_take_effect_once(payments_database: Database) -> None:
+async def test_concurrent_top_ups_with_one_key_take_effect_once(payments_database: Database) -> None:
     await open_account(payments_database, "ann")
-    flushes = [TopUps(payments_database) for _ in range(8)]  # as many replicas
+    flushes = [TopUps(payments_database) for _ in range(8)]  # each stands for a replica
 
     outcomes = await asyncio.gather(*(flush([NewTopUp("ann", 5, "k")]) for flush in flushes))
 
-    done = [outcome for [outcome] in outcomes if isinstance(outcome, TopUpResult)]
-    assert len(done) == 8
-    assert len({outcome.topped_up.id for outcome in done}) == 1
-    assert sum(not outcome.replayed for outcome in done) == 1
+    results = [outcome for [outcome] in outcomes if isinstance(outcome, TopUpResult)]
+    assert len(results) == 8
+    assert len({result.topped_up.id for result in results}) == 1
+    assert sum(not result.replayed for result in results) == 1
     assert [row.balance for row in await rows(payments_database, "SELECT balance FROM accounts")] == [5]
