@@ -50,13 +50,13 @@ export interface paths {
         };
         /**
          * List your orders
-         * @description Newest first. Pass `next_cursor` as `cursor` for the page after this one.
+         * @description Returns your orders, newest first. Pass `next_cursor` as `cursor` for the next page.
          */
         get: operations["listOrders"];
         put?: never;
         /**
          * Place an order
-         * @description Accepts an order with status NEW; its payment starts by itself.
+         * @description Accepts an order with status NEW. Its payment starts automatically.
          */
         post: operations["createOrder"];
         delete?: never;
@@ -74,7 +74,7 @@ export interface paths {
         };
         /**
          * Show one of your orders
-         * @description With its journey: which replica did what, and when.
+         * @description Returns the order with its journey: each step with its replica and time.
          */
         get: operations["showOrder"];
         put?: never;
@@ -97,7 +97,7 @@ export interface paths {
         put?: never;
         /**
          * Open your account
-         * @description At most one per user; it starts empty.
+         * @description A user can have one account. Its balance starts at 0.
          */
         post: operations["openAccount"];
         delete?: never;
@@ -115,7 +115,7 @@ export interface paths {
         };
         /**
          * Show your ledger
-         * @description Newest first. Pass `next_cursor` as `cursor` for the page after this one.
+         * @description Returns your ledger entries, newest first. Pass `next_cursor` as `cursor` for the next page.
          */
         get: operations["showLedger"];
         put?: never;
@@ -167,7 +167,7 @@ export interface components {
         };
         /**
          * EntryPage
-         * @description Newest first. `next_cursor` is null on the last page.
+         * @description A page of ledger entries, newest first. `next_cursor` is null on the last page.
          */
         EntryPage: {
             items: components["schemas"]["LedgerEntry"][];
@@ -175,7 +175,7 @@ export interface components {
         };
         /**
          * FieldError
-         * @description A field of the body, a parameter or a header, and what is wrong with it.
+         * @description A field of the body, a parameter or a header that is wrong, and the reason.
          */
         FieldError: {
             field: string;
@@ -183,14 +183,14 @@ export interface components {
         };
         /** GatewayReplica */
         GatewayReplica: {
-            /** @description The name that the replica was given. */
+            /** @description The name of the replica. */
             name: string;
             /** @enum {string} */
             service: "gateway";
         };
         /**
          * Hop
-         * @description `at` is by the clock of the replica that made the hop, so hops of two replicas may differ by their clocks.
+         * @description One step of an order at one replica. `at` is the clock of that replica, and clocks of replicas can differ.
          */
         Hop: {
             /** Format: date-time */
@@ -200,10 +200,12 @@ export interface components {
         };
         /**
          * LedgerEntry
-         * @description `version` counts the entries of the account without gaps. A debit has an `order_id`.
+         * @description A change of the balance. `version` numbers the entries of an account from 1 without gaps.
+         *
+         *     Only a debit has an `order_id`.
          */
         LedgerEntry: {
-            /** @description In kopecks; a debit is below zero. */
+            /** @description In kopecks. A debit is negative. */
             amount: number;
             /** @description In kopecks. */
             balance_after: number;
@@ -221,18 +223,18 @@ export interface components {
         NotifierReplica: {
             /** @description Order frames written to sockets since this replica started. */
             delivered: number;
-            /** @description The name that the replica was given. */
+            /** @description The name of the replica. */
             name: string;
             /** @enum {string} */
             service: "notifier";
             /** @description WebSockets that are open now. */
             sockets: number;
-            /** @description Status changes pushed to open sockets within each of `toast_buckets` after their order was accepted, and at the end all of them. Each count includes the one before it. */
+            /** @description Status changes pushed to open sockets, by time since their order was accepted: one cumulative count for each of `toast_buckets`, and the count of all. */
             toasts: number[];
         };
         /**
          * Order
-         * @description `version` grows with each change. `reason` is there when the order was cancelled, and only then.
+         * @description An order. `version` is 1 at first and grows by 1 with each change. Only a cancelled order has a `reason`.
          */
         Order: {
             /**
@@ -257,7 +259,7 @@ export interface components {
         };
         /**
          * OrderPage
-         * @description Newest first. `next_cursor` is null on the last page.
+         * @description A page of orders, newest first. `next_cursor` is null on the last page.
          */
         OrderPage: {
             items: components["schemas"]["Order"][];
@@ -271,7 +273,7 @@ export interface components {
             cancelled: number;
             /** @description Orders that became FINISHED here since it started. */
             finished: number;
-            /** @description The name that the replica was given. */
+            /** @description The name of the replica. */
             name: string;
             /** @enum {string} */
             service: "orders";
@@ -279,6 +281,8 @@ export interface components {
         /**
          * OrderWithJourney
          * @description An order with the hops that it has made, oldest first.
+         *
+         *     The hops are accepted, relayed, received, settled, result_relayed and updated.
          */
         OrderWithJourney: {
             /**
@@ -304,9 +308,9 @@ export interface components {
         };
         /** PaymentsReplica */
         PaymentsReplica: {
-            /** @description Orders declined since it started, for whatever reason. */
+            /** @description Orders declined since it started, for any reason. */
             declined: number;
-            /** @description The name that the replica was given. */
+            /** @description The name of the replica. */
             name: string;
             /** @description Orders paid since this replica started. */
             paid: number;
@@ -315,9 +319,9 @@ export interface components {
         };
         /**
          * ProblemDocument
-         * @description RFC 9457. `type` stays the same for one kind of error; `errors` names what is wrong in the request.
+         * @description An error as RFC 9457 describes it. `type` identifies the kind of error. `errors` lists the wrong fields.
          *
-         *     nginx answers with the type `about:blank`, which says no more than the status.
+         *     Errors of nginx have the type `about:blank`: only their status is meaningful.
          */
         ProblemDocument: {
             detail: string;
@@ -329,7 +333,7 @@ export interface components {
         };
         /** QueueDepth */
         QueueDepth: {
-            /** @description Messages, each of 1 to 100 events, that no consumer holds yet; null where the broker cannot be asked now. */
+            /** @description Messages that no consumer has received yet, each with 1 to 100 events. Null if the broker is unavailable. */
             messages: number | null;
             /** @description The name of a queue in RabbitMQ. */
             name: string;
@@ -340,11 +344,11 @@ export interface components {
             at: string;
             /** @description The queues that services consume. */
             queues: components["schemas"]["QueueDepth"][];
-            /** @description Those that answered within a second, by service and name, 64 at most. A replica that starts anew begins to count at 0. */
+            /** @description The replicas that responded within a second, at most 64, sorted by service and name. After a restart, a replica counts from 0 again. */
             replicas: (components["schemas"]["OrdersReplica"] | components["schemas"]["PaymentsReplica"] | components["schemas"]["NotifierReplica"] | components["schemas"]["GatewayReplica"])[];
-            /** @description The finite upper bounds of `toasts`, in seconds; empty while no notifier answers. */
+            /** @description The finite upper bounds of `toasts`, in seconds. Empty if no notifier responded. */
             toast_buckets: number[];
-            /** @description Rows that wait in the databases, counted up to 100,000 in each table; null where no replica knows it now. */
+            /** @description Rows that wait in the databases, counted up to 100,000 in each table. Null if no replica knows the number. */
             waiting: components["schemas"]["Waiting"];
         };
         /**
@@ -380,11 +384,11 @@ export interface components {
         };
         /** Waiting */
         Waiting: {
-            /** @description Events of orders that are not with the broker yet. */
+            /** @description Events of orders that are not published yet. */
             orders_outbox: number | null;
-            /** @description Orders that payments has received and not decided yet. */
+            /** @description Orders that payments has received but not decided yet. */
             payments_inbox: number | null;
-            /** @description Events of payments that are not with the broker yet. */
+            /** @description Events of payments that are not published yet. */
             payments_outbox: number | null;
         };
     };
@@ -392,10 +396,10 @@ export interface components {
     parameters: never;
     requestBodies: never;
     headers: {
-        /** @description No cache stores it. */
+        /** @description No cache may store the response. */
         "Cache-Control": "no-store";
         /**
-         * @description What the log lines of this call have in common: as it was sent, or made by nginx.
+         * @description The request id in every log line of this request. It is the client's, or generated by nginx.
          * @example 5b1f5c3d8f0a4e0d9c6b7a8190e2f3d4
          */
         "X-Request-Id": string;
@@ -413,10 +417,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Counters of each replica; rates come from two of them. */
+            /** @description Counters of each replica. The difference of two snapshots gives rates. */
             200: {
                 headers: {
-                    /** @description No cache stores it. */
+                    /** @description No cache may store the response. */
                     "Cache-Control": "no-store";
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -455,7 +459,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -465,7 +469,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -550,7 +554,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -565,7 +569,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Seconds to wait before the next try.
+                     * @description Seconds to wait before the next attempt.
                      * @example 1
                      */
                     "Retry-After": number;
@@ -576,7 +580,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -591,11 +595,11 @@ export interface operations {
     listOrders: {
         parameters: {
             query?: {
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string;
-                /** @description How many on a page. */
+                /** @description The maximum number of orders. */
                 limit?: number;
-                /** @description Only those with this status. */
+                /** @description Only orders with this status. */
                 status?: "CANCELLED" | "FINISHED" | "NEW";
             };
             header?: never;
@@ -604,7 +608,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description A page of orders. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
@@ -668,7 +672,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -683,7 +687,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Seconds to wait before the next try.
+                     * @description Seconds to wait before the next attempt.
                      * @example 1
                      */
                     "Retry-After": number;
@@ -694,7 +698,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -710,7 +714,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters, quoted or bare. The same key and body give the first answer again. */
+                /** @description 1 to 255 characters, quoted or bare. The same key and body replay the first response. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -728,14 +732,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is accepted, and NEW. */
+            /** @description The order is accepted. Its status is NEW. */
             201: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
-                    /** @description `true` on an answer that was given before. Absent on the first. */
+                    /** @description `true` if this is a replay of the first response. Absent from the first response. */
                     "Idempotency-Replayed"?: "true";
                     /**
-                     * @description Where it is.
+                     * @description The address of the created resource.
                      * @example /api/orders/01a206e8-6bc4-7359-a38a-8da7f8c962e1
                      */
                     Location: string;
@@ -843,7 +847,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -858,7 +862,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Seconds to wait before the next try.
+                     * @description Seconds to wait before the next attempt.
                      * @example 1
                      */
                     "Retry-After": number;
@@ -869,7 +873,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -887,7 +891,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Its `id`.
+                 * @description The `id` of the order.
                  * @example 01a206e8-6bc4-7359-a38a-8da7f8c962e1
                  */
                 order_id: string;
@@ -896,7 +900,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The order. */
+            /** @description The order with its journey. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
@@ -971,7 +975,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -986,7 +990,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Seconds to wait before the next try.
+                     * @description Seconds to wait before the next attempt.
                      * @example 1
                      */
                     "Retry-After": number;
@@ -997,7 +1001,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1093,7 +1097,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1108,7 +1112,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Seconds to wait before the next try.
+                     * @description Seconds to wait before the next attempt.
                      * @example 1
                      */
                     "Retry-After": number;
@@ -1119,7 +1123,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1140,12 +1144,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is open, and empty. */
+            /** @description The account is open. Its balance is 0. */
             201: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Where it is.
+                     * @description The address of the created resource.
                      * @example /api/payments/account
                      */
                     Location: string;
@@ -1220,7 +1224,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1235,7 +1239,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Seconds to wait before the next try.
+                     * @description Seconds to wait before the next attempt.
                      * @example 1
                      */
                     "Retry-After": number;
@@ -1246,7 +1250,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1261,9 +1265,9 @@ export interface operations {
     showLedger: {
         parameters: {
             query?: {
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: number;
-                /** @description How many on a page. */
+                /** @description The maximum number of entries. */
                 limit?: number;
             };
             header?: never;
@@ -1272,7 +1276,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description A page of ledger entries. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
@@ -1347,7 +1351,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1362,7 +1366,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Seconds to wait before the next try.
+                     * @description Seconds to wait before the next attempt.
                      * @example 1
                      */
                     "Retry-After": number;
@@ -1373,7 +1377,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1389,7 +1393,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters, quoted or bare. The same key and body give the first answer again. */
+                /** @description 1 to 255 characters, quoted or bare. The same key and body replay the first response. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -1406,11 +1410,11 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The money is on the account. */
+            /** @description The amount is added to the balance. */
             201: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
-                    /** @description `true` on an answer that was given before. Absent on the first. */
+                    /** @description `true` if this is a replay of the first response. Absent from the first response. */
                     "Idempotency-Replayed"?: "true";
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1527,7 +1531,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond. Try again with the same Idempotency-Key. */
             502: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1542,7 +1546,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     /**
-                     * @description Seconds to wait before the next try.
+                     * @description Seconds to wait before the next attempt.
                      * @example 1
                      */
                     "Retry-After": number;
@@ -1553,7 +1557,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
-            /** @description The service did not answer in time. Try again with the same Idempotency-Key. */
+            /** @description The service did not respond in time. Try again with the same Idempotency-Key. */
             504: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
