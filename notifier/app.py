@@ -61,7 +61,7 @@ def build(settings: NotifierSettings) -> Service:
         settings.replica,
         ORDER_STATUS,
         decode_order_status,
-        FanOut(worker_redis, settings.redis_replicas),
+        FanOut(worker_redis, settings.redis_replicas).publish,
         publisher,
     )
 

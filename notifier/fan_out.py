@@ -62,7 +62,7 @@ class FanOut:
         self._redis = redis
         self._copies = copies
 
-    async def __call__(self, events: Sequence[OrderStatusEvent]) -> None:
+    async def publish(self, events: Sequence[OrderStatusEvent]) -> None:
         """Appends each event to its user's stream and publishes it. A repeated event is not appended again.
 
         Raises RedisError, TimeoutError or NotReplicated, and the consumer then retries the batch.

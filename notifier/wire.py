@@ -69,8 +69,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cuts reference cycles, so that a closed socket is freed without the garbage collector.
 
-        The collector seldom looks at old objects (`tune_garbage_collector`). Closed sockets, 10 KiB each, would pile
-        up until then. `connection_made` and `run_asgi` cut cycles for the same reason.
+        The collector seldom looks at old objects (`tune_garbage_collector`). Closed sockets, 10 KiB each, would
+        pile up until then. `connection_made` and `run_asgi` cut cycles for the same reason.
         """
         super().connection_lost(exc)
         self._stop_watching()

@@ -38,15 +38,15 @@ def build(settings: OrdersSettings) -> Service:
     publisher = Publisher(rabbitmq, settings.replica)
     # Hops 3 and 8: the relay publishes the events of the outbox. To order.created it adds the hop RELAYED.
     relay = Relay(database, publisher, settings.replica, {"order.created": RELAYED})
-    # Hops 1 and 2: `routes.create_order` submits each order to this batcher, which calls PlaceOrders.
-    place = Batcher("orders", PlaceOrders(database, settings.replica, relay.wake))
-    # Hop 7: the consumer decodes the payment results of its queue and calls ApplyResults.
+    # Hops 1 and 2: `routes.create_order` submits each order to this batcher, which calls `PlaceOrders.place`.
+    place = Batcher("orders", PlaceOrders(database, settings.replica, relay.wake).place)
+    # Hop 7: the consumer decodes the payment results of its queue and calls `ApplyResults.apply`.
     results = Consumer(
         rabbitmq,
         settings.replica,
         PAYMENT_RESULTS,
         decode_payment_event,
-        ApplyResults(database, settings.replica, relay.wake),
+        ApplyResults(database, settings.replica, relay.wake).apply,
         publisher,
     )
     return Service(
@@ -59,7 +59,7 @@ def build(settings: OrdersSettings) -> Service:
             publisher,
             relay,
             results,
-            Periodic("reconciler", database, EVERY_SECONDS, Reconciler(database, relay.wake)),
+            Periodic("reconciler", database, EVERY_SECONDS, Reconciler(database, relay.wake).remind),
             retention.of_keys(database, orders, settings.keep_keys_hours),
         ],
         measures=[Backlog(database, *outbox.BACKLOG).measure, Backlog(database, *OVERDUE).measure],

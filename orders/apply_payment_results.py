@@ -57,7 +57,7 @@ class ApplyResults:
         self._replica = replica
         self._on_committed = on_committed
 
-    async def __call__(self, events: Sequence[PaymentEvent]) -> None:
+    async def apply(self, events: Sequence[PaymentEvent]) -> None:
         """Raises Refused with the contradicting results, after the others are committed."""
         results = first_result_per_order(events)
         hop = journey.now(UPDATED, self._replica)

@@ -88,7 +88,7 @@ class PlaceOrders:
         self._replica = replica
         self._on_committed = on_committed
 
-    async def __call__(self, orders: Sequence[NewOrder]) -> list[Placed | Exception]:
+    async def place(self, orders: Sequence[NewOrder]) -> list[Placed | Exception]:
         """Writes all new orders in one transaction and returns one result per order.
 
         The result of a key that was used with another body is a 422 Problem.

@@ -56,7 +56,7 @@ class Reconciler:
         self._database = database
         self._on_committed = on_committed
 
-    async def __call__(self) -> bool:
+    async def remind(self) -> bool:
         """Returns whether the batch was full, so that more reminders may be due."""
         async with self._database.begin() as connection:
             due = await connection.fetch(REMIND, REMINDER_BATCH_SIZE)

@@ -98,7 +98,7 @@ class TopUps:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def __call__(self, top_ups: Sequence[NewTopUp]) -> list[TopUpResult | Exception]:
+    async def top_up(self, top_ups: Sequence[NewTopUp]) -> list[TopUpResult | Exception]:
         """Writes the top-ups in one transaction. Returns one result per top-up, in order.
 
         The result is a 404 Problem if the user has no account. It is a 422 Problem if the key was used with another

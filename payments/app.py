@@ -3,7 +3,7 @@
 from gozon.hops import RESULT_RELAYED
 from gozon.topology import ORDER_CREATED, TOPOLOGY
 from payments.accounts import TopUps
-from payments.charge_orders import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders
 from payments.messages import receive
 from payments.models import ledger_entries
 from payments.routes import PaymentsContext, router
@@ -39,17 +39,17 @@ def build(settings: PaymentsSettings) -> Service:
     # Hop 6: the relay publishes the payment results of the outbox, and adds the hop RESULT_RELAYED to each.
     relayed_hops = {"payment.succeeded": RESULT_RELAYED, "payment.failed": RESULT_RELAYED}
     relay = Relay(database, publisher, settings.replica, relayed_hops)
-    # `routes.top_up` submits each top-up to this batcher, which calls TopUps.
-    top_ups = Batcher("top-ups", TopUps(database))
-    # Hop 5: the inbox reads stored events and calls ChargeOrders in a transaction.
-    inbox = Inbox(database, settings.replica, ChargeOrders(settings.replica, relay.wake))
-    # Hop 4: the consumer decodes the order.created events of its queue and calls Ingest, which stores them.
+    # `routes.top_up` submits each top-up to this batcher, which calls `TopUps.top_up`.
+    top_ups = Batcher("top-ups", TopUps(database).top_up)
+    # Hop 5: the inbox reads stored events and calls `ChargeOrders.charge` in a transaction.
+    inbox = Inbox(database, settings.replica, ChargeOrders(settings.replica, relay.wake).charge)
+    # Hop 4: the consumer decodes the order.created events of its queue, and the inbox stores them.
     created = Consumer(
         rabbitmq,
         settings.replica,
         ORDER_CREATED,
         receive,
-        Ingest(database, settings.replica, inbox.wake),
+        inbox.store,
         publisher,
     )
     return Service(

@@ -1,4 +1,4 @@
-"""Hops 4 and 5: store order.created in the inbox, then charge orders and write the results in one transaction."""
+"""Hop 5: charge the orders of an inbox batch and write their results, in one transaction."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,13 +11,12 @@ from gozon.hops import RECEIVED, SETTLED
 from payments import ledger
 from payments.decisions import Charge, LockedAccount, Payment, Settlement, settle
 from payments.messages import OrderCreatedEvent, decode_order_created, payment_decided
-from shopkit.db.database import Connection, Database
+from shopkit.db.database import Connection
 from shopkit.messaging import event_log, inbox, inbox_store, journey, outbox
 from shopkit.messaging.events import Outgoing
-from shopkit.messaging.inbox_store import ReceivedEvent, WaitingEvent
+from shopkit.messaging.inbox_store import WaitingEvent
 from shopkit.messaging.journey import Hop
 from shopkit.observability import tracing
-from shopkit.observability.metrics import DUPLICATES
 
 SETTLED_ORDERS = Counter("gozon_payments_settled", "Orders decided, by outcome", ["outcome"])
 
@@ -37,25 +36,6 @@ INSERT_PAYMENTS = """
 """
 
 
-class Ingest:
-    """Hop 4: stores received events in the inbox. The consumer acknowledges their messages after that.
-
-    `on_stored` is called after each commit, to wake the inbox.
-    """
-
-    def __init__(self, database: Database, replica: str, on_stored: Callable[[], None]) -> None:
-        self._database = database
-        self._replica = replica
-        self._on_stored = on_stored
-
-    async def __call__(self, received: Sequence[ReceivedEvent]) -> None:
-        async with self._database.autocommit() as connection:
-            new = await inbox_store.store(connection, received, self._replica)
-        self._on_stored()
-        event_log.each(RECEIVED, (event.event for event in received))
-        DUPLICATES.labels("inbox").inc(len(received) - new)
-
-
 class ChargeOrders:
     """Hop 5: decides a batch of orders and writes payments, ledger entries, balances and result events.
 
@@ -67,7 +47,7 @@ class ChargeOrders:
         self._replica = replica
         self._on_committed = on_committed
 
-    async def __call__(self, connection: Connection, waiting: Sequence[WaitingEvent]) -> Callable[[], None]:
+    async def charge(self, connection: Connection, waiting: Sequence[WaitingEvent]) -> Callable[[], None]:
         """Writes in the transaction of `connection`. Returns the function to call after its commit."""
         orders = [decode_order_created(event.event) for event in waiting]
         charges = [Charge(o.id, o.data.order_id, o.data.user_id, o.data.amount) for o in orders]

@@ -2,7 +2,7 @@
 
     python -m loadtest.bench.charge postgresql://user:password@127.0.0.1/empty_database amqp://user:password@127.0.0.1/
 
-The code for ingest and charge is the service's own, in one process on the first core. The servers should have the
+The code that stores and charges is the service's own, in one process on the first core. The servers should have the
 other. The same run measures the same work one event at a time (a message, a transaction for the inbox, another for
 the charge), and many orders of a single account. Payments' tables and the queue are emptied first.
 """
@@ -25,7 +25,7 @@ from gozon.topology import ORDER_CREATED, TOPOLOGY
 from loadtest.arguments import argument_parser
 from orders.messages import order_created
 from payments.accounts import NewTopUp, TopUps, open_account
-from payments.charge_orders import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders
 from payments.messages import receive
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox, journey, subscription
@@ -64,7 +64,7 @@ async def prepare(database: Database, users: Sequence[str]) -> None:
         await connection.execute("TRUNCATE accounts, payments, ledger_entries, inbox, outbox, dead_letters")
     for user in users:
         await open_account(database, user)
-    await TopUps(database)([NewTopUp(user, 10**12) for user in users])
+    await TopUps(database).top_up([NewTopUp(user, 10**12) for user in users])
 
 
 async def fill(broker: str, users: Sequence[str], count: int, events_per_message: int) -> None:
@@ -81,9 +81,9 @@ async def fill(broker: str, users: Sequence[str], count: int, events_per_message
 
 
 async def charge_all(database: Database, broker: str, count: int) -> ChargeTimes:
-    """Runs ingest and charge until `count` orders are charged."""
+    """Stores and charges until `count` orders are charged."""
     done = asyncio.Event()
-    charge = ChargeOrders("payments-1", lambda: None)
+    charge = ChargeOrders("payments-1", lambda: None).charge
     left = count
 
     async def charge_and_count(connection: Connection, waiting: Sequence[inbox.WaitingEvent]) -> inbox.OnCommitted:
@@ -100,8 +100,9 @@ async def charge_all(database: Database, broker: str, count: int) -> ChargeTimes
 
     payments_inbox = Inbox(database, "payments-1", charge_and_count)
     publisher = Publisher(RabbitMQ(broker, TOPOLOGY), "bench")
-    ingest = Ingest(database, "payments-1", payments_inbox.wake)
-    consumer = Consumer(RabbitMQ(broker, TOPOLOGY), "bench", ORDER_CREATED, receive, ingest, publisher)
+    consumer = Consumer(
+        RabbitMQ(broker, TOPOLOGY), "bench", ORDER_CREATED, receive, payments_inbox.store, publisher
+    )
     wall, cpu = time.perf_counter(), time.process_time()
     tasks = [asyncio.create_task(worker.run()) for worker in (consumer, payments_inbox)]
     await done.wait()

@@ -38,6 +38,6 @@ POINTS = {
     "after-charge-commit": Point(("payments",), "payments.charge_orders:ChargeOrders._report"),
     "before-status-commit": Point(("orders",), "orders.apply_payment_results:_not_applied", after=True),
     "after-status-commit": Point(("orders",), "orders.apply_payment_results:_report"),
-    "before-redis-publish": Point(("notifier",), "notifier.fan_out:FanOut.__call__"),
-    "after-redis-publish": Point(("notifier",), "notifier.fan_out:FanOut.__call__", after=True),
+    "before-redis-publish": Point(("notifier",), "notifier.fan_out:FanOut.publish"),
+    "after-redis-publish": Point(("notifier",), "notifier.fan_out:FanOut.publish", after=True),
 }

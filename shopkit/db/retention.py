@@ -87,7 +87,7 @@ class Retention:
         self._statement = statement
         self._hours = hours
 
-    async def __call__(self) -> bool:
+    async def delete_batch(self) -> bool:
         """Returns whether there may be more to remove."""
         async with self._database.autocommit() as connection:
             ((removed, examined),) = await connection.fetch(self._statement, self._hours, RETENTION_BATCH_SIZE)
@@ -107,4 +107,5 @@ def expired_keys(table: Table) -> str:
 
 def worker(database: Database, what: str, statement: str, hours: int) -> Periodic:
     """Returns the worker that runs `statement`. `what` is the value of the metric label."""
-    return Periodic(f"retention of {what}", database, INTERVAL_SECONDS, Retention(database, what, statement, hours))
+    retention = Retention(database, what, statement, hours)
+    return Periodic(f"retention of {what}", database, INTERVAL_SECONDS, retention.delete_batch)

@@ -28,16 +28,17 @@ from typing import TypeAlias
 import structlog
 
 from shopkit.db.database import Connection, Database
-from shopkit.messaging import crash_guard, inbox_store
+from shopkit.messaging import crash_guard, event_log, inbox_store
 from shopkit.messaging.crash_guard import ISOLATED_CRASH_LIMIT, Crash, CrashGuard
 from shopkit.messaging.event_log import log_fields
-from shopkit.messaging.inbox_store import WaitingEvent
+from shopkit.messaging.inbox_store import ReceivedEvent, WaitingEvent
 from shopkit.messaging.low_water_mark import LowWaterMark
 from shopkit.observability import tracing
-from shopkit.observability.metrics import BATCH_SIZE, DEAD_LETTERED, HANDLER_FAILURES
+from shopkit.observability.metrics import BATCH_SIZE, DEAD_LETTERED, DUPLICATES, HANDLER_FAILURES
 from shopkit.runtime.retry import Backoff, BatchSize, Cause, Progress, cause_of, is_transient, pause
 
 INBOX_BATCH_SIZE = 1000
+RECEIVED_STEP = "received"  # in the log of events
 POLL_SECONDS = 1.0
 # Time per loop for suspected events, so that the other events never wait long for them.
 QUARANTINE_SLICE_SECONDS = 0.05
@@ -59,7 +60,7 @@ def report_dead_letter(event: WaitingEvent, error: str) -> None:
 
 
 class Inbox:
-    """A worker that processes the events of the inbox in batches. Replicas share the work.
+    """Stores events, and as a worker processes them in batches. Replicas share the work.
 
     `handle` writes the effects of a batch on the connection it receives. It must not commit.
 
@@ -80,6 +81,7 @@ class Inbox:
         handle: Callable[[Connection, Sequence[WaitingEvent]], Awaitable[OnCommitted]],
     ) -> None:
         self._database = database
+        self._replica = replica
         self._handle = handle
         self._guard = CrashGuard(database, replica)
         self._size = BatchSize(INBOX_BATCH_SIZE)
@@ -89,8 +91,16 @@ class Inbox:
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
 
+    async def store(self, received: Sequence[ReceivedEvent]) -> None:
+        """Stores events and starts the next batch. Their message can be acknowledged after that."""
+        async with self._database.autocommit() as connection:
+            new = await inbox_store.store(connection, received, self._replica)
+        self.wake()
+        event_log.each(RECEIVED_STEP, (event.event for event in received))
+        DUPLICATES.labels("inbox").inc(len(received) - new)
+
     def wake(self) -> None:
-        """Starts the next batch without waiting for the poll. Called after events were stored."""
+        """Starts the next batch without waiting for the poll."""
         self._wake.set()
 
     def stop(self) -> None:

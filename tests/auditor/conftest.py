@@ -8,7 +8,7 @@ from orders.apply_payment_results import ApplyResults
 from orders.messages import decode_payment_event
 from orders.place_order import NewOrder, PlaceOrders
 from payments.accounts import NewTopUp, TopUps, open_account
-from payments.charge_orders import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders
 from payments.messages import receive
 from shopkit.db.database import Database
 from shopkit.messaging import outbox
@@ -39,8 +39,7 @@ class Books:
         self.payments = payments
         self._place = PlaceOrders(orders, "orders-1", nothing)
         self._results = ApplyResults(orders, "orders-1", nothing)
-        self._ingest = Ingest(payments, "payments-1", nothing)
-        self._inbox = Inbox(payments, "payments-1", ChargeOrders("payments-1", nothing))
+        self._inbox = Inbox(payments, "payments-1", ChargeOrders("payments-1", nothing).charge)
 
     @property
     def urls(self) -> tuple[str, str]:
@@ -53,20 +52,20 @@ class Books:
             await self.top_up(user_id, amount)
 
     async def top_up(self, user_id: str, amount: int) -> None:
-        await TopUps(self.payments)([NewTopUp(user_id, amount)])
+        await TopUps(self.payments).top_up([NewTopUp(user_id, amount)])
 
     async def place(self, *orders: NewOrder) -> None:
-        await self._place(orders)
+        await self._place.place(orders)
 
     async def settle(self) -> bool:
         """Processes the waiting events, as relays, inbox and consumers do. Returns False if there were none."""
         created = await _taken(self.orders, "order.created")
         if created:
-            await self._ingest([receive(event.event) for event in created])
+            await self._inbox.store([receive(event.event) for event in created])
         await self._inbox.process_batch()
         decided = await _taken(self.payments, "payment.succeeded", "payment.failed")
         if decided:
-            await self._results([decode_payment_event(event.event) for event in decided])
+            await self._results.apply([decode_payment_event(event.event) for event in decided])
         return bool(created or decided)
 
     async def trade(self) -> None:

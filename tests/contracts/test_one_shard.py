@@ -23,7 +23,7 @@ from orders.messages import decode_payment_event
 from orders.place_order import NewOrder, PlaceOrders
 from payments import accounts, charge_orders, ledger
 from payments.accounts import NewTopUp, TopUps
-from payments.charge_orders import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders
 from payments.messages import decode_order_created, receive
 from shopkit.db.database import Connection, Database, Row
 from shopkit.messaging import crash_guard, inbox_store, outbox
@@ -173,25 +173,24 @@ async def whole_way(shard: Shard, users: Sequence[str]) -> dict[Any, str]:
     for user_id in with_account:
         await accounts.open_account(shard.payments, user_id)
     top_ups = [NewTopUp(user_id, BALANCE, KEY) for user_id in users]
-    await TopUps(shard.payments)(top_ups)
-    await TopUps(shard.payments)(top_ups)
+    await TopUps(shard.payments).top_up(top_ups)
+    await TopUps(shard.payments).top_up(top_ups)
 
     place = PlaceOrders(shard.orders, replica, _nothing)
     for key in (KEY, KEY, None):
-        await place([NewOrder(user_id, BALANCE, "a lamp", key) for user_id in users])
+        await place.place([NewOrder(user_id, BALANCE, "a lamp", key) for user_id in users])
     created = await _outbox_events(shard.orders)
     assert len(created) == 2 * len(users)
 
-    ingest = Ingest(shard.payments, replica, _nothing)
-    inbox = Inbox(shard.payments, replica, ChargeOrders(replica, _nothing))
+    inbox = Inbox(shard.payments, replica, ChargeOrders(replica, _nothing).charge)
     for _ in ("once", "and again"):
-        await ingest([receive(event.event) for event in created])
+        await inbox.store([receive(event.event) for event in created])
         await inbox.process_batch()
     results = [decode_payment_event(event.event) for event in await _outbox_events(shard.payments)]
 
     apply = ApplyResults(shard.orders, replica, _nothing)
-    await apply(results)
-    await apply(results)
+    await apply.apply(results)
+    await apply.apply(results)
     status_events = await _outbox_events(shard.orders)
     assert len(status_events) == len(created)
 

@@ -70,9 +70,9 @@ async def test_fan_out_moves_to_the_primary_of_the_sentinels_if_its_primary_has_
         await succeeds(connects)
         fan_out, event = FanOut(redis, copies=1), an_event()
         with pytest.raises(NotReplicated):
-            await fan_out([event])
+            await fan_out.publish([event])
         await sentinel.set_primary(another)
-        await succeeds(lambda: fan_out([event]))
+        await succeeds(lambda: fan_out.publish([event]))
 
 
 async def test_an_event_that_is_replicated_on_the_second_attempt_is_counted_once(start: Start) -> None:
@@ -81,10 +81,10 @@ async def test_an_event_that_is_replicated_on_the_second_attempt_is_counted_once
         fan_out, event = FanOut(redis, copies=1), an_event()
         published, duplicates = counts()
         with pytest.raises(NotReplicated):
-            await fan_out([event])
+            await fan_out.publish([event])
         assert counts() == (published + 1, duplicates)
         await start("replica", primary)
-        await succeeds(lambda: fan_out([event]))
+        await succeeds(lambda: fan_out.publish([event]))
         assert counts()[0] == published + 1
 
 

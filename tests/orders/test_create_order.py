@@ -73,7 +73,7 @@ async def test_the_order_and_its_one_event_are_written_in_one_transaction(
 async def test_no_order_is_written_without_its_event(orders_database: Database) -> None:
     await rows(orders_database, "ALTER TABLE outbox ADD CHECK (false)")
     with pytest.raises(Exception, match="violates check constraint"):
-        await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("ann", 1, "a lamp")])
+        await PlaceOrders(orders_database, "orders-1", lambda: None).place([NewOrder("ann", 1, "a lamp")])
     assert await written(orders_database) == (0, 0)
 
 

@@ -110,10 +110,10 @@ async def test_new_orders_succeed_if_a_repeated_key_in_their_batch_cannot_be_loo
     orders_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = PlaceOrders(orders_database, "orders-1", lambda: None)
-    await place([NewOrder("ann", 500, "a lamp", "key")])
+    await place.place([NewOrder("ann", 500, "a lamp", "key")])
     monkeypatch.setattr(place_order, "ORDERS_BY_KEY", "SELECT 1 / 0")
     new, repeated = NewOrder("ann", 700, "a cat"), NewOrder("ann", 500, "a lamp", "key")
-    placed, refused = await place([new, repeated])
+    placed, refused = await place.place([new, repeated])
     assert isinstance(placed, Placed)
     assert placed.id == new.id
     assert isinstance(refused, Problem)

@@ -29,7 +29,7 @@ AMOUNT = 500
 
 async def placed(database: Database, count: int = 1) -> list[UUID]:
     orders = [NewOrder("ann", AMOUNT, f"lamp {n}", id=uuid7()) for n in range(count)]
-    await PlaceOrders(database, "orders-1", lambda: None)(orders)
+    await PlaceOrders(database, "orders-1", lambda: None).place(orders)
     await rows(database, "DELETE FROM outbox")
     return [order.id for order in orders]
 
@@ -81,7 +81,7 @@ async def test_a_paid_order_is_finished_and_its_event_is_written_in_the_same_tra
     orders_database: Database, apply: ApplyResults
 ) -> None:
     (order_id,) = await placed(orders_database)
-    await apply([result(order_id)])
+    await apply.apply([result(order_id)])
     (row,) = await rows(
         orders_database,
         "SELECT status, version, routing_key, event, orders.xmin = outbox.xmin AS together FROM orders, outbox",
@@ -99,7 +99,7 @@ async def test_a_paid_order_is_finished_and_its_event_is_written_in_the_same_tra
 
 async def test_an_unpaid_order_is_cancelled_with_its_reason(orders_database: Database, apply: ApplyResults) -> None:
     (order_id,) = await placed(orders_database)
-    await apply([result(order_id, "insufficient_funds")])
+    await apply.apply([result(order_id, "insufficient_funds")])
     assert await order(orders_database, order_id) == ("CANCELLED", "insufficient_funds", 2)
     (row,) = await rows(orders_database, "SELECT routing_key, event FROM outbox")
     assert row.routing_key == "order.cancelled"
@@ -112,7 +112,7 @@ async def test_a_result_repeated_in_one_batch_is_applied_once(
     one, other = await placed(orders_database, 2)
     before = counted("gozon_duplicate_events", stage="payment-results")
     again = result(one)
-    await apply([again, again, result(other, "no_account"), result(one)])
+    await apply.apply([again, again, result(other, "no_account"), result(one)])
     assert await order(orders_database, one) == ("FINISHED", None, 2)
     assert await order(orders_database, other) == ("CANCELLED", "no_account", 2)
     assert sorted(await status_events(orders_database)) == [("order.cancelled", other), ("order.finished", one)]
@@ -123,9 +123,9 @@ async def test_a_result_repeated_in_a_later_batch_changes_nothing(
     orders_database: Database, apply: ApplyResults
 ) -> None:
     first, second = await placed(orders_database, 2)
-    await apply([result(first)])
-    await apply([result(first), result(second)])
-    await apply([result(second), result(first)])
+    await apply.apply([result(first)])
+    await apply.apply([result(first), result(second)])
+    await apply.apply([result(second), result(first)])
     assert await order(orders_database, first) == ("FINISHED", None, 2)
     assert await status_events(orders_database) == [("order.finished", first), ("order.finished", second)]
 
@@ -155,11 +155,11 @@ async def test_a_contradicting_result_is_counted_and_not_applied(
     before = counted("gozon_contradicting_results")
     events = [result(order_id, first), result(order_id, then)]
     if in_one_batch:
-        reasons = await refused(apply(events))
+        reasons = await refused(apply.apply(events))
         assert reasons == {1: f"the order is {status}"}
     else:
-        await apply(events[:1])
-        assert await refused(apply(events[1:])) == {0: f"the order is {status}"}
+        await apply.apply(events[:1])
+        assert await refused(apply.apply(events[1:])) == {0: f"the order is {status}"}
     assert await order(orders_database, order_id) == (status, first, 2)
     assert len(await status_events(orders_database)) == 1
     assert counted("gozon_contradicting_results") == before + 1
@@ -178,9 +178,9 @@ async def test_an_order_takes_the_journey_of_its_result_or_keeps_its_own(
     orders_database: Database, apply: ApplyResults, of_result: list[Hop], expected: list[str]
 ) -> None:
     first, second = await placed(orders_database, 2)
-    await apply([result(first, journey=of_result), result(second)])
+    await apply.apply([result(first, journey=of_result), result(second)])
     assert await journeys(orders_database) == {first: (expected, expected), second: (OWN, OWN)}
-    await apply([result(first, journey=HOPS[:1]), result(second, journey=HOPS)])
+    await apply.apply([result(first, journey=HOPS[:1]), result(second, journey=HOPS)])
     assert await journeys(orders_database) == {first: (expected, expected), second: (OWN, OWN)}
 
 
@@ -189,7 +189,7 @@ async def test_an_order_of_an_older_release_without_a_journey_gets_the_new_hop_o
 ) -> None:
     (order_id,) = await placed(orders_database)
     await rows(orders_database, "UPDATE orders SET journey = DEFAULT")
-    await apply([result(order_id)])
+    await apply.apply([result(order_id)])
     assert await journeys(orders_database) == {order_id: (["updated"], ["updated"])}
 
 
@@ -199,8 +199,8 @@ async def test_a_result_for_an_unknown_order_does_not_affect_other_results(
     (order_id,) = await placed(orders_database)
     unknown = "there is no such order"
     batch = [result(uuid4()), result(order_id), result(uuid4(), "no_account")]
-    assert await refused(apply(batch)) == {0: unknown, 2: unknown}
-    assert await refused(apply([result(uuid4())])) == {0: unknown}
+    assert await refused(apply.apply(batch)) == {0: unknown, 2: unknown}
+    assert await refused(apply.apply([result(uuid4())])) == {0: unknown}
     assert await status_events(orders_database) == [("order.finished", order_id)]
 
 
@@ -212,13 +212,13 @@ async def test_a_result_with_another_user_or_amount_is_not_applied(
     alone, (first, second) = (await placed(orders_database))[0], await placed(orders_database, 2)
     before = counted("gozon_contradicting_results")
     disagrees = "the order has another user or amount"
-    assert await refused(apply([result(alone, reason, **wrong)])) == {0: disagrees}
+    assert await refused(apply.apply([result(alone, reason, **wrong)])) == {0: disagrees}
     assert await order(orders_database, alone) == ("NEW", None, 1)
 
     batch = [result(first, reason, **wrong), result(first), result(second), result(second, reason, **wrong)]
-    assert await refused(apply(batch)) == {0: disagrees, 3: disagrees}
+    assert await refused(apply.apply(batch)) == {0: disagrees, 3: disagrees}
     assert await status_events(orders_database) == [("order.finished", first), ("order.finished", second)]
-    assert await refused(apply([result(first, **wrong)])) == {0: disagrees}
+    assert await refused(apply.apply([result(first, **wrong)])) == {0: disagrees}
     assert counted("gozon_contradicting_results") == before + 4
 
 
@@ -230,7 +230,7 @@ async def test_a_contradicting_result_becomes_a_dead_letter_and_the_other_result
     disagreeing = payment_decided(wrong, "ann", AMOUNT - 1, None)
     unknown = payment_decided(uuid4(), "ann", AMOUNT, None)
     consumer = Consumer(
-        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher
+        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, apply.apply, publisher
     )
     failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
     await broker.publish(disagreeing, payment_decided(right, "ann", AMOUNT, None), unknown)
@@ -251,7 +251,7 @@ async def test_replicas_with_overlapping_batches_apply_each_result_once(orders_d
     replicas = [ApplyResults(orders_database, "orders-1", lambda: None) for _ in batches]
     await asyncio.gather(
         *(
-            replica([result(order_id) for order_id in batch])
+            replica.apply([result(order_id) for order_id in batch])
             for replica, batch in zip(replicas, batches, strict=True)
         )
     )
@@ -270,7 +270,7 @@ async def test_a_batch_locks_its_orders_in_the_order_of_their_ids(
     await rows(orders_database, MOVED_LAST, id=first)
     async with orders_database.begin() as other_replica:
         await other_replica.execute(LOCK, [first])
-        applying = asyncio.create_task(apply([result(second), result(first)]))
+        applying = asyncio.create_task(apply.apply([result(second), result(first)]))
         await eventually(partial(stands_still, orders_database))
         await other_replica.execute(LOCK, [second])
     await applying
@@ -310,7 +310,7 @@ async def test_results_wait_while_the_database_is_unavailable(
     publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     apply = ApplyResults(far, "orders-1", lambda: None)
     consumer = Consumer(
-        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, apply, publisher
+        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, apply.apply, publisher
     )
     failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
 

@@ -127,7 +127,7 @@ async def test_concurrent_top_ups_are_all_added(payer: Caller, shared_database: 
 async def test_each_top_up_of_a_batch_is_a_ledger_entry(payments_database: Database) -> None:
     await open_account(payments_database, "ann")
     await open_account(payments_database, "bob")
-    results = await TopUps(payments_database)(
+    results = await TopUps(payments_database).top_up(
         [NewTopUp("ann", 10), NewTopUp("bob", 5), NewTopUp("ann", 20), NewTopUp("ann", 30)]
     )
     assert [result.topped_up.balance_after for result in results if isinstance(result, TopUpResult)] == [
@@ -144,7 +144,7 @@ async def test_in_a_batch_only_the_top_up_without_an_account_fails(
     payments_database: Database,
 ) -> None:
     await open_account(payments_database, "ann")
-    first, refused, last = await TopUps(payments_database)(
+    first, refused, last = await TopUps(payments_database).top_up(
         [NewTopUp("ann", 10), NewTopUp("nobody", 5), NewTopUp("ann", 20)]
     )
     assert isinstance(first, TopUpResult)
@@ -158,7 +158,7 @@ async def test_a_balance_never_changes_without_a_ledger_entry(payments_database:
     await open_account(payments_database, "ann")
     await rows(payments_database, "ALTER TABLE ledger_entries ADD CHECK (amount < 100)")
     with pytest.raises(Exception, match="violates check constraint"):
-        await TopUps(payments_database)([NewTopUp("ann", 10), NewTopUp("ann", 100)])
+        await TopUps(payments_database).top_up([NewTopUp("ann", 10), NewTopUp("ann", 100)])
     assert await audit(payments_database) == {"ann": 0}
 
 
@@ -166,9 +166,9 @@ async def test_in_a_batch_only_the_top_up_above_the_balance_limit_fails(payments
     await open_account(payments_database, "rich")
     await open_account(payments_database, "neighbour")
     top_ups = TopUps(payments_database)
-    await top_ups([NewTopUp("rich", HIGHEST_AMOUNT) for _ in range(BALANCE_LIMIT // HIGHEST_AMOUNT)])
-    await top_ups([NewTopUp("rich", BALANCE_LIMIT % HIGHEST_AMOUNT)])
-    outcomes = await top_ups([NewTopUp("neighbour", 5), NewTopUp("rich", 1), NewTopUp("neighbour", 6)])
+    await top_ups.top_up([NewTopUp("rich", HIGHEST_AMOUNT) for _ in range(BALANCE_LIMIT // HIGHEST_AMOUNT)])
+    await top_ups.top_up([NewTopUp("rich", BALANCE_LIMIT % HIGHEST_AMOUNT)])
+    outcomes = await top_ups.top_up([NewTopUp("neighbour", 5), NewTopUp("rich", 1), NewTopUp("neighbour", 6)])
     first, refused, last = outcomes
     assert isinstance(first, TopUpResult)
     assert isinstance(last, TopUpResult)

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from orders.messages import PaymentEvent, decode_payment_event, order_created
 from payments.accounts import NewTopUp, TopUpResult, TopUps, open_account
-from payments.charge_orders import CONFLICT, ChargeOrders, Ingest
+from payments.charge_orders import CONFLICT, ChargeOrders
 from payments.messages import receive
 from shopkit.db.database import Connection, Database
 from shopkit.messaging import inbox
@@ -80,7 +80,7 @@ class FailingHandler:
         self.trouble: type[BaseException] | None = None
 
     async def __call__(self, connection: Connection, waiting: Sequence[WaitingEvent]) -> OnCommitted:
-        committed = await ChargeOrders("payments-1", lambda: None)(connection, waiting)
+        committed = await ChargeOrders("payments-1", lambda: None).charge(connection, waiting)
         if trouble := self.trouble:
             self.trouble = None
             raise trouble("before the commit")
@@ -139,7 +139,7 @@ class History(RuleBasedStateMachine):
     def top_up(self, batch: list[NewTopUp], newcomer: str | None) -> None:
         if newcomer is not None:
             self.open_account(newcomer)
-        outcomes = self.run(TopUps(self.database)(batch))
+        outcomes = self.run(TopUps(self.database).top_up(batch))
         expected = [self.model.top_up(one.user_id, one.amount, one.key) for one in batch]
         assert [balance_or_status(outcome) for outcome in outcomes] == expected
 
@@ -178,8 +178,7 @@ class History(RuleBasedStateMachine):
             self.run(self.ingest(batch))
 
     async def ingest(self, batch: Sequence[Created]) -> None:
-        ingest = Ingest(self.database, "payments-1", lambda: None)
-        await ingest([receive(created.event.event) for created in batch])
+        await self.replica.store([receive(created.event.event) for created in batch])
 
     @rule(trouble=troubles)
     def process_batch(self, trouble: type[BaseException] | None) -> None:

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from gozon.topology import ORDER_CREATED
 from orders.messages import OrderCreated, order_created
 from payments.accounts import NewTopUp, TopUps, open_account
-from payments.charge_orders import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders
 from payments.messages import receive
 from shopkit.db.database import Database
 from shopkit.messaging.events import Outgoing
@@ -27,7 +27,7 @@ from tests.servers import Broker, counted, rows, running, stands_still
 from tests.support import Caller, Replica, eventually
 
 CHARGED = "SELECT order_id FROM payments WHERE outcome = 'succeeded'"
-CHARGE = ChargeOrders("payments-1", lambda: None)
+CHARGE = ChargeOrders("payments-1", lambda: None).charge
 RESULTS = "orders.payment-results"
 
 
@@ -39,12 +39,12 @@ def inbox(payments_database: Database) -> Inbox:
 async def opened(database: Database, user_id: str, balance: int) -> None:
     await open_account(database, user_id)
     if balance:
-        await TopUps(database)([NewTopUp(user_id, balance)])
+        await TopUps(database).top_up([NewTopUp(user_id, balance)])
 
 
 async def ingest(database: Database, *events: Outgoing) -> None:
     """Stores events in the inbox, as the consumer does."""
-    await Ingest(database, "payments-1", lambda: None)([receive(event.event) for event in events])
+    await Inbox(database, "payments-1", CHARGE).store([receive(event.event) for event in events])
 
 
 def waiting_row(event: Outgoing) -> WaitingEvent:
@@ -165,9 +165,11 @@ async def test_a_result_has_the_journey_of_the_event_that_caused_it(
     for number in (1, 2):
         accepted = now("accepted", f"orders-{number}")
         event = order_created(order_id, "ann", 200, None, [accepted])
-        store = Ingest(payments_database, f"stored-{number}", lambda: None)
+        store = Inbox(payments_database, f"stored-{number}", CHARGE).store
         await store([receive(event.event)])
-        await Inbox(payments_database, "any", ChargeOrders(f"settled-{number}", lambda: None)).process_batch()
+        await Inbox(
+            payments_database, "any", ChargeOrders(f"settled-{number}", lambda: None).charge
+        ).process_batch()
     assert await journeys(payments_database) == [
         [("accepted", f"orders-{n}"), ("received", f"stored-{n}"), ("settled", f"settled-{n}")] for n in (1, 2)
     ]
@@ -290,7 +292,9 @@ async def test_concurrent_debits_and_top_ups_lose_no_money(payments_database: Da
         return len(await results(payments_database)) == 50
 
     async with running(*workers):
-        await asyncio.gather(*(buy(event) for event in created), *(top_up([NewTopUp("ann", 7)]) for _ in range(50)))
+        await asyncio.gather(
+            *(buy(event) for event in created), *(top_up.top_up([NewTopUp("ann", 7)]) for _ in range(50))
+        )
         await eventually(all_done)
     (paid,) = await rows(
         payments_database, "SELECT coalesce(sum(amount), 0) FROM payments WHERE outcome = 'succeeded'"

@@ -10,7 +10,7 @@ import pytest
 from gozon.topology import ORDER_CREATED, TOPOLOGY
 from orders.messages import order_created
 from payments.accounts import NewTopUp, TopUps, open_account
-from payments.charge_orders import ChargeOrders, Ingest
+from payments.charge_orders import ChargeOrders
 from payments.messages import receive
 from shopkit.db.database import Database
 from shopkit.dead_letters import database as database_letters
@@ -31,8 +31,12 @@ WAITING = "SELECT event_id FROM inbox WHERE processed_at IS NULL"
 @pytest.fixture
 async def worker(payments_database: Database) -> Inbox:
     await open_account(payments_database, "ann")
-    await TopUps(payments_database)([NewTopUp("ann", 500)])
-    return Inbox(payments_database, "payments-1", ChargeOrders("payments-1", lambda: None))
+    await TopUps(payments_database).top_up([NewTopUp("ann", 500)])
+    return inbox_of(payments_database)
+
+
+def inbox_of(database: Database) -> Inbox:
+    return Inbox(database, "payments-1", ChargeOrders("payments-1", lambda: None).charge)
 
 
 async def park(
@@ -43,7 +47,7 @@ async def park(
 ) -> UUID:
     """Makes a dead letter of an order of ann for 200, after three attempts. Returns the id of its event."""
     event = order_created(order_id or uuid4(), "ann", 200)
-    await Ingest(database, "payments-1", lambda: None)([receive(event.event)])
+    await inbox_of(database).store([receive(event.event)])
     await rows(
         database,
         """

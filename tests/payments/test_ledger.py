@@ -36,7 +36,7 @@ async def test_every_change_of_the_balance_is_an_entry_with_the_balance_after_it
     )
     async with shared_database.begin() as connection:
         waiting = WaitingEvent(uuid4(), "order.created", event.encode(), datetime.now(UTC), "payments-1")
-        await ChargeOrders("payments-1", lambda: None)(connection, [waiting])
+        await ChargeOrders("payments-1", lambda: None).charge(connection, [waiting])
 
     [[debit, top_up]] = await pages(payer, 20)
 

@@ -46,7 +46,7 @@ async def test_a_key_can_be_used_again_after_a_missing_account(payer: Caller) ->
 
 async def test_a_key_repeated_in_one_batch_takes_effect_once(payments_database: Database) -> None:
     await open_account(payments_database, "ann")
-    outcomes = await TopUps(payments_database)(
+    outcomes = await TopUps(payments_database).top_up(
         [NewTopUp("ann", 5, "k"), NewTopUp("ann", 5, "k"), NewTopUp("ann", 6, "k"), NewTopUp("ann", 7)]
     )
     first, again, other, unkeyed = outcomes
@@ -63,7 +63,7 @@ async def test_concurrent_top_ups_with_one_key_take_effect_once(payments_databas
     await open_account(payments_database, "ann")
     flushes = [TopUps(payments_database) for _ in range(8)]  # each stands for a replica
 
-    outcomes = await asyncio.gather(*(flush([NewTopUp("ann", 5, "k")]) for flush in flushes))
+    outcomes = await asyncio.gather(*(flush.top_up([NewTopUp("ann", 5, "k")]) for flush in flushes))
 
     results = [outcome for [outcome] in outcomes if isinstance(outcome, TopUpResult)]
     assert len(results) == 8

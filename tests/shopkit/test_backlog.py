@@ -18,10 +18,14 @@ async def measured(database: Database, backlog: tuple[str, *tuple[Gauge, ...]], 
     return [REGISTRY.get_sample_value(name) for name in names]
 
 
+async def place_three_orders(database: Database) -> None:
+    await PlaceOrders(database, "orders-1", lambda: None).place([NewOrder("ann", 1, "a lamp") for _ in range(3)])
+
+
 async def test_the_outbox_gauges_show_count_and_age_of_waiting_events(orders_database: Database) -> None:
     names = "gozon_outbox_waiting", "gozon_outbox_oldest_seconds"
     assert await measured(orders_database, outbox.BACKLOG, *names) == [0, 0]
-    await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("ann", 1, "a lamp") for _ in range(3)])
+    await place_three_orders(orders_database)
     await rows(
         orders_database,
         "UPDATE outbox SET created_at = now() - interval '90 seconds' WHERE id = (SELECT min(id) FROM outbox)",
@@ -33,7 +37,7 @@ async def test_the_outbox_gauges_show_count_and_age_of_waiting_events(orders_dat
 
 
 async def test_the_overdue_gauge_counts_orders_that_stay_new_too_long(orders_database: Database) -> None:
-    await PlaceOrders(orders_database, "orders-1", lambda: None)([NewOrder("ann", 1, "a lamp") for _ in range(3)])
+    await place_three_orders(orders_database)
     (one, *_) = await rows(orders_database, "SELECT id FROM orders")
     older = "UPDATE orders SET created_at = now() - interval '2 minutes' WHERE id = :id"
     await rows(orders_database, older, id=one.id)

@@ -38,7 +38,7 @@ def id_of(hours: float) -> UUID:
 
 async def placed(database: Database, hours: float, key: str) -> UUID:
     order = NewOrder("ann", 500, "a lamp", key, id=id_of(hours))
-    (outcome,) = await PlaceOrders(database, "orders-1", lambda: None)([order])
+    (outcome,) = await PlaceOrders(database, "orders-1", lambda: None).place([order])
     assert not isinstance(outcome, Exception)
     return outcome.id
 
@@ -63,7 +63,7 @@ async def test_a_key_is_cleared_after_its_window_and_not_before(orders_database:
     before = counted("gozon_retention_removed", what="idempotency_keys")
     await placed(orders_database, WINDOW + 0.1, "old")
     await placed(orders_database, WINDOW - 0.1, "young")
-    assert await keys_of_orders(orders_database)() is False
+    assert await keys_of_orders(orders_database).delete_batch() is False
     assert await keys(orders_database) == ["young"]
     assert counted("gozon_retention_removed", what="idempotency_keys") == before + 1
     assert len(await rows(orders_database, "SELECT 1 FROM orders")) == 2
@@ -72,7 +72,7 @@ async def test_a_key_is_cleared_after_its_window_and_not_before(orders_database:
 async def test_a_cleared_key_can_be_used_again(orders_database: Database) -> None:
     first = await placed(orders_database, WINDOW + 1, "key")
     assert await placed(orders_database, 0, "key") == first
-    await keys_of_orders(orders_database)()
+    await keys_of_orders(orders_database).delete_batch()
     assert await placed(orders_database, 0, "key") != first
 
 
@@ -82,13 +82,13 @@ async def test_each_batch_of_keys_continues_after_the_previous_one(
     monkeypatch.setattr(retention, "RETENTION_BATCH_SIZE", 2)
     for n in range(5):
         await placed(orders_database, WINDOW + 10 - n, f"key {n}")
-    clear_keys = keys_of_orders(orders_database)
-    assert await clear_keys() is True
+    keys_of_the_orders = keys_of_orders(orders_database)
+    assert await keys_of_the_orders.delete_batch() is True
     assert await keys(orders_database) == ["key 2", "key 3", "key 4"]
     # A row that was examined is not examined again.
     (oldest, *_) = await rows(orders_database, "SELECT id FROM orders ORDER BY id")
     await rows(orders_database, "UPDATE orders SET idempotency_key = 'set again' WHERE id = :id", id=oldest.id)
-    assert [await clear_keys(), await clear_keys()] == [True, False]
+    assert [await keys_of_the_orders.delete_batch(), await keys_of_the_orders.delete_batch()] == [True, False]
     assert await keys(orders_database) == ["set again"]
 
 
@@ -99,7 +99,9 @@ async def test_concurrent_replicas_clear_all_expired_keys(
     for n in range(30):
         await placed(orders_database, WINDOW + 100 - n, f"key {n}")
     await placed(orders_database, 1, "young")
-    workers = [Periodic("clearing", orders_database, 0.01, keys_of_orders(orders_database)) for _ in range(3)]
+    workers = [
+        Periodic("clearing", orders_database, 0.01, keys_of_orders(orders_database).delete_batch) for _ in range(3)
+    ]
 
     async def all_cleared() -> bool:
         return await keys(orders_database) == ["young"]
@@ -110,9 +112,12 @@ async def test_concurrent_replicas_clear_all_expired_keys(
 
 async def test_the_key_of_a_top_up_is_cleared_too(payments_database: Database) -> None:
     await open_account(payments_database, "ann")
-    await TopUps(payments_database)([NewTopUp("ann", 100, "old"), NewTopUp("ann", 100, "young")])
+    await TopUps(payments_database).top_up([NewTopUp("ann", 100, "old"), NewTopUp("ann", 100, "young")])
     await rows(payments_database, "UPDATE ledger_entries SET id = :id WHERE idempotency_key = 'old'", id=id_of(80))
-    await Retention(payments_database, "idempotency_keys", retention.expired_keys(ledger_entries), WINDOW)()
+    keys_of_top_ups = Retention(
+        payments_database, "idempotency_keys", retention.expired_keys(ledger_entries), WINDOW
+    )
+    await keys_of_top_ups.delete_batch()
     assert await keys(payments_database, "ledger_entries") == ["young"]
 
 
@@ -122,8 +127,8 @@ async def test_processed_events_are_deleted_after_their_window_and_waiting_event
     await received(payments_database, WINDOW + 1)
     kept = {await received(payments_database, WINDOW - 1), await received(payments_database, None)}
     await rows(payments_database, "UPDATE inbox SET received_at = now() - interval '1 year'")
-    remove = Retention(payments_database, "processed_events", PROCESSED_EVENTS, WINDOW)
-    assert await remove() is False
+    processed = Retention(payments_database, "processed_events", PROCESSED_EVENTS, WINDOW)
+    assert await processed.delete_batch() is False
     assert {row.event_id for row in await rows(payments_database, "SELECT event_id FROM inbox")} == kept
 
 
@@ -133,18 +138,18 @@ async def test_several_replicas_delete_processed_events_in_batches(
     monkeypatch.setattr(retention, "RETENTION_BATCH_SIZE", 4)
     for _ in range(12):
         await received(payments_database, WINDOW + 1)
-    remove = Retention(payments_database, "processed_events", PROCESSED_EVENTS, WINDOW)
+    processed = Retention(payments_database, "processed_events", PROCESSED_EVENTS, WINDOW)
     before = counted("gozon_retention_removed", what="processed_events")
-    assert all(await asyncio.gather(remove(), remove(), remove()))
+    assert all(await asyncio.gather(processed.delete_batch(), processed.delete_batch(), processed.delete_batch()))
     assert counted("gozon_retention_removed", what="processed_events") == before + 12
-    assert await remove() is False
+    assert await processed.delete_batch() is False
 
 
 async def test_crash_notes_of_long_ended_processes_are_deleted(payments_database: Database) -> None:
     note = "INSERT INTO inbox_in_hand (id, event_ids, replica, taken_at) VALUES (:id, '{}', 'payments-1', :at)"
     for hours in (WINDOW + 1, 1):
         await rows(payments_database, note, id=uuid7(), at=hours_ago(hours))
-    await Retention(payments_database, "crash_notes", CRASH_NOTES, WINDOW)()
+    await Retention(payments_database, "crash_notes", CRASH_NOTES, WINDOW).delete_batch()
     assert len(await rows(payments_database, "SELECT 1 FROM inbox_in_hand")) == 1
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from gozon.topology import ORDER_CREATED, TOPOLOGY
 from orders.messages import order_created
-from payments.charge_orders import Ingest
 from payments.messages import receive
 from shopkit.db.connect import CONNECT
 from shopkit.db.database import Connection, Database
@@ -26,6 +25,10 @@ SLOW = """
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END$$
 """
 TIMEOUT_SECONDS = 120  # each test needs only a few seconds
+
+
+async def ignore(_: Connection, __: Sequence[WaitingEvent]) -> OnCommitted:
+    return lambda: None
 
 
 @pytest.fixture
@@ -57,13 +60,10 @@ async def test_an_inbox_processes_events_whose_full_batch_times_out(
     received = events(150)
     await store(payments_database, received)
 
-    async def handle(_: Connection, __: Sequence[WaitingEvent]) -> OnCommitted:
-        return lambda: None
-
     async def all_processed() -> bool:
         return not await rows(payments_database, "SELECT 1 FROM inbox WHERE processed_at IS NULL")
 
-    async with running(Inbox(impatient, "payments-1", handle)):
+    async with running(Inbox(impatient, "payments-1", ignore)):
         await eventually(all_processed, TIMEOUT_SECONDS)
     assert not await rows(payments_database, "SELECT 1 FROM inbox WHERE attempts > 0 OR lonely_crashes >= 0")
 
@@ -73,13 +73,12 @@ async def test_a_consumer_stores_events_whose_full_batch_times_out(
 ) -> None:
     created = [order_created(uuid4(), "ann", 100) for _ in range(150)]
     await broker.publish(*created)
-    ingest = Ingest(impatient, "payments-1", lambda: None)
     consumer = Consumer(
         RabbitMQ(broker_url, TOPOLOGY),
         "test",
         ORDER_CREATED,
         receive,
-        ingest,
+        Inbox(impatient, "payments-1", ignore).store,
         Publisher(RabbitMQ(broker_url, TOPOLOGY), "test"),
     )
 
