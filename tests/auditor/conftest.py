@@ -37,7 +37,7 @@ class Books:
     def __init__(self, orders: Database, payments: Database) -> None:
         self.orders = orders
         self.payments = payments
-        self._place = PlaceOrders(orders, "orders-1", nothing)
+        self._orders = PlaceOrders(orders, "orders-1", nothing)
         self._results = ApplyResults(orders, "orders-1", nothing)
         self._inbox = Inbox(payments, "payments-1", ChargeOrders("payments-1", nothing).charge)
 
@@ -55,7 +55,7 @@ class Books:
         await TopUps(self.payments).top_up([NewTopUp(user_id, amount)])
 
     async def place(self, *orders: NewOrder) -> None:
-        await self._place.place(orders)
+        await self._orders.place(orders)
 
     async def settle(self) -> bool:
         """Processes the waiting events, as relays, inbox and consumers do. Returns False if there were none."""

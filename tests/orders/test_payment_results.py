@@ -73,15 +73,15 @@ async def journeys(database: Database) -> dict[UUID, tuple[list[str], list[str]]
 
 
 @pytest.fixture
-def apply(orders_database: Database) -> ApplyResults:
+def results(orders_database: Database) -> ApplyResults:
     return ApplyResults(orders_database, "orders-1", lambda: None)
 
 
 async def test_a_paid_order_is_finished_and_its_event_is_written_in_the_same_transaction(
-    orders_database: Database, apply: ApplyResults
+    orders_database: Database, results: ApplyResults
 ) -> None:
     (order_id,) = await placed(orders_database)
-    await apply.apply([result(order_id)])
+    await results.apply([result(order_id)])
     (row,) = await rows(
         orders_database,
         "SELECT status, version, routing_key, event, orders.xmin = outbox.xmin AS together FROM orders, outbox",
@@ -97,9 +97,11 @@ async def test_a_paid_order_is_finished_and_its_event_is_written_in_the_same_tra
     }
 
 
-async def test_an_unpaid_order_is_cancelled_with_its_reason(orders_database: Database, apply: ApplyResults) -> None:
+async def test_an_unpaid_order_is_cancelled_with_its_reason(
+    orders_database: Database, results: ApplyResults
+) -> None:
     (order_id,) = await placed(orders_database)
-    await apply.apply([result(order_id, "insufficient_funds")])
+    await results.apply([result(order_id, "insufficient_funds")])
     assert await order(orders_database, order_id) == ("CANCELLED", "insufficient_funds", 2)
     (row,) = await rows(orders_database, "SELECT routing_key, event FROM outbox")
     assert row.routing_key == "order.cancelled"
@@ -107,12 +109,12 @@ async def test_an_unpaid_order_is_cancelled_with_its_reason(orders_database: Dat
 
 
 async def test_a_result_repeated_in_one_batch_is_applied_once(
-    orders_database: Database, apply: ApplyResults
+    orders_database: Database, results: ApplyResults
 ) -> None:
     one, other = await placed(orders_database, 2)
     before = counted("gozon_duplicate_events", stage="payment-results")
     again = result(one)
-    await apply.apply([again, again, result(other, "no_account"), result(one)])
+    await results.apply([again, again, result(other, "no_account"), result(one)])
     assert await order(orders_database, one) == ("FINISHED", None, 2)
     assert await order(orders_database, other) == ("CANCELLED", "no_account", 2)
     assert sorted(await status_events(orders_database)) == [("order.cancelled", other), ("order.finished", one)]
@@ -120,12 +122,12 @@ async def test_a_result_repeated_in_one_batch_is_applied_once(
 
 
 async def test_a_result_repeated_in_a_later_batch_changes_nothing(
-    orders_database: Database, apply: ApplyResults
+    orders_database: Database, results: ApplyResults
 ) -> None:
     first, second = await placed(orders_database, 2)
-    await apply.apply([result(first)])
-    await apply.apply([result(first), result(second)])
-    await apply.apply([result(second), result(first)])
+    await results.apply([result(first)])
+    await results.apply([result(first), result(second)])
+    await results.apply([result(second), result(first)])
     assert await order(orders_database, first) == ("FINISHED", None, 2)
     assert await status_events(orders_database) == [("order.finished", first), ("order.finished", second)]
 
@@ -145,7 +147,7 @@ def test_the_first_of_several_results_for_an_order_is_used() -> None:
 @pytest.mark.parametrize("in_one_batch", [True, False])
 async def test_a_contradicting_result_is_counted_and_not_applied(
     orders_database: Database,
-    apply: ApplyResults,
+    results: ApplyResults,
     first: str | None,
     then: str | None,
     status: str,
@@ -155,11 +157,11 @@ async def test_a_contradicting_result_is_counted_and_not_applied(
     before = counted("gozon_contradicting_results")
     events = [result(order_id, first), result(order_id, then)]
     if in_one_batch:
-        reasons = await refused(apply.apply(events))
+        reasons = await refused(results.apply(events))
         assert reasons == {1: f"the order is {status}"}
     else:
-        await apply.apply(events[:1])
-        assert await refused(apply.apply(events[1:])) == {0: f"the order is {status}"}
+        await results.apply(events[:1])
+        assert await refused(results.apply(events[1:])) == {0: f"the order is {status}"}
     assert await order(orders_database, order_id) == (status, first, 2)
     assert len(await status_events(orders_database)) == 1
     assert counted("gozon_contradicting_results") == before + 1
@@ -175,62 +177,62 @@ OWN = ["accepted", "updated"]
     ids=["with-a-journey", "of-an-older-release"],
 )
 async def test_an_order_takes_the_journey_of_its_result_or_keeps_its_own(
-    orders_database: Database, apply: ApplyResults, of_result: list[Hop], expected: list[str]
+    orders_database: Database, results: ApplyResults, of_result: list[Hop], expected: list[str]
 ) -> None:
     first, second = await placed(orders_database, 2)
-    await apply.apply([result(first, journey=of_result), result(second)])
+    await results.apply([result(first, journey=of_result), result(second)])
     assert await journeys(orders_database) == {first: (expected, expected), second: (OWN, OWN)}
-    await apply.apply([result(first, journey=HOPS[:1]), result(second, journey=HOPS)])
+    await results.apply([result(first, journey=HOPS[:1]), result(second, journey=HOPS)])
     assert await journeys(orders_database) == {first: (expected, expected), second: (OWN, OWN)}
 
 
 async def test_an_order_of_an_older_release_without_a_journey_gets_the_new_hop_only(
-    orders_database: Database, apply: ApplyResults
+    orders_database: Database, results: ApplyResults
 ) -> None:
     (order_id,) = await placed(orders_database)
     await rows(orders_database, "UPDATE orders SET journey = DEFAULT")
-    await apply.apply([result(order_id)])
+    await results.apply([result(order_id)])
     assert await journeys(orders_database) == {order_id: (["updated"], ["updated"])}
 
 
 async def test_a_result_for_an_unknown_order_does_not_affect_other_results(
-    orders_database: Database, apply: ApplyResults
+    orders_database: Database, results: ApplyResults
 ) -> None:
     (order_id,) = await placed(orders_database)
     unknown = "there is no such order"
     batch = [result(uuid4()), result(order_id), result(uuid4(), "no_account")]
-    assert await refused(apply.apply(batch)) == {0: unknown, 2: unknown}
-    assert await refused(apply.apply([result(uuid4())])) == {0: unknown}
+    assert await refused(results.apply(batch)) == {0: unknown, 2: unknown}
+    assert await refused(results.apply([result(uuid4())])) == {0: unknown}
     assert await status_events(orders_database) == [("order.finished", order_id)]
 
 
 @pytest.mark.parametrize("wrong", [{"user_id": "bob"}, {"amount": AMOUNT - 1}], ids=["user", "amount"])
 @pytest.mark.parametrize("reason", [None, "no_account"], ids=["paid", "unpaid"])
 async def test_a_result_with_another_user_or_amount_is_not_applied(
-    orders_database: Database, apply: ApplyResults, wrong: dict[str, Any], reason: str | None
+    orders_database: Database, results: ApplyResults, wrong: dict[str, Any], reason: str | None
 ) -> None:
     alone, (first, second) = (await placed(orders_database))[0], await placed(orders_database, 2)
     before = counted("gozon_contradicting_results")
     disagrees = "the order has another user or amount"
-    assert await refused(apply.apply([result(alone, reason, **wrong)])) == {0: disagrees}
+    assert await refused(results.apply([result(alone, reason, **wrong)])) == {0: disagrees}
     assert await order(orders_database, alone) == ("NEW", None, 1)
 
     batch = [result(first, reason, **wrong), result(first), result(second), result(second, reason, **wrong)]
-    assert await refused(apply.apply(batch)) == {0: disagrees, 3: disagrees}
+    assert await refused(results.apply(batch)) == {0: disagrees, 3: disagrees}
     assert await status_events(orders_database) == [("order.finished", first), ("order.finished", second)]
-    assert await refused(apply.apply([result(first, **wrong)])) == {0: disagrees}
+    assert await refused(results.apply([result(first, **wrong)])) == {0: disagrees}
     assert counted("gozon_contradicting_results") == before + 4
 
 
 async def test_a_contradicting_result_becomes_a_dead_letter_and_the_other_results_are_applied(
-    orders_database: Database, apply: ApplyResults, broker: Broker, broker_url: str
+    orders_database: Database, results: ApplyResults, broker: Broker, broker_url: str
 ) -> None:
     publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
     wrong, right = await placed(orders_database, 2)
     disagreeing = payment_decided(wrong, "ann", AMOUNT - 1, None)
     unknown = payment_decided(uuid4(), "ann", AMOUNT, None)
     consumer = Consumer(
-        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, apply.apply, publisher
+        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, results.apply, publisher
     )
     failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
     await broker.publish(disagreeing, payment_decided(right, "ann", AMOUNT, None), unknown)
@@ -264,13 +266,13 @@ MOVED_LAST = "UPDATE orders SET remind_at = remind_at + interval '1 hour' WHERE 
 
 
 async def test_a_batch_locks_its_orders_in_the_order_of_their_ids(
-    orders_database: Database, apply: ApplyResults
+    orders_database: Database, results: ApplyResults
 ) -> None:
     first, second = await placed(orders_database, 2)
     await rows(orders_database, MOVED_LAST, id=first)
     async with orders_database.begin() as other_replica:
         await other_replica.execute(LOCK, [first])
-        applying = asyncio.create_task(apply.apply([result(second), result(first)]))
+        applying = asyncio.create_task(results.apply([result(second), result(first)]))
         await eventually(partial(stands_still, orders_database))
         await other_replica.execute(LOCK, [second])
     await applying
@@ -308,9 +310,9 @@ async def test_results_wait_while_the_database_is_unavailable(
     far = Database(way.url, "orders")
     await far.open()
     publisher = Publisher(RabbitMQ(broker_url, TOPOLOGY), "test")
-    apply = ApplyResults(far, "orders-1", lambda: None)
+    results = ApplyResults(far, "orders-1", lambda: None)
     consumer = Consumer(
-        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, apply.apply, publisher
+        RabbitMQ(broker_url, TOPOLOGY), "test", PAYMENT_RESULTS, decode_payment_event, results.apply, publisher
     )
     failures = counted("gozon_handler_failures", stage=PAYMENT_RESULTS.name)
 
