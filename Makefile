@@ -7,7 +7,7 @@ SHOP_WITHOUT_VENV = $(or $(wildcard $(PYTHON)),python3) deploy/local/shop.py
 HELP_ARG = $(filter -h --help,$(ARGS))
 UV := $(or $(shell command -v uv),.run/tools/bin/uv)
 
-.PHONY: help up down clean status logs audit dead-letters load scale soak check format openapi test faults mutations
+.PHONY: help up down clean status logs audit dead-letters load scale soak check format openapi quick test faults mutations
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ format: .venv/.synced  ## format the Python code
 
 openapi: .venv/.synced  ## write docs/openapi from the code
 	@$(PYTHON) -m docs.tools.write_openapi
+
+quick: .venv/.synced  ## run the tests that need no server, in about a minute
+	@$(PYTHON) -m pytest -q --quick -m "not fuzz" $(addprefix --ignore tests/,deploy browser e2e faults) $(ARGS)
 
 test: .venv/.synced  ## run every test on a separate shop; ARGS="-k name" for pytest
 	@$(SHOP) test --dir .run/test -- $(ARGS)

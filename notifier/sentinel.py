@@ -66,7 +66,7 @@ def sentinel_options(url: str) -> dict[str, Any]:
     }
     primary, _, database = parts.path.strip("/").partition("/")
     if not primary:
-        raise ValueError("a redis+sentinel URL names no primary")
+        raise ValueError("a redis+sentinel URL has no primary")
     return {
         "connection_class": PrimaryConnection,
         "sentinel": Sentinel(sentinels, sentinel_kwargs=_connection_options() | credentials),

@@ -34,9 +34,26 @@ settings.register_profile(
 settings.load_profile("gozon")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# A test with one of these fixtures needs a server or starts a process.
+SERVER_FIXTURES = frozenset({"shop", "servers", "spawn", "browser"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only tests that need no server and start no process")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Moves the audit of the whole shop to the end, so that it checks the data of all other tests."""
     items.sort(key=lambda item: item.path.name == "test_audit.py")
+    if config.getoption("--quick"):
+        slow = [item for item in items if _needs_processes(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def _needs_processes(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return not SERVER_FIXTURES.isdisjoint(fixtures) or item.get_closest_marker("processes") is not None
 
 
 class Shop:

@@ -14,6 +14,8 @@ from tests.conftest import Serve, Spawn
 from tests.nginx import nginx, temp_paths
 from tests.support import ROOT, Answer, Replica, eventually, free_port, said
 
+pytestmark = pytest.mark.processes
+
 PAGE = '"the page"'  # valid JSON, because `said` decodes the body
 
 

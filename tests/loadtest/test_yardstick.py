@@ -5,7 +5,11 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
+
+pytestmark = pytest.mark.processes
 
 SHORT_RUN = "from loadtest import yardstick as y; y.SECONDS, y.ROUNDS = 0.1, 1; y.main()"
 SLOW_SERVER = """

@@ -16,6 +16,8 @@ from tests.notifier.sentinel import Sentinel
 from tests.notifier.watched import OpenCrowd, OwnRedis, StartReplicas, assert_recovered
 from tests.support import eventually
 
+pytestmark = pytest.mark.processes
+
 # A new replica gets its copy without the usual delay of five seconds. A primary without replicas refuses writes.
 REPLICATED = """
 repl-diskless-sync-delay 0

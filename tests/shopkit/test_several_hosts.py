@@ -21,6 +21,8 @@ from tests.servers import Broker, Forwarder, rows, running
 from tests.shopkit.postgres_pair import Node, postgres_pair
 from tests.support import audited, eventually, free_port
 
+pytestmark = pytest.mark.processes
+
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 WRITE = "INSERT INTO outbox (event_id, routing_key, event) VALUES (gen_random_uuid(), 'k', 'e')"
 
