@@ -74,10 +74,6 @@ def _header_lines(headers: RawHeaders) -> list[bytes]:
     forwarded = [(name, value) for name, value in headers if name not in dropped and name not in SET_BY_GATEWAY]
     if not all(_is_token(name) for name, _ in forwarded):
         raise malformed()
-    # uvicorn decodes the chunked coding only. With another coding the body would be forwarded encoded, without a
-    # header that declares the coding.
-    if any(value.strip().lower() != b"chunked" for name, value in headers if name == b"transfer-encoding"):
-        raise malformed()
     hosts = sum(name == b"host" for name, _ in forwarded)
     if hosts > 1:
         raise malformed()

@@ -55,6 +55,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Refuses an upgrade to a protocol that we do not serve, including CONNECT, and any upgrade with a body.
 
+        Refuses every transfer coding but chunked as well: uvicorn decodes no other, so a handler would get an
+        encoded body.
+
         The parser treats all bytes after such a request as the other protocol, even if the request has a length.
         uvicorn stays with HTTP: it drops some of these bytes and parses the others as the next request. That
         request would be smuggled: no proxy in front has checked it.
@@ -62,6 +65,8 @@ class HttpProtocol(HttpToolsProtocol):
         upgrade = self.parser is not None and self.parser.should_upgrade()
         if upgrade and (not self._should_upgrade() or any(name in BODY_HEADERS for name, _ in self.headers)):
             raise ValueError("an upgrade with a body, or to a protocol that is not served")
+        if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in self.headers):
+            raise ValueError("a transfer coding other than chunked")
         super().on_headers_complete()
         if upgrade:
             return

@@ -179,9 +179,9 @@ REFUSED = {
 
 
 async def test_an_ambiguous_request_reaches_no_replica(behind: Behind) -> None:
-    """uvicorn refuses most of these requests, and `shopkit.web.protocol` refuses the upgrades.
+    """uvicorn refuses most of these requests. `shopkit.web.protocol` refuses upgrades and codings before chunked.
 
-    The gateway itself refuses two hosts, and a coding before chunked.
+    The gateway itself refuses two hosts.
     """
     for name, rest in REFUSED.items():
         statuses = await sent(behind.gateway, [b"POST /api/orders/first HTTP/1.1\r\nHost: x\r\n" + rest])

@@ -149,9 +149,12 @@ async def test_every_metric_has_the_label_service(spawn: Spawn, session: aiohttp
     assert {sample.labels.get("service") for sample in samples} == {"frail"}
 
 
-async def test_malformed_http_gets_a_problem_document_and_closes_the_connection(spawn: Spawn) -> None:
+@pytest.mark.parametrize(
+    "line", [b"X-User-Id: \x01", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: identity"]
+)
+async def test_malformed_http_gets_a_problem_document_and_closes_the_connection(spawn: Spawn, line: bytes) -> None:
     replica = await spawn(FRAIL)
-    answer = await said("127.0.0.1", replica.port, b"GET / HTTP/1.1\r\nHost: shop\r\nX-User-Id: \x01\r\n\r\n")
+    answer = await said("127.0.0.1", replica.port, b"GET / HTTP/1.1\r\nHost: shop\r\n%b\r\n\r\n0\r\n\r\n" % line)
     assert (answer.status, answer.fields()) == (400, set())
     assert answer.body["type"] == "urn:gozon:problem:malformed-request"
 
