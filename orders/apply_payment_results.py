@@ -1,6 +1,6 @@
 """Hop 7: a payment result sets the final status of its order and writes the status event, in one transaction."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 from uuid import UUID
 
@@ -70,7 +70,7 @@ class ApplyResults:
         event_log.each(UPDATED, (event.event for event in status_events))
         for order in changed:
             DECIDED.labels(order.status).inc()
-        _report({events[index]: reason for index, reason in contradictions.items()}, len(events) - len(changed))
+        _report([(events[index], reason) for index, reason in contradictions.items()], len(events) - len(changed))
         if contradictions:
             raise Refused(contradictions)
 
@@ -131,10 +131,10 @@ def _contradiction(order: Row | None, event: PaymentEvent) -> str | None:
     return None if order.status == event.status else f"the order is {order.status}"
 
 
-def _report(contradictions: Mapping[PaymentEvent, str], unapplied: int) -> None:
+def _report(contradictions: Sequence[tuple[PaymentEvent, str]], unapplied: int) -> None:
     """Counts and logs. `unapplied` is the number of results that changed no order; most are duplicates."""
     DUPLICATES.labels("payment-results").inc(unapplied - len(contradictions))
-    for event, reason in contradictions.items():
+    for event, reason in contradictions:
         CONTRADICTIONS.inc()
         log.error(
             "payment result contradicts the order",
