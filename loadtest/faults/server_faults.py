@@ -20,6 +20,7 @@ SNAPSHOT_SECONDS = 90.0
 HANDLED_SECONDS = 3.0
 # A message is published to the deleted queue within this time.
 RETURNED_SECONDS = 30.0
+UNROUTABLE_SECONDS = 3.0
 RELAY_FAILURES = "gozon_relay_failures_total"
 
 
@@ -74,6 +75,8 @@ async def unroutable(queue: Queue, shop: ShopUnderFaults, random: Random) -> str
                 if time.monotonic() > deadline:
                     raise FaultNotInjected("no message was returned")
                 await asyncio.sleep(0.2)
+            # The first failure can be a message that RabbitMQ had put into the queue before, and not a returned one.
+            await asyncio.sleep(UNROUTABLE_SECONDS)
     return f"{failures:.0f} passes of relays were rolled back, {len(record.bodies)} messages sent again"
 
 
