@@ -75,7 +75,7 @@ async def unroutable(queue: Queue, shop: ShopUnderFaults, random: Random) -> str
                 if time.monotonic() > deadline:
                     raise FaultNotInjected("no message was returned")
                 await asyncio.sleep(0.2)
-            # The first failure can be a message that RabbitMQ had put into the queue before, and not a returned one.
+            # The first failure can be a message that was in the queue before its deletion, and not a returned one.
             await asyncio.sleep(UNROUTABLE_SECONDS)
     return f"{failures:.0f} passes of relays were rolled back, {len(record.bodies)} messages sent again"
 
