@@ -87,7 +87,7 @@ def read(body: bytes, *, repeated_names: bool) -> Any:
 
 
 def is_order(value: Any) -> bool:
-    """Whether this reading of a body is one that the API's description allows."""
+    """Returns whether the API's description allows this reading of a body."""
     if not isinstance(value, dict):
         return False
     value = cast("dict[str, Any]", value)
@@ -125,7 +125,7 @@ def test_a_body_is_read_as_it_was_meant_or_refused(body: bytes) -> None:
         assert outcome.status == HTTPStatus.BAD_REQUEST
         assert outcome.errors
         with suppress(ValueError, RecursionError):
-            # Of a repeated name, each value has to be valid.
+            # If a name is repeated, each of its values must be valid.
             assert not is_order(read(body, repeated_names=False))
     else:
         event("accepted")
