@@ -14,7 +14,7 @@ import aiohttp
 
 from loadtest.faults.cancellation import finish_even_if_cancelled
 from loadtest.faults.programs import run_program
-from loadtest.faults.stores import DATABASES, ROOT, Stores
+from loadtest.faults.stores import DATABASES, ROOT, ServersUnderFaults
 
 SERVICES = ("orders", "payments", "notifier", "gateway")
 PASSWORDS = {"ORDERS_DB_PASSWORD": "orders", "PAYMENTS_DB_PASSWORD": "payments", "RABBITMQ_PASSWORD": "gozon"}
@@ -83,7 +83,7 @@ class Cluster:
             networks: dict[str, Any] = container["NetworkSettings"]["Networks"]
             service = container["Config"]["Labels"]["com.docker.compose.service"]
             self._addresses[service] += [next(network["IPAddress"] for network in networks.values())]
-        self.stores = Stores(self._store_urls(), self.session)
+        self.stores = ServersUnderFaults(self._store_urls(), self.session)
 
     def service_at(self, address: str) -> str:
         return next(service for service, addresses in self._addresses.items() if address in addresses)

@@ -24,7 +24,7 @@ import aiohttp
 from loadtest.faults.cancellation import finish_even_if_cancelled
 from loadtest.faults.links import Link, LinkRoute
 from loadtest.faults.programs import run_program
-from loadtest.faults.stores import ROOT, Stores
+from loadtest.faults.stores import ROOT, ServersUnderFaults
 from loadtest.faults.target import FaultNotInjected
 
 BIN = Path(sys.executable).parent
@@ -47,7 +47,7 @@ class ShopUnderFaults:
         self.broker_node = f"gozon-{base_port}@localhost"
         self.epmd_port = base_port + EPMD_OFFSET
         self.session = session
-        self.stores = Stores(at, session)
+        self.stores = ServersUnderFaults(at, session)
         self.at = at
         self.replicas = {r["name"]: str(r["url"]) for of in at["replicas"].values() for r in of}
         routes = [(service, server) for service, servers in DEPENDENCIES.items() for server in servers]

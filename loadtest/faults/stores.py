@@ -52,7 +52,7 @@ async def retry_while_unavailable(attempt: Callable[[], Awaitable[T]]) -> T:
     return await attempt()
 
 
-class Stores:
+class ServersUnderFaults:
     """The databases and the broker of one shop.
 
     `at` is the shop.json of `make up`. Only `databases` and `broker_management` are read.

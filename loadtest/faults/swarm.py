@@ -14,7 +14,7 @@ import aiohttp
 from loadtest.faults.cancellation import finish_even_if_cancelled
 from loadtest.faults.page import PageUnderFaults
 from loadtest.faults.programs import run_program
-from loadtest.faults.stores import ROOT, Stores
+from loadtest.faults.stores import ROOT, ServersUnderFaults
 
 STACK = "gozon-faults"
 # Each user has ten sockets, the limit per user. 300 sockets show how fast a replica closes its sockets.
@@ -31,7 +31,7 @@ class Swarm:
     def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.session = session
-        self.stores: Stores = StoresInContainers(self)
+        self.stores: ServersUnderFaults = StoresInContainers(self)
         self.wiped_at: list[float] = []
         names = (f"onlooker-{n}" for n in range(ONLOOKERS))
         self.onlookers = [PageUnderFaults(session, self.url, name) for name in names for _ in range(SOCKETS)]
@@ -119,7 +119,7 @@ class Swarm:
             await self.docker("volume", "rm", volume)
 
 
-class StoresInContainers(Stores):
+class StoresInContainers(ServersUnderFaults):
     """Reads the databases and the broker with the tools in their containers."""
 
     def __init__(self, swarm: Swarm) -> None:

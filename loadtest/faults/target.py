@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import aiohttp
 
-from loadtest.faults.stores import Stores
+from loadtest.faults.stores import ServersUnderFaults
 
 HEALING_SECONDS = 60.0
 
@@ -23,7 +23,7 @@ class FaultTarget(Protocol):
 
     url: str
     session: aiohttp.ClientSession
-    stores: Stores
+    stores: ServersUnderFaults
     wiped_at: list[float]
 
     async def all_ready(self) -> bool:

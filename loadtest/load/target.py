@@ -14,7 +14,7 @@ RESPONSE_SECONDS = 60
 PAUSE_SECONDS = 1.0
 
 
-class Target:
+class LoadTarget:
     """The shop at `url`, with a pool of connections and the checks of all responses."""
 
     def __init__(self, url: str, connections: int) -> None:

@@ -9,7 +9,7 @@ from loadtest.load.frames import ReceivedOrder, ReceivedPing, ReceivedRenew, Rec
 from loadtest.load.history import OrderHistory
 from loadtest.load.journeys import Journeys
 from loadtest.load.parameters import LoadError
-from loadtest.load.target import Target
+from loadtest.load.target import LoadTarget
 from loadtest.websocket import WebSocket, handshake
 
 WELCOME_SECONDS = 30
@@ -25,7 +25,7 @@ class User:
     `toasted_at` holds the time of the last toast of each order, on any page. `placed` counts accepted orders.
     """
 
-    def __init__(self, user_id: str, has_account: bool, target: Target, journeys: Journeys) -> None:
+    def __init__(self, user_id: str, has_account: bool, target: LoadTarget, journeys: Journeys) -> None:
         self.id = user_id
         self.has_account = has_account
         self.target = target

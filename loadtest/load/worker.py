@@ -30,7 +30,7 @@ from loadtest.load.messages import (
 )
 from loadtest.load.parameters import LoadError, Parameters
 from loadtest.load.settling import for_each
-from loadtest.load.target import Target
+from loadtest.load.target import LoadTarget
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import User
 
@@ -46,7 +46,7 @@ class LoadWorker:
         self.parameters = share.parameters
         seed = f"{share.parameters.seed} {share.number}"
         self.socket_random = random.Random(f"{seed} sockets")
-        self.target = Target(share.url, CONNECTIONS)
+        self.target = LoadTarget(share.url, CONNECTIONS)
         self.journeys = Journeys()
         self.users = [
             User(f"load-{share.run}-{share.number}-{n}", has_account, self.target, self.journeys)

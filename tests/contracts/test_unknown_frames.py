@@ -18,7 +18,7 @@ import loadtest.faults.page
 import loadtest.load.users
 from loadtest.load.frames import decode
 from loadtest.load.journeys import Journeys
-from loadtest.load.target import Target
+from loadtest.load.target import LoadTarget
 from tests.conftest import Serve
 from tests.contracts import asyncapi
 from tests.support import Caller, eventually
@@ -30,7 +30,7 @@ ORDER_ID = ORDER["order"]["id"]
 
 
 async def visit_with_load_tool(session: aiohttp.ClientSession, url: str) -> None:
-    user = loadtest.load.users.User("alice", False, Target(url, connections=1), Journeys())
+    user = loadtest.load.users.User("alice", False, LoadTarget(url, connections=1), Journeys())
     await user.set_up(pages=1)
 
     async def order_is_shown_by_user() -> bool:

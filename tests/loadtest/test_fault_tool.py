@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from loadtest.faults.__main__ import parse
 from loadtest.faults.links import Link, LinkRoute
 from loadtest.faults.report import as_html, as_text
-from loadtest.faults.stores import BrokerObjectNotFound, Stores
+from loadtest.faults.stores import BrokerObjectNotFound, ServersUnderFaults
 from loadtest.faults.trial import Outcome
 from tests.support import free_port
 
@@ -55,18 +55,20 @@ def test_a_fault_of_another_target_is_rejected(capsys: pytest.CaptureFixture[str
 
 
 @pytest.fixture
-async def management(session: aiohttp.ClientSession) -> AsyncGenerator[Stores]:
+async def management(session: aiohttp.ClientSession) -> AsyncGenerator[ServersUnderFaults]:
     async def respond(request: web.Request) -> web.Response:
         return web.json_response([], status=int(request.match_info["status"]))
 
     app = web.Application()
     app.router.add_route("*", "/api/{status}", respond)
     async with TestServer(app) as server:
-        yield Stores({"databases": {}, "broker_management": f"http://a:b@{server.host}:{server.port}"}, session)
+        yield ServersUnderFaults(
+            {"databases": {}, "broker_management": f"http://a:b@{server.host}:{server.port}"}, session
+        )
 
 
 async def test_a_queue_that_is_not_counted_yet_is_not_empty(
-    management: Stores, monkeypatch: pytest.MonkeyPatch
+    management: ServersUnderFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def queues() -> list[dict[str, object]]:
         return [{"name": "known", "messages": 0}, {"name": "new"}]
@@ -80,7 +82,7 @@ async def test_a_queue_that_is_not_counted_yet_is_not_empty(
 
 
 async def test_an_error_of_the_management_api_is_raised(
-    management: Stores, monkeypatch: pytest.MonkeyPatch
+    management: ServersUnderFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadtest.faults.stores.ATTEMPTS", 2)
     monkeypatch.setattr("loadtest.faults.stores.PAUSE_SECONDS", 0)

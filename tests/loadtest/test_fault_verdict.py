@@ -17,7 +17,7 @@ from loadtest.faults.customers import Crowd, Customer
 from loadtest.faults.page import PageUnderFaults, Toast
 from loadtest.faults.report import as_text
 from loadtest.faults.socket_closes import pacing_errors
-from loadtest.faults.stores import Stores
+from loadtest.faults.stores import ServersUnderFaults
 from loadtest.faults.target import FaultNotInjected, InjectedFault
 from loadtest.faults.trial import Trial, inflict
 from loadtest.faults.verdict import INVARIANTS, Verdict, check_end, wait_until_healed
@@ -27,12 +27,12 @@ ANN, ORDER, TOP_UP = "ann", "order-1", "top-up-1"
 END = Toast("redis-1", ORDER, 2, "FINISHED")
 
 
-class World(Stores):
+class World(ServersUnderFaults):
     """A healthy shop with one customer, who has a page, an order and a top-up."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url, self.session = url, session
-        self.stores: Stores = self
+        self.stores: ServersUnderFaults = self
         self.wiped_at: list[float] = []
         self.fault = InjectedFault[World]("a fault", nothing_goes_wrong)
         self.ready = True

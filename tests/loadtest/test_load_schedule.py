@@ -20,7 +20,7 @@ from loadtest.load.responses import ResponseChecks
 from loadtest.load.scale import scale
 from loadtest.load.schedule import ORDERS, Kind, arrivals, kinds
 from loadtest.load.soak import soak
-from loadtest.load.target import Target
+from loadtest.load.target import LoadTarget
 from loadtest.load.traffic import Traffic
 from loadtest.load.users import User
 from loadtest.load.worker_processes import split
@@ -80,7 +80,7 @@ class RecordingPool(Pool):
 
 async def sent(nth: int, seed: str) -> list[tuple[float, Kind, str, int]]:
     """Returns due time, kind, user and amount of the calls, without reads of orders, which depend on responses."""
-    target = Target("http://127.0.0.1:1", 1)
+    target = LoadTarget("http://127.0.0.1:1", 1)
     target.pool = pool = RecordingPool(nth)
     users = [User(f"user-{n}", n > 9, target, Journeys()) for n in range(100)]
     start = time.perf_counter()

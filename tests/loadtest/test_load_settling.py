@@ -7,7 +7,7 @@ from aiohttp import web
 from loadtest.load.history import paid
 from loadtest.load.journeys import Journeys
 from loadtest.load.settling import histories
-from loadtest.load.target import Target
+from loadtest.load.target import LoadTarget
 from loadtest.load.users import User
 from tests.conftest import Serve
 from tests.servers import StandIn
@@ -16,7 +16,7 @@ ORDER = {"id": "order-1", "amount": 300, "status": "FINISHED", "version": 2}
 
 
 def user_of(server: StandIn) -> User:
-    return User("alice", True, Target(server.url, connections=4), Journeys())
+    return User("alice", True, LoadTarget(server.url, connections=4), Journeys())
 
 
 async def test_a_failed_request_while_settling_is_repeated_and_counted(serve: Serve) -> None:

@@ -14,7 +14,7 @@ from loadtest.load import measurements
 from loadtest.load.journeys import Journeys
 from loadtest.load.messages import Result, WorkerShare
 from loadtest.load.parameters import Parameters
-from loadtest.load.target import Target
+from loadtest.load.target import LoadTarget
 from loadtest.load.users import User
 from loadtest.load.worker import LoadWorker
 from tests.conftest import Spawn
@@ -31,7 +31,7 @@ async def replica(spawn: Spawn, servers: dict[str, Any], broker_url: str) -> Rep
 
 @pytest.fixture
 async def user(replica: Replica) -> User:
-    target = Target(replica.url, connections=4)
+    target = LoadTarget(replica.url, connections=4)
     target.origin = ORIGIN
     user = User(new_user(), False, target, Journeys())
     await user.set_up(pages=2)
