@@ -46,9 +46,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Moves the audit of the whole shop to the end, so that it checks the data of all other tests."""
     items.sort(key=lambda item: item.path.name == "test_audit.py")
     if config.getoption("--quick"):
-        slow = [item for item in items if _needs_processes(item)]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+        needs = {item: _needs_processes(item) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if needs[item]])
+        items[:] = [item for item in items if not needs[item]]
 
 
 def _needs_processes(item: pytest.Item) -> bool:
